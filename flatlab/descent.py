@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from flatlab.rules import Gradient
 
-__all__ = ["endpoint", "trajectory"]
+__all__ = ["milestones", "trajectory"]
 
 
 def _checked(w0: Tensor, lr: float | Tensor, steps: int) -> None:
@@ -28,8 +28,9 @@ def trajectory(
 ) -> Tensor:
     """Every iterate of `w <- w - lr * rule(w, grad, **options)`: `(..., d) -> (steps + 1, ..., d)`, `w0` first.
 
-    A run that diverges stays in the result as it is, `inf` and `nan` included: it is the caller's to draw it as diverged.
-    Raises `ValueError` if `lr` is not positive and finite, `steps` no whole number, or the start not finite.
+    A run that diverges stays in the result as it is, `inf` and `nan` included: it is the caller's to draw it as
+    diverged. Raises `ValueError` if `lr` is not positive and finite, `steps` no whole number, or the start not
+    finite.
 
     >>> from flatlab.rules import gd
     >>> trajectory(gd, lambda w: w, torch.tensor([8.0]), lr=0.5, steps=3).ravel()
@@ -42,36 +43,41 @@ def trajectory(
     return torch.stack(path)
 
 
-def endpoint(
+def milestones(
     rule: Callable,
     grad: Gradient,
     w0: Tensor,
     *,
     lr: float | Tensor,
-    steps: int,
+    at: Sequence[int],
     fused: int = 1,
     **options: float | Tensor,
-) -> Tensor:
-    """The last iterate of `trajectory`, without keeping the others: `(..., d) -> (..., d)`.
+) -> Iterator[Tensor]:
+    """The iterates of `trajectory` at the step counts `at` (increasing), without keeping the others: each `(..., d)`.
 
-    `fused > 1` compiles that many steps into one kernel with `torch.compile`, for millions of starts of a toy. It needs a
-    C++ compiler; errors as in `trajectory`.
+    `fused > 1` compiles that many steps into one kernel with `torch.compile`, for millions of starts of a toy. It
+    needs a C++ compiler; the result is the same. Errors as in `trajectory`, and `ValueError` if `at` does not
+    increase.
 
     >>> from flatlab.rules import gd
-    >>> endpoint(gd, lambda w: w, torch.tensor([8.0]), lr=0.5, steps=3)
-    tensor([1.])
+    >>> list(milestones(gd, lambda w: w, torch.tensor([8.0]), lr=0.5, at=(1, 3)))
+    [tensor([4.]), tensor([1.])]
     """
-    _checked(w0, lr, steps)
-    w, whole = w0, steps // fused if fused > 1 else 0
-    if whole:
+    if list(at) != sorted(set(at)) or not at:
+        raise ValueError(f"at must be increasing step counts, got {tuple(at)}")
+    _checked(w0, lr, at[0])
+    w, done = w0, 0
+    if fused > 1:
         advance = _fused(rule, grad, fused)
         options = {k: torch.as_tensor(v, dtype=w.dtype) for k, v in options.items()}
         lr = torch.as_tensor(lr, dtype=w.dtype)
-        for _ in range(whole):
-            w = advance(w, lr, **options)
-    for _ in range(steps - whole * fused):
-        w = w - lr * rule(w, grad, **options)
-    return w
+    for stop in at:
+        while done < stop:
+            if 1 < fused <= stop - done:
+                w, done = advance(w, lr, **options), done + fused
+            else:
+                w, done = w - lr * rule(w, grad, **options), done + 1
+        yield w
 
 
 @functools.cache

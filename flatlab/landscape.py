@@ -14,8 +14,9 @@ __all__ = ["Landscape"]
 class Landscape:
     r"""A finite sum `L(w) = (1/n) sum_i l_i(w)` on weights `w` of shape `(..., d)`.
 
-    Leading dimensions of `w` are a batch of points; every method maps over them. `batch` picks terms: an integer tensor of
-    shape `(b,)`, or None for all `n`. A subclass gives `losses`; a toy overrides `grad` and `hvp` by their closed forms.
+    Leading dimensions of `w` are a batch of points; every method maps over them. `batch` picks terms: an integer
+    tensor of shape `(b,)`, or None for all `n`. A subclass gives `losses`; a toy overrides `grad` and `hvp` by their
+    closed forms.
 
     >>> class Bowl(Landscape):
     ...     d = 2
@@ -75,11 +76,11 @@ class Landscape:
     def of(model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor]) -> Landscape:
         """A network as a landscape: `L(w) = loss_fn(model_w(x), y)` over the samples of `data = (x, y)`.
 
-        `loss_fn(outputs, y)` averages over samples, as `torch.nn.functional.cross_entropy` does. The present weights are
-        `.w0`, flat and in the order of `model.parameters()`; the model itself is never written to.
+        `loss_fn(outputs, y)` averages over samples, as `torch.nn.functional.cross_entropy` does. The present weights
+        are `.w0`, flat and in the order of `model.parameters()`; the model itself is never written to.
 
-        Raises `ValueError` where the sum is no sum over samples or not a function of `w`: a BatchNorm layer or an active
-        dropout in train mode (call `model.eval()` first), or `x` and `y` of different lengths.
+        Raises `ValueError` where the sum is no sum over samples or not a function of `w`: a BatchNorm layer or an
+        active dropout in train mode (call `model.eval()` first), or `x` and `y` of different lengths.
 
         >>> model = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.ones_(model.weight)

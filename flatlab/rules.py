@@ -1,11 +1,12 @@
 """The direction each method descends along, as its paper's algorithm reads, on flat vectors.
 
-Every rule maps weights `w`, shape `(..., d)`, and a gradient function `grad`, `(..., d) -> (..., d)`, to a direction of
-shape `(..., d)`; the step is `w - lr * direction`. Leading dimensions are a batch: ten thousand starting points of a toy,
-an ensemble `(S, d)` of networks, or nothing at all. A hyperparameter such as `rho` is a number or a tensor that
-broadcasts against `w`, shape `(..., 1)`, so that every row may have its own.
+Every rule maps weights `w`, shape `(..., d)`, and a gradient function `grad`, `(..., d) -> (..., d)`, to a direction
+of shape `(..., d)`; the step is `w - lr * direction`. Leading dimensions are a batch: ten thousand starting points of
+a toy, an ensemble `(S, d)` of networks, or nothing at all. A hyperparameter such as `rho` is a number or a tensor
+that broadcasts against `w`, shape `(..., 1)`, so that every row may have its own.
 
-A zero vector has no direction: `unit(0) = 0`, so at a critical point every rule returns zero where the plain gradient does.
+A zero vector has no direction: `unit(0) = 0`, so at a critical point every rule returns zero where the plain gradient
+does.
 """
 
 from __future__ import annotations
@@ -103,9 +104,10 @@ def asam(
 ) -> Tensor:
     """Adaptive SAM: `grad(w + rho * T^2 g / ||T g||)` with `g = grad(w)` and `T = diag(|w| + eta)`.
 
-    `scaled`, a boolean tensor of shape `(d,)`, says which coordinates are measured against their own size; the others get
-    `T = 1`. None means all of them. The published settings differ in just this (biases in or out), and the best `rho`
-    with it: about 0.5 with biases out, 2.0 with them in. Raises `ValueError` if `rho` or `eta` is negative or not finite.
+    `scaled`, a boolean tensor of shape `(d,)`, says which coordinates are measured against their own size; the others
+    get `T = 1`. None means all of them. The published settings differ in just this (biases in or out), and the best
+    `rho` with it: about 0.5 with biases out, 2.0 with them in. Raises `ValueError` if `rho` or `eta` is negative or
+    not finite.
 
     Source: Kwon et al. 2021, equation (10) and Algorithm 1.
 

@@ -1,0 +1,102 @@
+"""A run is one record: what was asked, what came out, and where, when and with what it was run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["describe", "find", "key", "provenance", "save"]
+
+LIBRARIES = ("torch", "numpy", "scikit-learn")
+
+
+def key(config: dict) -> str:
+    """Twelve hexadecimal digits that stand for `config`, whatever the order of its fields.
+
+    >>> key({"lr": 0.1, "rho": 0.2}) == key({"rho": 0.2, "lr": 0.1})
+    True
+    """
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def provenance() -> dict:
+    """Code version, libraries, machine and time (UTC) of a run that ends now."""
+    return {
+        "commit": _commit(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "hardware": f"{_processor()}, {os.cpu_count()} cores",
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save(folder: str | Path, experiment: str, config: dict, result: dict, *, wall_s: float, command: str) -> Path:
+    """Write the record `folder/experiment/key.json` in one move, so that a reader never meets half of it.
+
+    `wall_s` is the run's wall time in seconds, `command` the command line that makes the record again.
+    """
+    record = {
+        "experiment": experiment,
+        "key": key(config),
+        "config": config,
+        "command": command,
+        "wall_s": round(wall_s, 2),
+        "provenance": provenance(),
+        "result": result,
+    }
+    path = Path(folder) / experiment / f"{record['key']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as part:
+        json.dump(record, part, separators=(",", ":"), allow_nan=False)
+    os.chmod(part.name, 0o644)
+    os.replace(part.name, path)
+    return path
+
+
+def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:
+    """The records of an experiment whose config has these values, oldest first.
+
+    Raises `FileNotFoundError`, naming the folder, if there is none.
+    """
+    files = (Path(folder) / experiment).glob("*.json")
+    records = [json.loads(f.read_text()) for f in files]
+    fitting = [r for r in records if all(r["config"].get(k) == v for k, v in config.items())]
+    if not fitting:
+        wanted = "".join(f", {k}={v}" for k, v in config.items())
+        raise FileNotFoundError(f"no record of {experiment}{wanted} under {Path(folder).resolve()}")
+    return sorted(fitting, key=lambda r: r["provenance"]["finished"])
+
+
+def describe(record: dict) -> str:
+    """One line of provenance for a figure: key, code, machine, time it took, and the command that makes it again."""
+    p = record["provenance"]
+    libraries = ", ".join(f"{name} {version}" for name, version in p["libraries"].items())
+    return (
+        f"Record {record['experiment']}/{record['key']}; code {p['commit']}; {libraries}; {p['hardware']}; "
+        f"{record['wall_s']:.0f} s on {p['finished'][:10]}. Again: {record['command']}"
+    )
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"flatlab {metadata.version('flatlab')}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,140 @@
+"""The saddle of Lucchi et al. 2021, and who escapes from it (Tan et al. 2025, section 5.1 and Figure 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flatlab import rules
+from flatlab.descent import milestones
+from flatlab.landscape import Landscape
+
+__all__ = ["Lucchi", "SuccessRate"]
+
+class Lucchi(Landscape):
+    r"""`f(x, y) = x^4 / 4 - x y + y^2 / 2`: a strict saddle at the origin between two global minima.
+
+    `w = (x, y)` has shape `(..., 2)`; all methods are closed forms. At a minimum `f = -1/4` and the Hessian's
+    eigenvalues are `2 -+ sqrt 2`; at the saddle they are `(1 -+ sqrt 5) / 2`.
+
+    Source: Lucchi et al. 2021; Tan et al. 2025, section 5.1.
+
+    >>> f = Lucchi()
+    >>> f.loss(f.minima), f.grad(f.minima), f.grad(f.saddle)
+    (tensor([-0.2500, -0.2500]), tensor([[0., 0.], [0., 0.]]), tensor([0., 0.]))
+    >>> torch.linalg.eigvalsh(f.hessian(f.minima[0]))
+    tensor([0.5858, 3.4142])
+    """
+
+    d = 2
+    n = 1
+    saddle = torch.tensor([0.0, 0.0])
+    minima = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+
+    def losses(self, w, batch=None):
+        """The one term, `f(w)`: `(..., 2) -> (..., 1)`."""
+        x, y = self.check(w).unbind(-1)
+        return (x**4 / 4 - x * y + y * y / 2)[..., None]
+
+    def grad(self, w, batch=None):
+        """`(x^3 - y, y - x)`: `(..., 2) -> (..., 2)`."""
+        x, y = self.check(w).unbind(-1)
+        # Stacked in front: a compiled step then works on contiguous columns and stays bit-identical to this one.
+        return torch.stack([x * x * x - y, y - x]).movedim(0, -1)
+
+    def hessian(self, w: Tensor) -> Tensor:
+        """`[[3 x^2, -1], [-1, 1]]`: `(..., 2) -> (..., 2, 2)`."""
+        x, _ = self.check(w).unbind(-1)
+        one = torch.ones_like(x)
+        return torch.stack([torch.stack([3 * x * x, -one], -1), torch.stack([-one, one], -1)], -2)
+
+    def hvp(self, w, v, batch=None):
+        """`H(w) v`: `(..., 2), (..., 2) -> (..., 2)`."""
+        return (self.hessian(w) @ self.check(v)[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """Settings of the success-rate experiment. The paper leaves out `steps` and `radii`, so there are several of
+    each.
+
+    A run succeeds, after so many steps and for such a radius, if its iterate lies within that Euclidean distance of
+    one of the two minima. Starts are uniform on `[-plane, plane]^2`, the same for every curve.
+    """
+
+    experiment: ClassVar[str] = "lucchi_success_rate"
+
+    learning_rates: int = 100
+    lr_min: float = 0.001
+    lr_max: float = 0.3
+    starts: int = 10_000
+    plane: float = 2.0
+    rhos: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
+    steps: tuple[int, ...] = (100, 200, 300, 500, 700, 1000)
+    radii: tuple[float, ...] = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    seed: int = 1
+
+    def __post_init__(self):
+        for name in ("learning_rates", "starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.lr_min <= self.lr_max < float("inf"):
+            raise ValueError(f"need 0 < lr_min <= lr_max, got lr_min {self.lr_min} and lr_max {self.lr_max}")
+        for name in ("rhos", "steps", "radii"):
+            values = getattr(self, name)
+            if list(values) != sorted(set(values)) or not values or values[0] < 0:
+                raise ValueError(f"{name} must be increasing and >= 0, got {values}")
+
+    def rates(self) -> Tensor:
+        """The learning rates, log-spaced, shape `(learning_rates,)`."""
+        ends = torch.tensor([self.lr_min, self.lr_max], dtype=torch.float64).log10()
+        return torch.logspace(*ends, self.learning_rates, dtype=torch.float64)
+
+    def sample(self) -> Tensor:
+        """The starting points, shape `(starts, 2)`."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return (2 * torch.rand(self.starts, 2, dtype=torch.float64, generator=generator) - 1) * self.plane
+
+    def curves(self) -> list[tuple[str, Callable, dict[str, float]]]:
+        """`(method, rule, options)` of every curve: GD once, SAM and StableSAM at every rho."""
+        both = [("SAM", rules.sam), ("StableSAM", rules.stable_sam)]
+        return [("GD", rules.gd, {})] + [(name, rule, {"rho": r}) for r in self.rhos for name, rule in both]
+
+    def run(self, report: Callable[[str], None] = lambda line: None, fused: int = 4) -> dict:
+        """Where the runs are, curve by curve: `success` and `saddle`, shape `(learning_rates, steps, radii)`, count
+        the iterates near a minimum and near the saddle; `diverged`, shape `(learning_rates, steps)`, those no longer
+        finite.
+
+        `fused` steps are compiled into one kernel; without a working C++ compiler the steps run one by one, with the
+        same result. `report` gets a line of text a curve.
+        """
+        rates, starts, curves = self.rates(), self.sample(), []
+        for method, rule, options in self.curves():
+            began = time.perf_counter()
+            counts = self._count(rule, options, rates, starts, fused)
+            curves.append({"method": method, **options} | {name: c.tolist() for name, c in counts.items()})
+            label = ", ".join([method, *(f"{k} {v}" for k, v in options.items())])
+            report(f"{label:<20} {time.perf_counter() - began:6.1f} s")
+        return {"learning_rates": rates.tolist(), "curves": curves}
+
+    def _count(self, rule, options, rates, starts, fused) -> dict[str, Tensor]:
+        toy, radii = Lucchi(), torch.tensor(self.radii, dtype=torch.float64)
+        success = torch.zeros(len(rates), len(self.steps), len(radii), dtype=torch.int64)
+        saddle, diverged = torch.zeros_like(success), torch.zeros_like(success[..., 0])
+        for rows in torch.arange(len(rates)).split(4):  # four rates of 10,000 starts stay in the processor's cache
+            # Columns apart, as Lucchi.grad returns them: the compiled step is then specialized once.
+            w0 = starts.T.expand(len(rows), -1, -1).movedim(1, 0).contiguous().movedim(0, -1)
+            passing = milestones(
+                rule, toy.grad, w0, lr=rates[rows, None, None], at=self.steps, fused=fused, **options
+            )
+            for k, w in enumerate(passing):
+                nearest = torch.stack([(w - m).norm(dim=-1) for m in toy.minima.double()]).amin(0)
+                success[rows, k] = (nearest[..., None] <= radii).sum(1)
+                saddle[rows, k] = (w.norm(dim=-1, keepdim=True) <= radii).sum(1)
+                diverged[rows, k] = (~torch.isfinite(w).all(-1)).sum(1)
+        return {"success": success, "saddle": saddle, "diverged": diverged}
