@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from flatlab.rules import Gradient
 
-__all__ = ["milestones", "trajectory"]
+__all__ = ["can_fuse", "milestones", "trajectory"]
 
 
 def _checked(w0: Tensor, lr: float | Tensor, steps: int) -> None:
@@ -78,6 +79,17 @@ def milestones(
             else:
                 w, done = w - lr * rule(w, grad, **options), done + 1
         yield w
+
+
+@functools.cache
+def can_fuse() -> bool:
+    """Whether `torch.compile` can build a kernel on this machine; if not, a warning says why."""
+    try:
+        torch.compile(lambda v: v + 1, dynamic=False)(torch.zeros(8))
+    except Exception as error:  # what Inductor raises depends on what it misses
+        warnings.warn(f"torch.compile does not work here ({type(error).__name__}): slower, same result", stacklevel=2)
+        return False
+    return True
 
 
 @functools.cache

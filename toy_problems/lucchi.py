@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.descent import milestones
+from flatlab.descent import can_fuse, milestones
 from flatlab.landscape import Landscape
 
 __all__ = ["Lucchi", "SuccessRate"]
@@ -105,14 +105,15 @@ class SuccessRate:
         both = [("SAM", rules.sam), ("StableSAM", rules.stable_sam)]
         return [("GD", rules.gd, {})] + [(name, rule, {"rho": r}) for r in self.rhos for name, rule in both]
 
-    def run(self, report: Callable[[str], None] = lambda line: None, fused: int = 4) -> dict:
+    def run(self, report: Callable[[str], None] = lambda line: None, fused: int | None = None) -> dict:
         """Where the runs are, curve by curve: `success` and `saddle`, shape `(learning_rates, steps, radii)`, count
         the iterates near a minimum and near the saddle; `diverged`, shape `(learning_rates, steps)`, those no longer
         finite.
 
-        `fused` steps are compiled into one kernel; without a working C++ compiler the steps run one by one, with the
-        same result. `report` gets a line of text a curve.
+        `fused` steps are compiled into one kernel: 4 unless given, 1 (with the same result, slower) where nothing can
+        be compiled. `report` gets a line of text a curve.
         """
+        fused = fused or (4 if can_fuse() else 1)
         rates, starts, curves = self.rates(), self.sample(), []
         for method, rule, options in self.curves():
             began = time.perf_counter()
