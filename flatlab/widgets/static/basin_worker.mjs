@@ -1,0 +1,5 @@
+// The whole program of a worker: answer every request for rows.
+
+import { serve } from "./basin.mjs";
+
+serve(self);

@@ -1,0 +1,107 @@
+// Labelled native inputs, tied to the model both ways. Every control knows its range, and its model never leaves it.
+
+export function h(tag, attributes = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) el.setAttribute(name, value === true ? "" : value);
+  }
+  el.append(...children);
+  return el;
+}
+
+let serial = 0;
+const freshId = (name) => `flatlab-${name}-${++serial}`;
+
+export const rounded = (value, digits = 3) => Number(value.toPrecision(digits));
+
+// Keep model[name] inside [min, max]: what comes from an address or from Python may lie outside, or be no number.
+export function clamp(model, name, { min, max, initial }) {
+  const value = model.get(name);
+  const inside = typeof value === "number" && Number.isFinite(value) ? Math.min(max, Math.max(min, value)) : initial;
+  if (inside !== value) model.set(name, inside);
+}
+
+// A slider. `log` spaces it by ratio; `whole` keeps to integers; `show` formats the value.
+export function slider(model, name, { label, hint, min, max, initial, log = false, whole = false, step, show }) {
+  clamp(model, name, { min, max, initial });
+  const ticks = log ? 400 : Math.round((max - min) / (step ?? (whole ? 1 : (max - min) / 400)));
+  const toValue = (k) => {
+    const v = log ? min * (max / min) ** (k / ticks) : min + ((max - min) * k) / ticks;
+    return whole ? Math.round(v) : rounded(v);
+  };
+  const toTick = (v) => Math.round(log ? (ticks * Math.log(v / min)) / Math.log(max / min) : (ticks * (v - min)) / (max - min));
+  const id = freshId(name);
+  const input = h("input", { type: "range", id, min: 0, max: ticks, step: 1, "data-name": name });
+  const output = h("output", { for: id });
+  const text = show ?? ((v) => String(v));
+  const draw = () => {
+    const value = model.get(name);
+    if (toValue(Number(input.value)) !== value) input.value = toTick(value);
+    output.value = text(value);
+    input.setAttribute("aria-valuetext", text(value));
+  };
+  input.addEventListener("input", () => {
+    model.set(name, toValue(Number(input.value)));
+    model.save_changes();
+  });
+  model.on(`change:${name}`, () => {
+    clamp(model, name, { min, max, initial });
+    draw();
+  });
+  draw();
+  return h("div", { class: "flatlab-control" }, h("label", { for: id, title: hint }, label), input, output);
+}
+
+// One of a few: radio buttons in a row.
+export function choice(model, name, { label, options, colours = {} }) {
+  if (!(model.get(name) in options)) model.set(name, Object.keys(options)[0]);
+  const group = freshId(name);
+  const inputs = new Map();
+  const row = h("fieldset", { class: "flatlab-choice" }, h("legend", {}, label));
+  for (const [value, text] of Object.entries(options)) {
+    const input = h("input", { type: "radio", name: group, value, "data-name": name });
+    input.addEventListener("change", () => {
+      model.set(name, value);
+      model.save_changes();
+    });
+    inputs.set(value, input);
+    const swatch = colours[value] ? [h("span", { class: "flatlab-swatch", style: `background:${colours[value]}` })] : [];
+    row.append(h("label", {}, input, ...swatch, text));
+  }
+  const draw = () => {
+    if (!inputs.has(model.get(name))) model.set(name, Object.keys(options)[0]);
+    inputs.get(model.get(name)).checked = true;
+  };
+  model.on(`change:${name}`, draw);
+  draw();
+  return row;
+}
+
+// Buttons that set several values at once: situations worth seeing.
+export function presets(model, label, situations) {
+  const row = h("div", { class: "flatlab-presets", role: "group", "aria-label": label }, h("span", {}, label));
+  for (const [text, values] of Object.entries(situations)) {
+    const set = () => {
+      for (const [name, value] of Object.entries(values)) model.set(name, value);
+      model.save_changes();
+    };
+    row.append(h("button", { type: "button", onclick: set }, text));
+  }
+  return row;
+}
+
+// Calls `update` once a frame, however many values have changed.
+export function onChange(model, names, update) {
+  let frame = 0;
+  const ask = () => {
+    if (!frame) {
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        update();
+      });
+    }
+  };
+  for (const name of names) model.on(`change:${name}`, ask);
+  return () => cancelAnimationFrame(frame);
+}

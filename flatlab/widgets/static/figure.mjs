@@ -1,0 +1,30 @@
+// A plain Plotly figure on a page without a kernel. In: figure, {data, layout} as Python made it.
+
+import { CONFIG, houseLayout, loadPlotly, onAppearance } from "./plotly.mjs";
+import { h } from "./controls.mjs";
+
+// Python's figure in the page's colours: its axes keep their own settings over those of the house.
+function dressed(el, layout) {
+  const { template, ...own } = layout;
+  const house = houseLayout(el, {});
+  const axes = Object.fromEntries(
+    Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((key) => [key, { ...house[key.slice(0, 5)], ...own[key], fixedrange: true }]),
+  );
+  return { ...house, hovermode: "closest", ...own, ...axes, font: { ...house.font, ...own.font, color: house.font.color } };
+}
+
+async function render({ model, el }) {
+  const Plotly = await loadPlotly(model);
+  const { data, layout } = model.get("figure");
+  const plot = h("div", { class: "flatlab-plot" });
+  el.classList.add("flatlab");
+  el.replaceChildren(plot);
+  const redraw = () => {
+    Plotly.purge(plot);
+    return Plotly.newPlot(plot, structuredClone(data), { ...dressed(el, structuredClone(layout)), width: el.clientWidth }, CONFIG);
+  };
+  await redraw();
+  return onAppearance(el, redraw);
+}
+
+export default { render };
