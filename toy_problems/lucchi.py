@@ -75,8 +75,8 @@ class SuccessRate:
     starts: int = 10_000
     plane: float = 2.0
     rhos: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
-    steps: tuple[int, ...] = (100, 200, 300, 500, 700, 1000)
-    radii: tuple[float, ...] = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    steps: tuple[int, ...] = (100, 200, 300, 500, 1000)
+    radii: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     seed: int = 1
 
     def __post_init__(self):

@@ -44,6 +44,21 @@ export class Strokes {
     context.restore();
   }
 
+  // A thin vertical line at x over the whole plot, in a method's colour or in that of the text, with words at height y.
+  mark({ x, method = null, text = null, y = 0 }) {
+    const [ax, ay, context] = [this.axes.xaxis, this.axes.yaxis, this.context];
+    const px = ax._offset + ax.l2p(x);
+    context.save();
+    context.strokeStyle = method ? METHOD_COLOURS[method] : getComputedStyle(this.canvas).color;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(px, ay._offset);
+    context.lineTo(px, ay._offset + ay._length);
+    context.stroke();
+    context.restore();
+    if (text) this.label(method, ` ${text} `, { x, y });
+  }
+
   // Words in a method's colour at (x, y), turned away from the nearer border of the plot.
   label(method, text, { x, y, xaxis = "xaxis", yaxis = "yaxis" }) {
     const [ax, ay, context] = [this.axes[xaxis], this.axes[yaxis], this.context];

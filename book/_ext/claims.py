@@ -1,0 +1,68 @@
+"""The directive `claims`: one paper's part of the ledger, with its verdicts."""
+
+from collections import Counter
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be run")
+
+
+class Claims(SphinxDirective):
+    """A table of the claims of one paper whose verdict is among `:verdicts:` (all that were decided, unless given)."""
+
+    required_arguments = 1
+    option_spec = {"verdicts": directives.unchanged}
+
+    def run(self):
+        """Count, then list."""
+        ledger = Path(self.env.srcdir) / "book" / "claims.yml"
+        self.env.note_dependency(str(ledger))
+        claims = [c for c in yaml.safe_load(ledger.read_text()) if c["paper"] == self.arguments[0]]
+        counts = Counter(c["verdict"] for c in claims)
+        wanted = [v.strip() for v in self.options.get("verdicts", "held, held in part, did not hold").split(",")]
+        if unknown := set(wanted) - set(VERDICTS):
+            raise self.error(f"no such verdict: {', '.join(unknown)}; there are {', '.join(VERDICTS)}")
+        lines = [", ".join(f"**{counts[v]}** {v}" for v in VERDICTS if counts[v]) + f", of {len(claims)} claims.", ""]
+        rows = [c for c in claims if c["verdict"] in wanted]
+        if not rows:
+            return self.parse_text_to_nodes("\n".join(lines))
+        measured = any(c["measured"] for c in rows)
+        lines += [":::{list-table}", ":header-rows: 1", ":class: claims"]
+        lines += [f":widths: {'16 36 12 36' if measured else '24 58 18'}", ""]
+        lines += self.row("Where", "The paper reports", "Verdict", *(["We measured"] if measured else []))
+        for c in rows:
+            extra = [f"{c['measured'] or ''} {self.source(c['evidence'])}"] if measured else []
+            lines += self.row(c["where"], c["claim"], f"{{verdict}}`{c['verdict']}`", *extra)
+        lines.append(":::")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+    @staticmethod
+    def row(*cells):
+        """A row of a list-table."""
+        return [f"{'* -' if k == 0 else '  -'} {' '.join(str(cell).split())}" for k, cell in enumerate(cells)]
+
+    @staticmethod
+    def source(evidence):
+        """Where the evidence is, as short text."""
+        if not evidence:
+            return ""
+        parts = [f"record `{evidence['record']}`"] if "record" in evidence else []
+        parts += [f"test `{evidence['test'].split('::')[-1]}`"] if "test" in evidence else []
+        parts += [f"[section](#{evidence['section']})"] if "section" in evidence else []
+        return f"({'; '.join(parts)})" if parts else ""
+
+
+def verdict_role(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """A verdict as a coloured word."""
+    return [nodes.inline(rawtext, text, classes=["verdict", text.replace(" ", "-")])], []
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.add_directive("claims", Claims)
+    app.add_role("verdict", verdict_role)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

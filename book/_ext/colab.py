@@ -1,0 +1,132 @@
+"""Every chapter as a notebook that Colab opens, generated from the chapter's own source."""
+
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import jupytext
+
+FOLDER = "notebooks"  # of the published site
+PAGES_BRANCH = "gh-pages"
+
+SETUP = """\
+# On Colab: fetch the book (library, toys, frozen results) and work in this chapter's folder. Elsewhere: nothing to do.
+import os, sys
+if "google.colab" in sys.modules and not os.path.isdir("/content/flatlab"):
+    !git clone --quiet --depth 1 {url} /content/flatlab
+    %pip install --quiet /content/flatlab
+    %cd /content/flatlab/{folder}
+import torch
+print("running on", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU")"""
+
+DIRECTIVE = re.compile(r"^(?P<fence>:{3,}|`{3,})\{(?P<name>[\w-]+)\} ?(?P<title>.*)\n(?P<body>(?:.*\n)*?)(?P=fence)$", re.M)
+OPTION = re.compile(r"^:[\w-]+:.*\n?", re.M)
+TITLES = {"admonition": "", "note": "Note", "warning": "Warning", "tip": "Tip", "dropdown": "", "exercise": "Exercise"}
+
+
+def repository(config) -> str:
+    """The repository's address: a fork's own where its workflow runs, else that of `_config.yml`."""
+    fork = os.environ.get("GITHUB_REPOSITORY")
+    return f"https://github.com/{fork}" if fork else config.html_theme_options["repository_url"].rstrip("/")
+
+
+def plain_markdown(text: str, claims: str) -> str:
+    """MyST as any notebook front end shows it: directives, roles, labels and targets turned to plain Markdown."""
+
+    def directive(match):
+        name, title = match["name"], match["title"].strip()
+        body = OPTION.sub("", match["body"]).strip("\n")
+        if name == "claims":
+            return f"*The ledger of claims is a table of the published page: [{claims}]({claims}).*"
+        if name in ("bibliography", "footbibliography"):
+            return f"*See [the published page]({claims}).*"
+        if name == "math":
+            return f"$$\n{body}\n$$"
+        if name == "dropdown":
+            return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+        heading = title or TITLES.get(name, name.capitalize())
+        return "\n".join(["> " + line for line in [f"**{heading}**", "", *body.split("\n")]])
+
+    while DIRECTIVE.search(text):
+        text = DIRECTIVE.sub(directive, text)
+    numbers = {}
+
+    def numbered(match):
+        label = match["label"]
+        numbers[label] = match["label"]
+        return f"$$\n{match['body'].strip()} \\tag{{{label}}}\n$$"
+
+    text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
+    text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
+    text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
+    text = re.sub(r"\{(?:ref|numref|doc)\}`([^`<]+?)(?: ?<[^`>]*>)?`", r"\1", text)
+    text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.M)
+    return text
+
+
+def notebook(source: Path, folder: str, url: str, page: str) -> dict:
+    """The notebook of one chapter: set-up cell first, no outputs, tags of the static page dropped."""
+    book = jupytext.read(source, fmt="md:myst")
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = plain_markdown(cell.source + "\n", page).rstrip("\n")
+        cell.metadata = {}
+    first = {"cell_type": "code", "metadata": {}, "source": SETUP.format(url=url, folder=folder), "outputs": []}
+    cells = [first | {"execution_count": None, "id": "set-up"}]
+    cells += [{**cell, "id": f"cell-{k}"} for k, cell in enumerate(book.cells)]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "accelerator": "GPU", "colab": {"provenance": []}}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def chapters(app):
+    """`(page name, source file)` of every page that has code cells."""
+    for name in sorted(app.env.found_docs):
+        source = Path(app.env.doc2path(name))
+        if source.suffix == ".md" and "{code-cell}" in source.read_text():
+            yield name, source
+
+
+def write_notebooks(app, error):
+    """Write them into the site, where the publishing workflow puts them on the branch that Colab reads."""
+    if error is not None or app.builder.format != "html":
+        return
+    url = repository(app.config)
+    owner, name = url.split("/")[-2:]
+    for page, source in chapters(app):
+        target = Path(app.outdir) / FOLDER / f"{page}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(page).parent.as_posix()
+        site = f"https://{owner}.github.io/{name}/{page}.html"
+        target.write_text(json.dumps(notebook(source, folder, url, site), indent=1) + "\n")
+
+
+def add_buttons(app, pagename, templatename, context, doctree):
+    """Colab and download buttons in the header of every chapter."""
+    if pagename not in {page for page, _ in chapters(app)}:
+        return
+    owner_name = repository(app.config).removeprefix("https://github.com/")
+    path = f"{FOLDER}/{pagename}.ipynb"
+    colab = f"https://colab.research.google.com/github/{owner_name}/blob/{PAGES_BRANCH}/{quote(path)}"
+    local = context["pathto"](path, resource=True)
+    buttons = [
+        {"type": "link", "url": colab, "tooltip": "Open this chapter in Colab", "text": "Colab", "icon": "fas fa-rocket"},
+        {"type": "link", "url": local, "tooltip": "Download this chapter as a notebook", "text": ".ipynb",
+         "icon": "fas fa-download"},
+    ]
+    context["header_buttons"] = buttons + context.get("header_buttons", [])
+
+
+def use_fork(app, config):
+    """Point the theme's repository buttons at the fork that builds."""
+    config.html_theme_options["repository_url"] = repository(config)
+
+
+def setup(app):
+    """Register with Sphinx, after the theme has made its own buttons."""
+    app.connect("config-inited", use_fork)
+    app.connect("html-page-context", add_buttons, priority=900)
+    app.connect("build-finished", write_notebooks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

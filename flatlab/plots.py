@@ -1,0 +1,70 @@
+"""The house style of every figure, and the line under it that says where its numbers come from."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+import plotly.graph_objects as go
+import plotly.io as pio
+from IPython.display import HTML, display
+from plotly.io.base_renderers import MimetypeRenderer
+
+from flatlab import records
+
+__all__ = ["METHODS", "provenance", "use_house_style"]
+
+PALETTE = json.loads((Path(__file__).parent / "palette.json").read_text())
+METHODS: dict[str, str] = PALETTE["methods"]
+"""A method's colour, the same in every figure of the book (Okabe and Ito's palette)."""
+
+STYLE = {
+    "figure.figsize": (7.2, 3.6),
+    "figure.dpi": 110,
+    "savefig.bbox": "tight",
+    "font.size": 11,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2,
+    "legend.frameon": False,
+}
+
+
+class StaticPage(MimetypeRenderer):
+    """A Plotly figure as HTML that draws itself with the page's own plotly.js, in the page's colours."""
+
+    def to_mimebundle(self, fig_dict):
+        """The figure as `text/html`."""
+        from flatlab.widgets.explorable import page  # needs anywidget; a plain figure elsewhere does not
+
+        figure = json.loads(pio.json.to_json_plotly(fig_dict))
+        title = figure["layout"].get("meta", {}).get("caption", "A figure.")
+        return {"text/html": page("figure", {"figure": figure}, name="figure", caption=title, linkable=False)}
+
+
+def use_house_style() -> None:
+    """Set matplotlib and Plotly to the house style; while the book is built, Plotly draws for a static page."""
+    mpl.rcParams.update(STYLE)
+    axis = {"zeroline": False, "showline": True, "linecolor": "rgba(128,128,128,0.5)"}
+    axis |= {"gridcolor": "rgba(128,128,128,0.25)"}
+    layout = {"colorway": list(dict.fromkeys(METHODS.values())), "xaxis": axis, "yaxis": axis}
+    layout |= {"margin": {"l": 60, "r": 16, "t": 40, "b": 48}, "hovermode": "closest"}
+    pio.templates["flatlab"] = go.layout.Template(layout=layout)
+    pio.templates.default = "plotly_white+flatlab"
+    if os.environ.get("FLATLAB_BOOK"):
+        pio.renderers["flatlab"] = StaticPage()
+        pio.renderers.default = "flatlab"
+
+
+def provenance(*runs: dict) -> None:
+    """Show, under a figure, where its numbers come from: a line a record, the first in full and the rest on a click."""
+    lines = [html.escape(records.describe(run)) for run in runs]
+    first, rest = lines[0], lines[1:]
+    more = f"<details><summary>and {len(rest)} more records</summary>{'<br>'.join(rest)}</details>" if rest else ""
+    display(HTML(f'<div class="provenance">{first}{more}</div>'))
