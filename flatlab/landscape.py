@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 __all__ = ["Landscape"]
 
@@ -47,7 +47,8 @@ class Landscape:
     def hvp(self, w: Tensor, v: Tensor, batch: Tensor | None = None) -> Tensor:
         """Hessian-vector product `H(w) v`: `(..., d), (..., d) -> (..., d)`."""
         gradient = grad(lambda u: self.loss(u, batch))
-        return self._mapped(lambda a, b: jvp(gradient, (a,), (b,))[1], self.check(w), self.check(v))
+        # H is symmetric: reverse over reverse, which every loss of torch.nn supports under vmap.
+        return self._mapped(lambda a, b: vjp(gradient, a)[1](b)[0], self.check(w), self.check(v))
 
     def per_sample_grads(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """Gradients of the single terms: `(..., d) -> (..., b, d)`."""

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import yaml
+from colab import repository
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
@@ -45,15 +46,17 @@ class Claims(SphinxDirective):
         """A row of a list-table."""
         return [f"{'* -' if k == 0 else '  -'} {' '.join(str(cell).split())}" for k, cell in enumerate(cells)]
 
-    @staticmethod
-    def source(evidence):
-        """Where the evidence is, as short text."""
+    def source(self, evidence):
+        """Links to the evidence: its record and its test in the repository, its section in the chapter."""
         if not evidence:
             return ""
-        parts = [f"record `{evidence['record']}`"] if "record" in evidence else []
-        parts += [f"test `{evidence['test'].split('::')[-1]}`"] if "test" in evidence else []
-        parts += [f"[section](#{evidence['section']})"] if "section" in evidence else []
-        return f"({'; '.join(parts)})" if parts else ""
+        files = f"{repository(self.config)}/blob/main"
+        links = {
+            "record": lambda v: f"{files}/book/results/{v}.json",
+            "test": lambda v: f"{files}/{v.split('::')[0]}",
+            "section": lambda v: f"#{v}",
+        }
+        return "(" + ", ".join(f"[{kind}]({links[kind](value)})" for kind, value in evidence.items()) + ")"
 
 
 def verdict_role(name, rawtext, text, lineno, inliner, options=None, content=None):

@@ -114,7 +114,7 @@ async function render({ model, el }) {
     "Few samples": { mu: 1, L: 2, G: 1, rho: 0.05, C: 1.5, n: 100, gamma0: 0.7, gamma1: 0.8 },
   });
   el.classList.add("flatlab");
-  el.replaceChildren(situations, h("div", { class: "flatlab-panels" }, chart, h("div", {}, table, status)), controls);
+  el.replaceChildren(situations, h("div", { class: "flatlab-panels flatlab-wide" }, chart, h("div", {}, table, status)), controls);
 
   const update = () => {
     const s = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));

@@ -104,7 +104,7 @@ async function render({ model, el }) {
   const chart = h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
   const body = h("tbody");
   const caption = h("caption", { class: "flatlab-caption" });
-  const head = ["", "near a minimum", "near the saddle", "elsewhere", "diverged"];
+  const head = ["", "minimum", "saddle", "elsewhere", "diverged"];
   const table = h("table", {}, caption, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
   const controls = h("div", { class: "flatlab-controls" },
     steppedSlider(model, "rho", settings.rhos, "radius ρ"),
@@ -113,7 +113,7 @@ async function render({ model, el }) {
     slider(model, "at", { label: "read at η", min: rates[0], max: rates[rates.length - 1], initial: 0.1, log: true }),
     choice(model, "axis", { label: "horizontal axis", options: AXES }));
   el.classList.add("flatlab");
-  el.replaceChildren(h("div", { class: "flatlab-panels" }, chart, h("div", {}, table)), controls);
+  el.replaceChildren(h("div", { class: "flatlab-panels flatlab-wide" }, chart, h("div", {}, table)), controls);
 
   let framed = null;
   const update = () => {
@@ -125,7 +125,7 @@ async function render({ model, el }) {
     }
     drawLines(strokes, record, s);
     drawTable(body, shares(record, s));
-    caption.textContent = `Where ${settings.starts.toLocaleString("en")} starts are after ${s.steps} steps at η = ${rates[nearest(rates, s.at)].toPrecision(2)}, within ${s.radius} of the point`;
+    caption.textContent = `Where ${settings.starts.toLocaleString("en")} starts are after ${s.steps} steps at η = ${rates[nearest(rates, s.at)].toPrecision(2)}, within ${s.radius} of it`;
   };
   const redraw = () => {
     Plotly.purge(frame);

@@ -1,0 +1,51 @@
+# Two commands do everything, on a fresh clone: `make book` builds the site, `make test` checks all of it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := _build/html
+CACHE := _build/.jupyter_cache
+SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/dev/null) _config.yml _toc.yml
+
+.PHONY: book serve test bench clean
+.DEFAULT_GOAL := book
+
+book: $(SITE)/.built
+	@echo
+	@echo "The book is in $(SITE). Open $(SITE)/book/index.html in a browser,"
+	@echo "or run 'make serve' and go to http://localhost:8000/."
+
+$(SITE)/.built: $(VENV)/.ready $(SOURCES)
+	@echo "== Building the book: every chapter is executed, about 1 minute (a chapter that has not changed is not run again)"
+	@if [ -n "$$(find flatlab toy_problems book/results -type f -newer $(CACHE) -not -name '*.pyc' 2>/dev/null | head -1)" ]; \
+	  then echo "   code or results have changed: all chapters are run again"; rm -rf $(CACHE); fi
+	@$(BIN)/jupyter-book build . --warningiserror --quiet
+	@touch $(CACHE) $@
+
+$(VENV)/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Flatlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@echo "== Installing into $(VENV): 2 to 10 minutes, by your connection (PyTorch is the large part)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+serve: book
+	@echo "Serving http://localhost:8000/ (stop with Ctrl-C)"
+	@cd $(SITE) && ../../$(BIN)/python -m http.server 8000 --bind 127.0.0.1
+
+test: $(VENV)/.ready
+	@echo "== Checking style (seconds)"
+	@$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory book
+	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, about 3 minutes"
+	@$(BIN)/python -m pytest
+
+bench: $(SITE)/.built
+	@echo "== Timing, about 3 minutes; leave the machine alone meanwhile"
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf _build

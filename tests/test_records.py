@@ -1,0 +1,51 @@
+"""Records and the command line that writes them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flatlab import records
+
+
+def test_a_record_is_found_again_with_all_that_belongs_to_it(tmp_path):
+    path = records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": 2}, wall_s=1.5, command="python -m trial")
+    assert path == tmp_path / "trial" / f"{records.key({'lr': 0.1})}.json"
+    (record,) = records.find(tmp_path, "trial", lr=0.1)
+    assert record["result"] == {"loss": 2} and record["command"] == "python -m trial" and record["wall_s"] == 1.5
+    assert {"commit", "libraries", "python", "hardware", "finished"} <= set(record["provenance"])
+    assert record["key"] in records.describe(record) and "python -m trial" in records.describe(record)
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "no half-written file is left"
+
+
+def test_a_missing_record_is_named(tmp_path):
+    records.save(tmp_path, "trial", {"lr": 0.1}, {}, wall_s=0, command="")
+    with pytest.raises(FileNotFoundError, match=r"no record of trial, lr=0.2 under"):
+        records.find(tmp_path, "trial", lr=0.2)
+
+
+def test_not_a_number_never_reaches_a_record(tmp_path):
+    with pytest.raises(ValueError, match="[Nn]a[Nn]|JSON"):
+        records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": float("nan")}, wall_s=0, command="")
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_in_a_record_makes_the_same_record_again(tmp_path):
+    options = ["--learning-rates", "2", "--starts", "5", "--rhos", "0.1", "--steps", "3", "--radii", "0.1", "0.2"]
+    first = run("toy_problems", "lucchi", "--out", str(tmp_path), *options)
+    assert first.returncode == 0, first.stderr
+    record = json.loads(Path(first.stdout.strip()).read_text())
+    words = record["command"].split()
+    assert words[:2] == ["python", "-m"]
+    again = run(*words[2:], "--out", str(tmp_path / "again"))
+    assert json.loads(Path(again.stdout.strip()).read_text())["result"] == record["result"]
+
+
+def test_a_wrong_setting_on_the_command_line_is_named():
+    wrong = run("flatlab", "gradient-pairs", "--rho", "-1")
+    assert wrong.returncode == 2 and "rho must be finite and >= 0, got -1.0" in wrong.stderr
