@@ -21,7 +21,9 @@ if "google.colab" in sys.modules and not os.path.isdir("/content/flatlab"):
 import torch
 print("running on", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU")"""
 
-DIRECTIVE = re.compile(r"^(?P<fence>:{3,}|`{3,})\{(?P<name>[\w-]+)\} ?(?P<title>.*)\n(?P<body>(?:.*\n)*?)(?P=fence)$", re.M)
+DIRECTIVE = re.compile(
+    r"^(?P<fence>:{3,}|`{3,})\{(?P<name>[\w-]+)\} ?(?P<title>.*)\n(?P<body>(?:.*\n)*?)(?P=fence)$", re.MULTILINE
+)
 OPTION = re.compile(r"^:[\w-]+:.*\n?", re.M)
 TITLES = {"admonition": "", "note": "Note", "warning": "Warning", "tip": "Tip", "dropdown": "", "exercise": "Exercise"}
 

@@ -91,7 +91,7 @@ class Explorable(anywidget.AnyWidget):
     def public_state(cls) -> list[str]:
         """Names of the traits that make up the state: those this class and its parents below `Explorable` define."""
         inherited = set(Explorable.class_trait_names())
-        return [name for name in cls.class_trait_names(sync=True) if name not in inherited]
+        return [name for name in cls.class_trait_names(sync=True) if name not in inherited and name[0] != "_"]
 
     def _repr_mimebundle_(self, **kwargs):
         bundle_ = super()._repr_mimebundle_(**kwargs)

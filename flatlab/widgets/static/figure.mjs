@@ -4,24 +4,24 @@ import { CONFIG, houseLayout, loadPlotly, onAppearance } from "./plotly.mjs";
 import { h } from "./controls.mjs";
 
 // Python's figure in the page's colours: its axes keep their own settings over those of the house.
-function dressed(el, layout) {
+function dressed(el, { data, layout }) {
   const { template, ...own } = layout;
   const house = houseLayout(el, {});
   const axes = Object.fromEntries(
     Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((key) => [key, { ...house[key.slice(0, 5)], ...own[key], fixedrange: true }]),
   );
-  return { ...house, hovermode: "closest", ...own, ...axes, font: { ...house.font, ...own.font, color: house.font.color } };
+  return { ...house, hovermode: "closest", showlegend: data.length > 1, ...own, ...axes, width: el.clientWidth, font: { ...house.font, ...own.font, color: house.font.color } };
 }
 
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
-  const { data, layout } = model.get("figure");
   const plot = h("div", { class: "flatlab-plot" });
   el.classList.add("flatlab");
   el.replaceChildren(plot);
   const redraw = () => {
+    const figure = structuredClone(model.get("figure")); // Plotly writes into what it is given
     Plotly.purge(plot);
-    return Plotly.newPlot(plot, structuredClone(data), { ...dressed(el, structuredClone(layout)), width: el.clientWidth }, CONFIG);
+    return Plotly.newPlot(plot, figure.data, dressed(el, figure), CONFIG);
   };
   await redraw();
   return onAppearance(el, redraw);

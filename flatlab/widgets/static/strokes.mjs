@@ -67,7 +67,8 @@ export class Strokes {
     context.textAlign = px > ax._offset + ax._length / 2 ? "right" : "left";
     context.textBaseline = "middle";
     context.lineWidth = 3;
-    context.strokeStyle = "#ffffff";
+    const light = getComputedStyle(this.canvas).color.match(/\d+/g)[0] > 128; // light words stand on a dark page
+    context.strokeStyle = light ? "#141414" : "#ffffff";
     context.strokeText(text, px, py);
     context.fillStyle = METHOD_COLOURS[method];
     context.fillText(text, px, py);

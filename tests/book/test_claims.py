@@ -1,0 +1,85 @@
+"""What the ledger says of Figure 4, asked of the frozen record again."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from flatlab import records
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+(RECORD,) = records.find(RESULTS, "lucchi_success_rate", starts=10_000)
+CONFIG = RECORD["config"]
+RATES = torch.tensor(RECORD["result"]["learning_rates"], dtype=torch.float64)
+LARGE = RATES >= 0.06
+
+
+def share(method, rho=None, *, steps=300, radius=0.01, what="success"):
+    """Share of the starts, one number a learning rate."""
+    curves = RECORD["result"]["curves"]
+    (curve,) = [c for c in curves if c["method"] == method and c.get("rho") == rho]
+    counts = torch.tensor(curve[what])[:, CONFIG["steps"].index(steps)]
+    return (counts if what == "diverged" else counts[:, CONFIG["radii"].index(radius)]) / CONFIG["starts"]
+
+
+def at(lr):
+    return int((RATES / lr).log().abs().argmin())
+
+
+def test_gd_is_highest_at_large_rates_and_not_at_small_ones():
+    for rho in CONFIG["rhos"]:
+        for method in ("SAM", "StableSAM"):
+            assert (share("GD")[LARGE] >= share(method, rho)[LARGE]).all()
+    assert share("SAM", 0.1)[at(0.01)] == pytest.approx(0.28, abs=0.01)
+    assert share("GD")[at(0.01)] == pytest.approx(0.03, abs=0.01)
+
+
+@pytest.mark.parametrize("rho, radius", [(0.05, 0.01), (0.05, 0.02), (0.1, 0.02), (0.1, 0.05), (0.2, 0.05), (0.2, 0.1)])
+def test_sams_collapse_is_its_cycle(rho, radius):
+    """The last rate at which half of StableSAM's successes are SAM's too lies where the cycle reaches the radius."""
+    predicted = 2 * radius / ((2 + math.sqrt(2)) * (rho + radius))
+    success = share("SAM", rho, steps=1000, radius=radius) / share("StableSAM", rho, steps=1000, radius=radius)
+    measured = RATES[success > 0.45].max().item()
+    assert abs(math.log(measured / predicted)) < math.log(1.35)
+    lenient = share("SAM", rho, radius=0.5)[LARGE] - share("StableSAM", rho, radius=0.5)[LARGE]
+    assert lenient.abs().max() < 0.015
+
+
+def test_stable_sam_is_level_at_large_rates():
+    for rho in (0.05, 0.1, 0.2):
+        for radius in CONFIG["radii"]:
+            level = share("StableSAM", rho, radius=radius)[LARGE]
+            assert level.max() - level.min() < 0.015
+
+
+def test_the_saddle_takes_its_share_with_rho_from_both():
+    for rho, expected in ((0.05, 0.025), (0.1, 0.057), (0.2, 0.136), (0.5, 0.38)):
+        assert share("StableSAM", rho, radius=0.1, what="saddle")[at(0.1)] == pytest.approx(expected, abs=0.01)
+        # SAM does not rest on the saddle but circles it: count it within the larger radius.
+        assert share("SAM", rho, radius=0.2, what="saddle")[at(0.1)] == pytest.approx(expected, abs=0.02)
+
+
+def test_small_rho_is_like_gd_for_stable_sam_only():
+    assert (share("GD")[LARGE] - share("StableSAM", 0.05)[LARGE]).abs().max() < 0.029
+    assert share("SAM", 0.05)[-1] == 0
+
+
+def test_only_sam_at_large_rho_diverges():
+    assert share("SAM", 0.5, what="diverged")[-1] == pytest.approx(0.106, abs=0.005)
+    for rho in CONFIG["rhos"]:
+        assert share("StableSAM", rho, what="diverged").max() == 0
+        assert rho == 0.5 or share("SAM", rho, what="diverged").max() == 0
+    assert share("GD", what="diverged").max() == 0
+
+
+def test_the_rise_depends_on_rate_times_steps():
+    """GD's curve after 100 steps at ten times the rate is the curve after 1,000 steps."""
+    small = (RATES <= 0.02).nonzero().ravel()
+    for k in small.tolist():
+        tenfold = at(10 * RATES[k].item())
+        if abs(math.log(RATES[tenfold].item() / (10 * RATES[k].item()))) < 0.03:
+            for radius in (0.1, 0.5):
+                gap = share("GD", steps=1000, radius=radius)[k] - share("GD", steps=100, radius=radius)[tenfold]
+                assert gap.abs() < 0.06
+    assert (share("GD", steps=1000, radius=0.01)[LARGE] == 1).all()

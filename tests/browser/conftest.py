@@ -1,0 +1,101 @@
+"""A real browser on the built site, cut off from every other host."""
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Error, sync_playwright
+
+SITE = Path(__file__).parents[2] / "_build" / "html"
+CHAPTER = "book/toys/sam_saddle.html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+REMEDY = (
+    "the browser tests need Chromium or Chrome: install one (Debian and Ubuntu: apt-get install chromium), "
+    "or let Playwright fetch its own: .venv/bin/playwright install chromium"
+)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    if not (SITE / CHAPTER).exists():
+        pytest.fail(f"{SITE / CHAPTER} is not there: run 'make book' first", pytrace=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), MAC if os.path.exists(MAC) else None)
+    with sync_playwright() as playwright:
+        options = {"executable_path": path, "args": ["--no-sandbox"]}
+        try:
+            started = playwright.chromium.launch(**options)
+        except Error:
+            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True)
+            try:
+                started = playwright.chromium.launch(args=["--no-sandbox"])
+            except Error as error:
+                pytest.fail(f"{REMEDY}\n{error}", pytrace=False)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """`open_page(path, **context)` gives a page of the site; the test fails on a script error or a failed request."""
+    contexts, troubles = [], []
+
+    def opened(path=CHAPTER, base=None, offline=False, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        context.set_offline(offline)
+
+        def guard(route):
+            if route.request.url.startswith((site, "file:", "blob:", "data:")):
+                route.continue_()
+            else:
+                troubles.append(f"asked for {route.request.url}")
+                route.abort()
+
+        if not offline:
+            context.route("**/*", guard)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(f"script error: {error}"))
+        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+        page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status}: {r.url}"))
+        page.on("console", lambda m: m.type == "error" and troubles.append(f"console: {m.text}"))
+        page.goto(f"{base or site}/{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.fixture
+def explorable():
+    """`explorable(page, name)` scrolls to an explorable and waits until it is drawn."""
+
+    def shown(page, name):
+        frame = page.locator(f'[data-explorable="{name}"]').first
+        frame.scroll_into_view_if_needed()
+        frame.locator(".flatlab-toolbar, .js-plotly-plot").first.wait_for(state="attached", timeout=20_000)
+        page.wait_for_timeout(100)
+        return frame
+
+    return shown

@@ -1,0 +1,102 @@
+"""The pages themselves: from disk without a network, light and dark, narrow and wide, and how much they weigh."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+SITE = Path(__file__).parents[2] / "_build" / "html"
+CHAPTER = "book/toys/sam_saddle.html"
+PAGES = ["book/index.html", CHAPTER, "book/notation.html", "book/references.html"]
+NAMES = ["SamSaddle", "SuccessRates", "RiskBound", "figure"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_works_from_disk_with_the_network_off(open_page, explorable, name):
+    page = open_page(base=SITE.as_uri(), offline=True)
+    frame = explorable(page, name)
+    assert frame.locator(".flatlab-placeholder").count() == 0
+    assert frame.locator("svg.main-svg").count() > 0, "plotly has drawn"
+
+
+def test_equations_are_set_without_the_network(open_page):
+    page = open_page(base=SITE.as_uri(), offline=True)
+    page.locator("mjx-container").first.wait_for(state="attached", timeout=20_000)
+    assert page.locator("mjx-container").count() > 40
+    assert page.locator("mjx-merror").count() == 0
+    assert "$" not in page.locator("article p").first.inner_text()
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_no_page_is_wider_than_the_screen(open_page, explorable, path, width):
+    page = open_page(path, viewport={"width": width, "height": 800})
+    if path == CHAPTER:
+        for name in NAMES:
+            explorable(page, name)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_of_the_explorables_stands_out(open_page, explorable, scheme):
+    page = open_page(color_scheme=scheme)
+    frame = explorable(page, "SamSaddle")
+    ratio = frame.evaluate("""(el) => {
+      const rgb = (s) => s.match(/[\\d.]+/g).slice(0, 3).map(Number);
+      const light = (c) => c.map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((a, v, k) => a + v * [0.2126, 0.7152, 0.0722][k], 0);
+      const ink = getComputedStyle(el.querySelector("svg.main-svg text")).fill;
+      let ground = el;
+      while (ground && getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+      const [a, b] = [light(rgb(ink)), light(rgb(getComputedStyle(ground).backgroundColor))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    }""")
+    assert ratio > 7
+
+
+def test_the_theme_switch_redraws_the_explorable(open_page, explorable):
+    page = open_page(color_scheme="light")
+    frame = explorable(page, "SamSaddle")
+    colour = "(el) => getComputedStyle(el.querySelector('svg.main-svg text')).fill"
+    before = frame.evaluate(colour)
+    page.locator(".theme-switch-button >> visible=true").first.click()
+    page.wait_for_timeout(800)
+    assert frame.evaluate(colour) != before
+
+
+def test_first_paint_weighs_less_than_700_kilobytes_without_plotly(open_page, site):
+    page = open_page("book/index.html")
+    sizes, plotly = {}, []
+
+    def weigh(response):
+        if "plotly.min.js" in response.url:
+            plotly.append(response.url)
+        elif response.url.startswith(site):
+            sizes[response.url] = len(gzip.compress(response.body()))
+
+    page.on("response", weigh)
+    page.goto(f"{site}/{CHAPTER}", wait_until="load")
+    page.wait_for_timeout(1500)
+    assert 100_000 < sum(sizes.values()) < 700_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_plotly_is_fetched_only_when_an_explorable_comes_near(open_page):
+    page = open_page("book/index.html")
+    page.wait_for_timeout(500)
+    assert not page.evaluate("performance.getEntriesByType('resource').some((r) => r.name.includes('plotly'))")
+
+
+def test_every_control_of_the_chapter_has_a_name(open_page, explorable):
+    page = open_page()
+    for name in NAMES:
+        explorable(page, name)
+    unnamed = page.evaluate("""() => [...document.querySelectorAll(".flatlab input, .flatlab button")].filter((el) =>
+      !(el.labels?.length || el.getAttribute("aria-label") || el.innerText)).map((el) => el.outerHTML)""")
+    assert unnamed == []
+
+
+def test_the_colab_button_points_at_the_chapters_notebook(open_page):
+    page = open_page()
+    href = page.locator('a[href*="colab.research.google.com"]').first.get_attribute("href")
+    path = href.split("/blob/gh-pages/")[1]
+    assert path == "notebooks/book/toys/sam_saddle.ipynb" and (SITE / path).exists()
