@@ -49,8 +49,9 @@ def non_negative(name: str, value: float | Tensor) -> float | Tensor:
     if isinstance(value, Tensor):
         if value.device.type != "cpu" or torch.compiler.is_compiling():
             return value
-        bad = value[~(torch.isfinite(value) & (value >= 0))]
-        if bad.numel():
+        low, high = value.aminmax()
+        if not (low >= 0 and torch.isfinite(high)):
+            bad = value[~(torch.isfinite(value) & (value >= 0))]
             raise ValueError(f"{name} must be finite and >= 0, got {bad[0].item()} in a tensor of {value.numel()}")
     elif not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and >= 0, got {value}")

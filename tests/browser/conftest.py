@@ -37,13 +37,16 @@ def site():
     server.shutdown()
 
 
+def browser_path():
+    """The installed Chromium or Chrome, or None: Playwright's own."""
+    return next(filter(None, map(shutil.which, BROWSERS)), MAC if os.path.exists(MAC) else None)
+
+
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), MAC if os.path.exists(MAC) else None)
     with sync_playwright() as playwright:
-        options = {"executable_path": path, "args": ["--no-sandbox"]}
         try:
-            started = playwright.chromium.launch(**options)
+            started = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         except Error:
             subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True)
             try:

@@ -6,6 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from flatlab import rules
+from flatlab.descent import trajectory
+from toy_problems import Lucchi
 
 CHAPTER = "book/toys/sam_saddle.html"
 RECORDS = Path(__file__).parents[2] / "book" / "results" / "lucchi_success_rate"
@@ -47,7 +52,12 @@ def layer_point(frame, x, y):
 
 def test_saddle_says_what_became_of_the_three_runs(open_page, explorable):
     frame = explorable(open_page(), "SamSaddle")
-    assert words(frame) == "After 300 steps: GD reached (1, 1); SAM reached (1, 1); StableSAM reached (1, 1)."
+    said = re.fullmatch(
+        r"After 300 steps: GD reached \(1, 1\); SAM circles \(1, 1\) at distance ([\d.]+), within the success radius; "
+        r"StableSAM reached \(1, 1\)\.", words(frame)
+    )
+    cycle = trajectory(rules.sam, Lucchi().grad, torch.tensor([-0.6, 1.6], dtype=torch.float64), lr=0.1, steps=300, rho=0.2)
+    assert float(said[1]) == pytest.approx((cycle[-1] - 1).norm().item(), abs=6e-4)
     shares = census(frame)
     assert sum(shares.values()) == pytest.approx(100, abs=0.3)
     assert shares["upper"] == pytest.approx(shares["lower"]) == pytest.approx(43.2, abs=0.3)

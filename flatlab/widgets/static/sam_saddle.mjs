@@ -6,7 +6,7 @@ import { CELLS, census } from "./basin.mjs";
 import { choice, h, onChange, presets, slider } from "./controls.mjs";
 import { trajectory } from "./descent.mjs";
 import { handle } from "./handle.mjs";
-import { FATES, HALF_WIDTH, LOWEST, fate, grad, loss } from "./lucchi.mjs";
+import { FATES, HALF_WIDTH, LOWEST, grad, loss } from "./lucchi.mjs";
 import { CONFIG, FATE_COLOURS, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "./plotly.mjs";
 import { RULES } from "./rules.mjs";
 import { Strokes } from "./strokes.mjs";
@@ -28,28 +28,20 @@ export function runs({ lr, rho, steps, x, y }) {
   return Object.entries(METHODS).map(([name, key]) => ({ name, ...trajectory(RULES[key], grad, { x, y }, { lr, steps, rho }) }));
 }
 
+const POINTS = { "(1, 1)": { x: 1, y: 1 }, "(−1, −1)": { x: -1, y: -1 }, "the saddle": { x: 0, y: 0 } };
+const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
+
 // What became of a run, in words.
 export function verdict({ name, path, divergedAt }, radius) {
   if (divergedAt) return `${name} diverged at step ${divergedAt}`;
-  const end = path[path.length - 1];
-  const where = fate(end.x, end.y, radius);
-  if (where === 0) return `${name} reached (1, 1)`;
-  if (where === 1) return `${name} reached (−1, −1)`;
-  if (where === 2) return `${name} is caught at the saddle`;
-  const before = path[path.length - 3];
-  const moved = before ? Math.hypot(end.x - before.x, end.y - before.y) : Infinity;
-  const [distance, side] = nearestMinimum(end);
-  const step = path.length > 1 ? Math.hypot(end.x - path[path.length - 2].x, end.y - path[path.length - 2].y) : 0;
-  if (moved < 1e-3 * radius && step > 10 * moved) {
-    const about = Math.hypot(end.x, end.y) < distance ? ["the saddle", Math.hypot(end.x, end.y)] : [side, distance];
-    return `${name} circles ${about[0]} at distance ${about[1].toFixed(3)}`;
+  const [before, last, end] = path.slice(-3);
+  const [where, away] = Object.entries(POINTS).map(([label, point]) => [label, distance(end, point)]).sort((a, b) => a[1] - b[1])[0];
+  const step = distance(end, last);
+  if (step > 1e-3 && distance(end, before) < 0.1 * step) {
+    return `${name} circles ${where} at distance ${away.toFixed(3)}${away <= radius ? ", within the success radius" : ""}`;
   }
-  return `${name} stands at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})`;
-}
-
-function nearestMinimum({ x, y }) {
-  const [upper, lower] = [Math.hypot(x - 1, y - 1), Math.hypot(x + 1, y + 1)];
-  return upper < lower ? [upper, "(1, 1)"] : [lower, "(−1, −1)"];
+  if (away > radius) return `${name} stands at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})`;
+  return where === "the saddle" ? `${name} is caught at the saddle` : `${name} reached ${where}`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Timings that the book quotes: printed by `make bench`, never asserted."""

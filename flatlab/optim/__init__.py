@@ -1,0 +1,54 @@
+"""Optimizers: a rule of `flatlab.rules`, run on a network around any `torch.optim.Optimizer`.
+
+    opt = SAM(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), rho=0.05)
+
+    def closure():
+        opt.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        return loss
+
+    loss = opt.step(closure)            # the loss at the weights before the step
+
+The rule turns gradients into a direction, the base optimizer turns the direction into a step: momentum, weight
+decay and Adam's scaling act on the direction as they would on a gradient. The closure runs once for every gradient
+that the rule asks for (twice, in all methods here), each time on the same batch, and computes all of it: gradients
+accumulated outside of the closure are cleared.
+
+**One optimizer, not two.** `param_groups`, `state` and `defaults` are the base optimizer's own (`opt.base`), so
+schedules, checkpoints and parameter groups work as they do there. `rho` is a group option beside `lr`: it can be
+scheduled, may be a tensor, and is saved. It can differ between groups: each weight then moves by its own group's
+`rho` along one ascent direction, whose norm is one over all groups together. A checkpoint of the bare base optimizer
+loads, too, and takes `rho` from here.
+
+**What a pass leaves behind.** Statistics of norm layers move in the first pass only, and dropout draws the same mask
+in every pass; afterwards torch's default generators stand where one plain pass leaves them. The layers are found
+through the modules that the closure calls, compiled ones included (where torch warns, once, of a global hook: it is
+ours and only looks). Those inside a compiled *function* cannot be seen: compile the module instead.
+
+**A step that fails** leaves weights and optimizer state as they were, and the statistics of the norm layers that an
+earlier step has seen. A loss, gradient or direction that is not finite raises `FloatingPointError`; to find out
+costs one synchronization with the device, which `check_finite=False` saves. While a CUDA graph is captured there is
+no such check, and dropout is refused, since its mask cannot be drawn twice there.
+
+**Mixed precision.** Let the closure call `scaler.scale(loss).backward()` and return the loss itself, then
+
+    opt.step(closure, scaler=scaler)
+    scaler.update()
+
+A gradient that overflows, in any pass, skips the step and lowers the scale.
+
+**Clipping** is for a hook on the base optimizer, which finds the finished, unscaled direction in `.grad`:
+
+    @opt.base.register_step_pre_hook
+    def clip(*_):
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+
+**Several workers.** Under `DistributedDataParallel` every gradient is averaged, so all workers ascend along the
+gradient of the joint batch. `no_sync=ddp.no_sync` lets each ascend along its own (m-sharpness) and averages the last
+gradient only. Sharded parameters (FSDP) are not supported: their norm needs all workers.
+"""
+
+from flatlab.optim.methods import ASAM, SAM, USAM, StableASAM, StableSAM
+
+__all__ = ["ASAM", "SAM", "USAM", "StableASAM", "StableSAM"]

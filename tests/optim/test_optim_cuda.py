@@ -1,0 +1,90 @@
+"""What only a GPU shows: its random numbers, and capture into a graph."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM])
+
+
+@every_method
+def test_dropout_on_the_gpu_draws_one_mask_for_all_passes_and_the_generator_ends_as_after_one(method):
+    dropout, w = nn.Dropout(0.5), torch.ones(4096, device="cuda", requires_grad=True)
+    opt = method(SGD([w], lr=0.1), rho=0.5)
+    masks = []
+
+    def closure():
+        opt.zero_grad()
+        kept = dropout(torch.ones_like(w))
+        masks.append(kept.clone())
+        loss = (kept * w * w).mean()
+        loss.backward()
+        return loss
+
+    start = torch.cuda.get_rng_state()
+    opt.step(closure)
+    end = torch.cuda.get_rng_state()
+    torch.cuda.set_rng_state(start)
+    dropout(torch.ones_like(w))
+    assert torch.equal(end, torch.cuda.get_rng_state())
+    assert torch.equal(masks[0], masks[1])
+
+
+def captured(method, model, x, y, **options):
+    """A step, warmed up on a side stream and captured; returns the graph and the optimizer."""
+    opt = method(SGD(model.parameters(), lr=0.1, momentum=0.9), rho=0.1, **options)
+
+    def closure():
+        opt.zero_grad()
+        loss = cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            opt.step(closure)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = opt.step(closure)
+    return graph, opt, closure, loss
+
+
+@every_method
+def test_a_step_can_be_captured_and_replays_as_it_runs(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)).cuda()
+    x, y = torch.randn(32, 8, device="cuda"), torch.randint(0, 3, (32,), device="cuda")
+    graph, opt, _, loss = captured(method, model, x, y)
+    twin = copy.deepcopy(model)
+    eager = method(SGD(twin.parameters(), lr=0.1, momentum=0.9), rho=0.1)
+    eager.load_state_dict(opt.state_dict())
+
+    def closure():
+        eager.zero_grad()
+        value = cross_entropy(twin(x), y)
+        value.backward()
+        return value
+
+    for _ in range(3):
+        graph.replay()
+        expected = eager.step(closure)
+        torch.testing.assert_close(loss, expected)
+    for (name, a), (_, b) in zip(model.state_dict().items(), twin.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+
+
+def test_dropout_is_refused_while_a_graph_is_captured():
+    model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 3)).cuda()
+    x, y = torch.randn(32, 8, device="cuda"), torch.randint(0, 3, (32,), device="cuda")
+    with pytest.raises(RuntimeError, match="dropout cannot repeat its mask in a CUDA graph"):
+        captured(SAM, model, x, y)
