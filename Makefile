@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SITE := _build/html
-CACHE := _build/.jupyter_cache
 SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/dev/null) _config.yml _toc.yml
 
 .PHONY: book serve test bench clean
@@ -16,11 +15,10 @@ book: $(SITE)/.built
 	@echo "or run 'make serve' and go to http://localhost:8000/."
 
 $(SITE)/.built: $(VENV)/.ready $(SOURCES)
-	@echo "== Building the book: every chapter is executed, about 1 minute (a chapter that has not changed is not run again)"
-	@if [ -n "$$(find flatlab toy_problems book/results -type f -newer $(CACHE) -not -name '*.pyc' 2>/dev/null | head -1)" ]; \
-	  then echo "   code or results have changed: all chapters are run again"; rm -rf $(CACHE); fi
-	@$(BIN)/jupyter-book build . --warningiserror --quiet
-	@touch $(CACHE) $@
+	@echo "== Building the book: every chapter whose text, code or records have changed is executed, about 1 minute"
+	@$(BIN)/jupyter-book build . --warningiserror --quiet > _build.log 2>&1 || { cat _build.log; rm -f _build.log; exit 1; }
+	@rm -f _build.log
+	@touch $@
 
 $(VENV)/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -56,6 +56,7 @@ def test_saddle_says_what_became_of_the_three_runs(open_page, explorable):
         r"After 300 steps: GD reached \(1, 1\); SAM circles \(1, 1\) at distance ([\d.]+), within the success radius; "
         r"StableSAM reached \(1, 1\)\.", words(frame)
     )
+    assert said, words(frame)
     cycle = trajectory(rules.sam, Lucchi().grad, torch.tensor([-0.6, 1.6], dtype=torch.float64), lr=0.1, steps=300, rho=0.2)
     assert float(said[1]) == pytest.approx((cycle[-1] - 1).norm().item(), abs=6e-4)
     shares = census(frame)
