@@ -52,7 +52,7 @@ class Claims(SphinxDirective):
             return ""
         files = f"{repository(self.config)}/blob/main"
         links = {
-            "record": lambda v: f"{files}/book/results/{v}.json",
+            "record": lambda v: f"{files}/book/results/{v}" + (".json" if "/" in v else ""),
             "test": lambda v: f"{files}/{v.split('::')[0]}",
             "section": lambda v: f"#{v}",
         }

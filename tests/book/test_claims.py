@@ -1,4 +1,4 @@
-"""What the ledger says of Figure 4, asked of the frozen record again."""
+"""What the ledger says of Figures 1, 3 and 4, asked of the frozen records again."""
 
 import math
 from pathlib import Path
@@ -83,3 +83,46 @@ def test_the_rise_depends_on_rate_times_steps():
                 gap = share("GD", steps=1000, radius=radius)[k] - share("GD", steps=100, radius=radius)[tenfold]
                 assert gap.abs() < 0.06
     assert (share("GD", steps=1000, radius=0.01)[LARGE] == 1).all()
+
+
+def pairs(method, rho):
+    """The curves of three seeds, a list of windows each: four an epoch, for 20 epochs."""
+    runs = records.find(RESULTS, "gradient_pairs", method=method, rho=rho, data="mnist", epochs=20)
+    assert sorted(run["config"]["seed"] for run in runs) == [1, 42, 123]
+    return [run["result"]["curves"] for run in runs]
+
+
+def epoch(curves, number, field):
+    """Mean of a field over the windows of an epoch and the seeds."""
+    values = [point[field] for curve in curves for point in curve[4 * number - 4 : 4 * number]]
+    return sum(values) / len(values)
+
+
+def test_the_far_gradient_is_longer():
+    for rho, expected in ((0.01, 0.77), (0.05, 0.53), (0.2, 0.52)):
+        assert epoch(pairs("SAM", rho), 20, "ratio") == pytest.approx(expected, abs=0.006)
+        for method in ("SAM", "StableSAM"):
+            assert max(epoch(pairs(method, rho), number, "ratio") for number in range(1, 21)) < 1
+
+
+def test_the_ratio_falls_late_in_training_with_sam():
+    for rho, early, late in ((0.01, 0.94, 0.77), (0.05, 0.80, 0.53), (0.2, 0.61, 0.52)):
+        assert epoch(pairs("SAM", rho), 2, "ratio") == pytest.approx(early, abs=0.006)
+        assert epoch(pairs("SAM", rho), 20, "ratio") == pytest.approx(late, abs=0.006)
+    stable = pairs("StableSAM", 0.2)
+    assert epoch(stable, 2, "ratio") == pytest.approx(0.54, abs=0.006)
+    assert epoch(stable, 20, "ratio") == pytest.approx(0.57, abs=0.006)
+
+
+def test_the_excess_is_positive_but_not_at_the_start():
+    for method in ("SAM", "StableSAM"):
+        for rho in (0.01, 0.05, 0.2):
+            for curve in pairs(method, rho):
+                assert 0.987 < sum(point["positive"] for point in curve) / len(curve) < 0.9965
+                assert 0.42 < curve[0]["positive"] < 0.75
+
+
+def test_the_ratio_exceeds_one_at_the_start():
+    for curve in pairs("SAM", 0.2):
+        assert curve[0]["ratio_high"] == pytest.approx(1.2, abs=0.02)
+        assert all(point["ratio_high"] < 1 for point in curve[4:])
