@@ -66,6 +66,7 @@ def test_the_theme_switch_redraws_the_explorable(open_page, explorable):
 
 def test_first_paint_weighs_less_than_700_kilobytes_without_plotly(open_page, site):
     page = open_page("book/notation.html")
+    page.wait_for_load_state("networkidle")
     sizes, plotly = {}, []
 
     def weigh(response):
