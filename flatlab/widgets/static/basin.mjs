@@ -7,36 +7,36 @@ import { RULES } from "./rules.mjs";
 export const CELLS = 256;
 const centre = (k) => ((k + 0.5) / CELLS) * 2 * HALF_WIDTH - HALF_WIDTH;
 
-// Fates of the rows from..to-1. Starts advance together, row by row, so that the processor overlaps independent ones.
+// Fates of the rows from..to-1. Neighbours advance together, so that the processor overlaps independent starts, and
+// stop together: after two more steps all of them stand where they stood, at rest or in a cycle of two.
+const TOGETHER = 32;
+
 export function basinRows({ method, lr, rho, steps, radius, from, to }) {
   const rule = RULES[method];
   const options = { rho };
   const out = new Uint8Array((to - from) * CELLS);
-  const xs = new Float64Array(CELLS);
-  const ys = new Float64Array(CELLS);
-  const before = new Float64Array(CELLS);
-  for (let row = from; row < to; row++) {
-    for (let i = 0; i < CELLS; i++) {
-      xs[i] = centre(i);
-      ys[i] = centre(row);
+  const [xs, ys, before] = Array.from({ length: 3 }, () => new Float64Array(TOGETHER));
+  for (let first = from * CELLS; first < to * CELLS; first += TOGETHER) {
+    for (let i = 0; i < TOGETHER; i++) {
+      xs[i] = centre((first + i) % CELLS);
+      ys[i] = centre(Math.floor(first / CELLS));
     }
-    for (let t = 0; t < steps; t++) {
-      if ((steps - t) % 20 === 0) before.set(xs);
-      for (let i = 0; i < CELLS; i++) {
+    for (let left = steps; left > 0; left--) {
+      if (left % 10 === 0) before.set(xs);
+      for (let i = 0; i < TOGETHER; i++) {
         const d = rule({ x: xs[i], y: ys[i] }, grad, options);
         xs[i] -= lr * d.x;
         ys[i] -= lr * d.y;
       }
-      // Two steps later, an even number to go, and the whole row is at rest or in a cycle of two: it ends where it is.
-      if (t > 0 && (steps - t) % 20 === 19 && settled(before, xs)) break;
+      if (left % 10 === 9 && left < steps && settled(before, xs)) break; // with an even number of steps to go
     }
-    for (let i = 0; i < CELLS; i++) out[(row - from) * CELLS + i] = fate(xs[i], ys[i], radius);
+    for (let i = 0; i < TOGETHER; i++) out[first - from * CELLS + i] = fate(xs[i], ys[i], radius);
   }
   return out;
 }
 
 function settled(before, now) {
-  for (let i = 0; i < CELLS; i++) if (Math.abs(now[i] - before[i]) > 1e-6) return false;
+  for (let i = 0; i < TOGETHER; i++) if (Math.abs(now[i] - before[i]) > 1e-5) return false;
   return true;
 }
 
@@ -59,5 +59,8 @@ export function census(fates) {
 }
 
 export function serve(scope) {
-  scope.onmessage = ({ data }) => scope.postMessage(basinRows(data));
+  scope.onmessage = ({ data }) => {
+    const rows = basinRows(data);
+    scope.postMessage(rows, [rows.buffer]);
+  };
 }
