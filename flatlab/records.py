@@ -86,10 +86,12 @@ def describe(record: dict) -> str:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+
     try:
-        git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment inside another repository is not ours
+        return git("describe", "--always", "--dirty", "--abbrev=10").stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return f"flatlab {metadata.version('flatlab')}"
 

@@ -40,7 +40,7 @@ export function verdict({ name, path, divergedAt }, radius) {
   if (step > 1e-3 && distance(end, before) < 0.1 * step) {
     return `${name} circles ${where} at distance ${away.toFixed(3)}${away <= radius ? ", within the success radius" : ""}`;
   }
-  if (away > radius) return `${name} stands at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})`;
+  if (away > radius) return `${name} is at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})${step > 1e-6 ? ", still moving" : ""}`;
   return where === "the saddle" ? `${name} is caught at the saddle` : `${name} reached ${where}`;
 }
 
