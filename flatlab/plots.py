@@ -63,7 +63,7 @@ def use_house_style() -> None:
 
 
 def provenance(*runs: dict) -> None:
-    """Show, under a figure, where its numbers come from: a line a record, the first in full and the rest on a click."""
+    """Show, under a figure, where its numbers come from: the first record, and the others on a click."""
     lines = [html.escape(records.describe(run)) for run in runs]
     first, rest = lines[0], lines[1:]
     more = f"<details><summary>and {len(rest)} more records</summary>{'<br>'.join(rest)}</details>" if rest else ""

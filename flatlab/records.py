@@ -76,13 +76,18 @@ def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:
 
 
 def describe(record: dict) -> str:
-    """One line of provenance for a figure: key, code, machine, time it took, and the command that makes it again."""
+    """A record's provenance in words: key, settings, code, machine, time it took, and the command that makes it again."""
     p = record["provenance"]
+    settings = ", ".join(f"{k} {_short(v)}" for k, v in record["config"].items())
     libraries = ", ".join(f"{name} {version}" for name, version in p["libraries"].items())
     return (
-        f"Record {record['experiment']}/{record['key']}; code {p['commit']}; {libraries}; {p['hardware']}; "
+        f"Record {record['experiment']}/{record['key']}: {settings}. Code {p['commit']}; {libraries}; {p['hardware']}; "
         f"{record['wall_s']:.0f} s on {p['finished'][:10]}. Again: {record['command']}"
     )
+
+
+def _short(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _commit() -> str:

@@ -59,11 +59,11 @@ export class Strokes {
     if (text) this.label(method, ` ${text} `, { x, y });
   }
 
-  // Words in a method's colour at (x, y), turned away from the nearer border of the plot.
-  label(method, text, { x, y, xaxis = "xaxis", yaxis = "yaxis" }) {
+  // Words in a method's colour at (x, y), `below` it by so many pixels, turned away from the nearer border of the plot.
+  label(method, text, { x, y, below = 0, xaxis = "xaxis", yaxis = "yaxis" }) {
     const [ax, ay, context] = [this.axes[xaxis], this.axes[yaxis], this.context];
     context.font = "600 13px sans-serif";
-    const [px, py] = [ax._offset + ax.l2p(x), ay._offset + ay.l2p(y)];
+    const [px, py] = [ax._offset + ax.l2p(x), ay._offset + ay.l2p(y) + below];
     context.textAlign = px > ax._offset + ax._length / 2 ? "right" : "left";
     context.textBaseline = "middle";
     context.lineWidth = 3;
