@@ -1,5 +1,6 @@
 """The built site: its links, its notebooks, its ledger."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -93,9 +94,18 @@ def test_a_notebook_runs_from_top_to_bottom_as_it_is_published(path):
     folder = ROOT / Path(path).relative_to(SITE / "notebooks").parent
     NotebookClient(notebook, timeout=90, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     bundles = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("application/vnd.jupyter.widget-view+json" in data for data in bundles), "live widgets in a notebook"
-    if any("figure.show()" in cell.source for cell in notebook.cells):
-        assert any("application/vnd.plotly.v1+json" in data for data in bundles), "live figures in a notebook"
+    for used, live in (("flatlab.widgets", "jupyter.widget-view"), ("figure.show()", "plotly.v1")):
+        if any(used in cell.source for cell in notebook.cells):
+            assert any(f"application/vnd.{live}+json" in data for data in bundles), f"{used} is live in a notebook"
+
+
+@pytest.mark.parametrize("module", re.findall(r"^```\{api\} (\S+)", (ROOT / "book" / "api.md").read_text(), re.M))
+def test_the_reference_lists_every_public_name(module):
+    page = (SITE / "book" / "api.html").read_text()
+    for name in importlib.import_module(module).__all__:
+        value = getattr(importlib.import_module(module), name)
+        home = re.escape(getattr(value, "__module__", module))
+        assert re.search(rf'<dt class="sig[^>]* id="[^"]*{home}\.{name}(\.{name})?"', page), f"{module}.{name}"
 
 
 def ledger():
