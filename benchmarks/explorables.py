@@ -1,34 +1,20 @@
 """How soon the explorable of Lucchi's saddle answers in headless Chromium, from the input event to the drawing."""
 
-import functools
-import http.server
 import statistics
-import threading
-from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import browser_path
+from tests.browser.served import browser_path, served
 
-SITE = Path(__file__).parents[1] / "_build" / "html"
 MEASURES = "performance.getEntriesByName(name).map((entry) => entry.duration)"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A file server that does not talk."""
-
-    def log_message(self, *args):
-        """Say nothing."""
 
 
 def main():
     """Print medians and worst cases over 40 moves of a slider and 40 drags, for each method."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
+    with served() as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"http://127.0.0.1:{server.server_port}/book/toys/sam_saddle.html")
+        page.goto(f"{site}/book/toys/sam_saddle.html")
         frame = page.locator('[data-explorable="SamSaddle"]')
         frame.locator(".flatlab-toolbar").wait_for(timeout=20_000)
         print(f"Explorable of the saddle, Chromium {browser.version}, 256 x 256 starts, 300 steps")
@@ -48,7 +34,6 @@ def main():
             page.wait_for_timeout(50)
         report(page, "three trajectories and their curves", "flatlab:runs")
         browser.close()
-    server.shutdown()
 
 
 def report(page, what, name):

@@ -1,45 +1,26 @@
 """A real browser on the built site, cut off from every other host."""
 
-import functools
-import http.server
-import os
-import shutil
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
-SITE = Path(__file__).parents[2] / "_build" / "html"
+from tests.browser.served import SITE, browser_path, served
+
 CHAPTER = "book/toys/sam_saddle.html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 REMEDY = (
     "the browser tests need Chromium or Chrome: install one (Debian and Ubuntu: apt-get install chromium), "
     "or let Playwright fetch its own: .venv/bin/playwright install chromium"
 )
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture(scope="session")
 def site():
     if not (SITE / CHAPTER).exists():
         pytest.fail(f"{SITE / CHAPTER} is not there: run 'make book' first", pytrace=False)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def browser_path():
-    """The installed Chromium or Chrome, or None: Playwright's own."""
-    return next(filter(None, map(shutil.which, BROWSERS)), MAC if os.path.exists(MAC) else None)
+    with served() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
