@@ -1,0 +1,79 @@
+"""The same explorable as a live widget: in JupyterLab, with its state in sync with Python both ways."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import nbformat
+import pytest
+
+CELLS = [
+    "from flatlab.widgets import SamSaddle\nwidget = SamSaddle(lr=0.2, x=-0.6)\nwidget",
+    "print('Python sees', widget.x, widget.y, widget.method)",
+    "widget.rho = 0.4",
+]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab on a port of this machine, with one notebook."""
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(text) for text in CELLS], metadata={"kernelspec": kernel}
+    )
+    nbformat.write(notebook, tmp_path / "live.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "ServerApp.root_dir": tmp_path,
+        "ServerApp.port": port,
+        "ServerApp.open_browser": False,
+        "ServerApp.allow_root": True,
+        "IdentityProvider.token": "",
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    }
+    words = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in settings.items())]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=1).close()
+            break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+    yield f"http://127.0.0.1:{port}/lab/tree/live.ipynb"
+    server.terminate()
+    server.wait(10)
+
+
+def test_state_is_in_sync_both_ways_in_jupyterlab(browser, lab):
+    page = browser.new_page(viewport={"width": 1400, "height": 1100})
+    page.goto(lab)
+    cells = page.locator(".jp-CodeCell .cm-content")
+    cells.nth(2).wait_for(timeout=60_000)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
+
+    def run(k):
+        cells.nth(k).click()
+        page.keyboard.press("Shift+Enter")
+
+    run(0)
+    knob = page.locator(".flatlab-knob")
+    knob.wait_for(timeout=60_000)
+    page.locator(".flatlab-census li[data-fate]").first.wait_for(timeout=20_000)
+    assert "GD reached (1, 1)" in page.locator(".flatlab-status").inner_text()
+    knob.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.locator("input[value=StableSAM]").check()
+    page.wait_for_timeout(500)
+    run(1)
+    page.get_by_text("Python sees -0.5 1.6 StableSAM").wait_for(timeout=20_000)
+    run(2)
+    shown = page.locator(".flatlab-control:has(input[data-name=rho]) output")
+    page.wait_for_function("(el) => el.value === '0.4'", arg=shown.element_handle(), timeout=20_000)
+    page.close()
