@@ -43,8 +43,8 @@ const Y = [1e-3, 3];
 function drawFrame(Plotly, div) {
   const log = (range, ticks) => ({ type: "log", range: range.map(Math.log10), tickvals: ticks, ticktext: ticks.map(String) });
   const layout = houseLayout(div, {
-    xaxis: { ...log(X, [0.001, 0.01, 0.1, 1]), title: { text: "learning rate, as a share of SGD’s limit 2/(μ+L)", standoff: 4 } },
-    yaxis: { ...log(Y, [0.001, 0.01, 0.1, 1]), title: { text: "bound, SGD’s at its limit = 1", standoff: 4 } },
+    xaxis: { ...log(X, [0.001, 0.01, 0.1, 1]), title: { text: "learning rate / SGD’s limit", standoff: 4 } },
+    yaxis: { ...log(Y, [0.001, 0.01, 0.1, 1]), title: { text: "bound / SGD’s at its limit", standoff: 4 } },
     margin: { l: 64, r: 12, t: 10, b: 44 },
   });
   return Plotly.react(div, [{ x: [], y: [] }], layout, CONFIG);
