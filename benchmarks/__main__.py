@@ -1,9 +1,10 @@
 """All timings: `make bench`."""
 
-from benchmarks import explorables, optimizers, success_rate
+from benchmarks import explorables, measures, optimizers, success_rate
 from flatlab import records
 
 print("Machine:", records.provenance()["hardware"])
 explorables.main()
 optimizers.main()
+measures.main()
 success_rate.main()

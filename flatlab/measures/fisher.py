@@ -1,0 +1,36 @@
+"""The Fisher-Rao norm."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from flatlab.landscape import Landscape
+from flatlab.measures.directional import directional_derivatives
+from flatlab.measures.preconditions import need_sum_over_samples, one_point
+
+__all__ = ["fisher_rao"]
+
+
+def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
+    """`||w||_fr = sqrt(w^T F w) = sqrt(mean_i <w, grad l_i(w)>^2)`, with the observed labels.
+
+    `F = mean_i g_i g_i^T` at `w`, shape `(d,)`; the value is in units of loss. This is the definition itself, in the
+    form `<w, grad>`, valid for any architecture. The form `(L + 1)^2 mean <dl/df, f>^2` found elsewhere is its square
+    for networks of L + 1 layers without biases and with homogeneous activations only. All parameters count, biases
+    too. Some authors report the square.
+
+    Raises `ValueError` for a loss that is no mean over samples. Source: Liang et al. 2019, Definition 2 and
+    Theorem 3.1.
+
+    >>> import torch
+    >>> from torch.nn.functional import mse_loss
+    >>> data = torch.tensor([[1., 2.], [3., 4.]]), torch.zeros(2, 1)
+    >>> net = Landscape.of(torch.nn.Linear(2, 1, bias=False), mse_loss, data)
+    >>> fisher_rao(net, torch.ones(2))                  # sqrt of the mean of 18^2 and 98^2
+    70.4556...
+    """
+    w = one_point(landscape, w)
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    need_sum_over_samples(landscape, w)
+    return directional_derivatives(landscape, w, w, chunk).double().square().mean().sqrt().item()

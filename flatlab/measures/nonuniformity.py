@@ -1,0 +1,70 @@
+"""Nonuniformity of the single terms' Hessians."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp, vmap
+
+from flatlab.landscape import Landscape
+from flatlab.measures.hessian_product import hessian_product
+from flatlab.measures.preconditions import need_sum_over_samples, one_point
+from flatlab.measures.spectrum import largest_eigenvalues
+
+__all__ = ["hessian_nonuniformity"]
+
+
+def hessian_nonuniformity(
+    landscape: Landscape,
+    w: Tensor,
+    tol: float = 1e-3,
+    max_steps: int = 300,
+    seed: int | torch.Generator = 0,
+    chunk: int = 32,
+) -> float:
+    """`s = lambda_max(Sigma^(1/2)) = sqrt(lambda_max(Sigma))`, `Sigma = (1/n) sum_i H_i^2 - H^2`.
+
+    `H_i` is the Hessian of term i at `w`, shape `(d,)`, and `H` their mean; the value is in units of loss over
+    weight squared. The square root is the definition's; some of the text around it goes on without. The largest
+    eigenvalue by Lanczos (`tol`, `max_steps` and `seed` as in `top_eigenvalues`) on `v -> mean_i H_i H_i v - H H v`,
+    `chunk` terms at a time, each of two Hessian products.
+
+    Raises `ValueError` for a loss that is no mean over samples. Source: Wu, Ma and E 2018; Zhou et al.
+    ("Beyond Sharpness"), Definition 2.
+
+    >>> class Two(Landscape):                           # l_i = c_i w^2 / 2 with c = (1, 3)
+    ...     d, n = 1, 2
+    ...     def losses(self, w, batch=None):
+    ...         c = torch.tensor([1., 3.])
+    ...         return (c if batch is None else c[batch]) * w * w / 2
+    >>> hessian_nonuniformity(Two(), torch.zeros(1))    # the standard deviation of 1 and 3
+    1.0
+    """
+    w = one_point(landscape, w)
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    need_sum_over_samples(landscape, w)
+    n, indices = landscape.n, torch.arange(landscape.n, device=w.device)
+
+    def twice(i: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        of_one_term = vjp(grad(lambda u: landscape.loss(u, i[None])), w)[1]
+        once = of_one_term(v)[0]
+        return once, of_one_term(once)[0]
+
+    product = hessian_product(landscape, w)
+
+    def sigma(v: Tensor) -> Tensor:
+        once, again = torch.zeros_like(w), torch.zeros_like(w)
+        for index in indices.split(chunk):
+            first, second = vmap(twice, in_dims=(0, None))(index, v)
+            once, again = once + first.sum(0) / n, again + second.sum(0) / n
+        return again - product(once)
+
+    if n == 1:
+        return 0.0
+    values, _ = largest_eigenvalues(sigma, w, 1, tol, max_steps, seed)
+    if not math.isfinite(values.item()):
+        raise FloatingPointError("a term's Hessian is not finite at this point")
+    return max(0.0, values.item()) ** 0.5

@@ -1,0 +1,260 @@
+"""Relative flatness of one layer, and the feature robustness it predicts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from flatlab.landscape import Landscape
+from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.hessian_product import dense, hessian_product
+from flatlab.measures.perturbed import losses_at
+from flatlab.measures.preconditions import is_network, named_weights, need_sum_over_samples, one_point
+from flatlab.rules import non_negative
+
+__all__ = ["feature_robustness", "relative_flatness"]
+
+
+def relative_flatness(
+    landscape: Landscape,
+    w: Tensor,
+    layer: str | None = None,
+    normalize: bool = False,
+    dead: str = "error",
+    shape: tuple[int, int] | None = None,
+    chunk: int = 2048,
+) -> float:
+    """`kappa = sum_{s,s'} <W_s, W_s'> Tr(H_{s,s'})` of one linear layer `W`, shape `(out, m)`; exact.
+
+    `H_{s,s'}`, shape `(m, m)`, is the Hessian of the loss with respect to rows s and s' of `W`. With inputs `phi_i`
+    and outputs `z_i = W phi_i` of the layer, `H_{s,s'} = mean_i (d^2 l_i / dz_s dz_s') phi_i phi_i^T`, so that
+
+        kappa = mean_i ||phi_i||^2 tr(W^T (d^2 l_i / dz^2) W).
+
+    For the model's last layer and cross-entropy the second derivative is `diag(p) - p p^T`, for squared loss
+    `2 / out`: a closed form. For any other layer or loss it takes `min(out, m)` Hessian products with respect to all
+    `z_i` at once. For one output and squared loss `kappa = c ||W||^2` with `c = 2 mean_i ||phi_i||^2` (ridge).
+
+    `layer` names a `Linear` layer of the network, as in `model.named_modules()`; None is the last one. Biases are no
+    part of `W`. `w` has shape `(d,)`; the value is in units of the loss. It does not change when one ReLU layer is
+    multiplied by a positive number and another divided by it. With `normalize=True` it does not change either when
+    the neurons of the feature layer are rescaled one by one: features are divided by their standard deviation over
+    the samples, columns of `W` multiplied by it. A feature that never varies has none: `dead="error"` raises
+    `ValueError` that counts them, `dead="drop"` leaves such features and their columns out of the sum.
+
+    A closed-form landscape has no layers: all its weights are taken as one matrix of `shape` `(out, m)`, by default
+    `(1, d)`, for which `kappa = ||w||^2 Tr H`; this takes `d` Hessian products.
+
+    Raises `ValueError` for a name that is no `Linear` layer, a layer that does not run exactly once on inputs of
+    shape `(n, m)`, a loss that is no mean over samples, and options that do not fit the landscape. Source:
+    Petzka et al. 2021, Definition 3, equation (9), and Theorem 4, whose "variance" has to read standard
+    deviation.
+
+    >>> from torch.nn.functional import mse_loss
+    >>> data = torch.tensor([[1., 2.], [3., 4.]]), torch.zeros(2, 1)
+    >>> net = Landscape.of(nn.Linear(2, 1, bias=False), mse_loss, data)
+    >>> relative_flatness(net, torch.ones(2))           # 2 * (5 + 25) / 2 * ||w||^2
+    60.0
+    """
+    w = one_point(landscape, w)
+    if dead not in ("error", "drop"):
+        raise ValueError(f"dead must be 'error' or 'drop', got {dead!r}")
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    if not is_network(landscape):
+        if normalize or layer is not None:
+            raise ValueError("layer and normalize need a network: a closed-form landscape has no features")
+        matrix = _matrix(landscape, w, shape)
+        hessian = dense(hessian_product(landscape, w), w).view(*matrix.shape, *matrix.shape)
+        return torch.einsum("at,bt,ajbj->", matrix.double(), matrix.double(), hessian.double()).item()
+    if shape is not None:
+        raise ValueError("shape is for closed-form landscapes: name a layer of the network instead")
+    name, module = _linear(landscape, layer)
+    need_sum_over_samples(landscape, w)
+    weights = named_weights(landscape, w)
+    matrix = weights[_parameter(name)]
+    scale = _spread(landscape, weights, module, dead, chunk) if normalize else None
+    if scale is not None:
+        matrix = matrix * scale
+    total = torch.zeros((), dtype=torch.float64, device=w.device)
+    for index in torch.arange(landscape.n, device=w.device).split(chunk):
+        phi, curvature = _features_and_curvature(landscape, weights, module, matrix, index)
+        if scale is not None:
+            phi = torch.where(scale > 0, phi / torch.where(scale > 0, scale, 1.0), 0.0)
+        total += (phi.square().sum(1) * curvature).sum(dtype=torch.float64)
+    return (total / landscape.n).item()
+
+
+def feature_robustness(
+    landscape: Landscape,
+    w: Tensor,
+    delta: float = 0.1,
+    layer: str | None = None,
+    samples: int | None = None,
+    rtol: float | None = None,
+    seed: int | torch.Generator = 0,
+    antithetic: bool = True,
+    shape: tuple[int, int] | None = None,
+) -> Estimate:
+    """`E_A[L(W + delta W A)] - L(W)` over random orthogonal `A`, shape `(m, m)`: the mean rise of the loss when every
+    feature vector is moved by `delta` times its own length in a random direction, labels kept.
+
+    Moving the features, `phi -> phi + delta A phi`, is moving the layer, `W -> W + delta W A`, which is what is
+    computed. For small `delta` it is `delta^2 / (2 m) kappa` with `kappa` the relative flatness, exactly so for a
+    quadratic loss; with `A` and `-A` in pairs (`antithetic`, two losses a sample) the part that is linear in `delta`
+    cancels in every sample, and on average it vanishes anywhere, not only at a minimum.
+
+    `w` has shape `(d,)`; the value is in units of the loss; `layer`, `shape` as in `relative_flatness`; `samples`,
+    `rtol` as in `sample_mean`. Raises `ValueError` as these do, and if `delta` is negative. Source:
+    Petzka et al. 2021, equations (4) and (7) and Theorem 5.
+
+    >>> class Bowl(Landscape):
+    ...     d = 1
+    ...     def losses(self, w, batch=None):
+    ...         return w * w
+    >>> robust = feature_robustness(Bowl(), torch.ones(1), delta=0.5, samples=4)    # A is 1 or -1
+    >>> robust, 0.5**2 / 2 * relative_flatness(Bowl(), torch.ones(1))
+    (Estimate(value=0.25, stderr=0.0, samples=4), 0.25)
+    """
+    w = one_point(landscape, w)
+    non_negative("delta", delta)
+    if not is_network(landscape):
+        if layer is not None:
+            raise ValueError("layer needs a network: a closed-form landscape has no layers")
+        start, matrix = 0, _matrix(landscape, w, shape)
+    else:
+        if shape is not None:
+            raise ValueError("shape is for closed-form landscapes: name a layer of the network instead")
+        need_sum_over_samples(landscape, w)
+        parameter = _parameter(_linear(landscape, layer)[0])
+        weights = named_weights(landscape, w)
+        matrix = weights[parameter]
+        start = matrix.storage_offset() - w.storage_offset()
+    m, generator = matrix.shape[1], generator_for(seed, w.device)
+    base = losses_at(landscape, w[None])
+
+    def draw(count: int) -> Tensor:
+        values = []
+        for _ in range(count):
+            a = torch.randn(m, m, dtype=w.dtype, device=w.device, generator=generator)
+            q, r = torch.linalg.qr(a)
+            q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # without the signs the law would not be Haar's
+            move = delta * (matrix @ q).reshape(-1)
+            points = w.repeat(2 if antithetic else 1, 1)
+            points[0, start : start + len(move)] += move
+            if antithetic:
+                points[1, start : start + len(move)] -= move
+            values.append(losses_at(landscape, points).mean() - base)
+        return torch.cat(values)
+
+    return sample_mean(draw, samples, rtol)
+
+
+def _matrix(landscape: Landscape, w: Tensor, shape: tuple[int, int] | None) -> Tensor:
+    rows, columns = shape or (1, landscape.d)
+    if rows * columns != landscape.d or rows < 1:
+        raise ValueError(f"shape must hold d = {landscape.d} weights, got {shape}")
+    return w.view(rows, columns)
+
+
+def _parameter(name: str) -> str:
+    return f"{name}.weight" if name else "weight"
+
+
+def _linear(landscape: Landscape, layer: str | None) -> tuple[str, nn.Linear]:
+    found = {name: m for name, m in landscape.model.named_modules() if isinstance(m, nn.Linear)}
+    if layer is None:
+        if not found:
+            raise ValueError("the network has no Linear layer")
+        layer = list(found)[-1]
+    if layer not in found:
+        raise ValueError(f"layer must be one of the Linear layers {list(found)}, got {layer!r}")
+    every = list(landscape.model.named_parameters(remove_duplicate=False))
+    weight = dict(every).get(_parameter(layer))
+    if weight is None or sum(p is weight for _, p in every) != 1:
+        raise ValueError(f"the weight of layer {layer!r} is shared or reparametrized, so it is not one layer's")
+    return layer, found[layer]
+
+
+def _run(landscape: Landscape, weights: dict[str, Tensor], module: nn.Linear, index: Tensor, shift: Tensor | None):
+    """The network's outputs, and the layer's input and output, the latter moved by `shift`."""
+    seen = []
+
+    def hook(_, args, output):
+        output = output if shift is None else output + shift
+        seen.append((args[0].detach(), output))
+        return output
+
+    handle = module.register_forward_hook(hook)
+    try:
+        outputs = functional_call(landscape.model, weights, (landscape.x[index],))
+    finally:
+        handle.remove()
+    if len(seen) != 1:
+        raise ValueError(f"the layer runs {len(seen)} times in a forward pass; relative flatness needs exactly one")
+    phi, z = seen[0]
+    if phi.ndim != 2 or len(phi) != len(index):
+        raise ValueError(f"the layer's input must have shape (n, m), got {tuple(phi.shape)}")
+    return outputs, phi, z
+
+
+def _spread(landscape, weights, module, dead, chunk) -> Tensor:
+    with torch.no_grad():
+        indices = torch.arange(landscape.n, device=landscape.x.device).split(chunk)
+        phi = torch.cat([_run(landscape, weights, module, index, None)[1] for index in indices])
+    spread = phi.std(0, unbiased=False)
+    # A constant feature's computed spread is rounding, not zero.
+    still = spread <= 10 * torch.finfo(phi.dtype).eps * phi.abs().amax(0)
+    if still.any() and dead == "error":
+        raise ValueError(
+            f"{int(still.sum())} of {len(still)} features do not vary over the samples, so they cannot be normalized "
+            "(dead='drop' leaves them out)"
+        )
+    return torch.where(still, 0.0, spread)
+
+
+def _features_and_curvature(landscape, weights, module, matrix, index) -> tuple[Tensor, Tensor]:
+    """`phi`, shape `(b, m)`, and `tr(W^T (d^2 l_i / dz^2) W)`, shape `(b,)`, for the samples `index`."""
+    with torch.no_grad():
+        outputs, phi, z = _run(landscape, weights, module, index, None)
+        known = _closed_form(landscape, outputs, matrix, index) if outputs is z else None
+    if known is not None:
+        return phi, known
+    factor = matrix  # tr(W^T D W) needs W only up to a rotation of its columns
+    if matrix.shape[1] > matrix.shape[0]:
+        factor = torch.linalg.qr(matrix.T)[1].T
+    with torch.enable_grad():
+        shift = torch.zeros_like(z, requires_grad=True)
+        outputs, *_ = _run(landscape, weights, module, index, shift)
+        loss = landscape.loss_fn(outputs, landscape.y[index]) * len(index)
+        (gradient,) = torch.autograd.grad(loss, shift, create_graph=True)
+    curvature = torch.zeros(len(index), dtype=z.dtype, device=z.device)
+    if not gradient.requires_grad:
+        return phi, curvature
+    for column in factor.T:
+        direction = column.expand_as(z)
+        (product,) = torch.autograd.grad(gradient, shift, direction, retain_graph=True, materialize_grads=True)
+        curvature += (product * column).sum(1)
+    return phi, curvature
+
+
+def _closed_form(landscape, outputs, matrix, index) -> Tensor | None:
+    loss_fn, y = landscape.loss_fn, landscape.y
+    labels = y.ndim == 1 and not y.is_floating_point()
+    entropy = loss_fn is nn.functional.cross_entropy or (
+        type(loss_fn) is nn.CrossEntropyLoss
+        and loss_fn.weight is None
+        and loss_fn.reduction == "mean"
+        and loss_fn.ignore_index < 0
+    )
+    if entropy and labels and outputs.ndim == 2 and not bool((y[index] < 0).any()):  # negative: an ignored label
+        p = outputs.softmax(1)
+        # tr(W^T (diag p - p p^T) W) as a sum over pairs of classes: no cancellation where one p is nearly 1.
+        apart = torch.cdist(matrix, matrix, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return (p @ apart * p).sum(1) / 2
+    squared = loss_fn is nn.functional.mse_loss or (type(loss_fn) is nn.MSELoss and loss_fn.reduction == "mean")
+    if squared and outputs.shape == y[index].shape:
+        value = 2 / outputs.shape[1] * matrix.square().sum()
+        return value.expand(len(index))
+    return None

@@ -1,0 +1,171 @@
+"""The Hessian's spectrum: its largest eigenvalues, and its density."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flatlab.landscape import Landscape
+from flatlab.measures.estimate import Estimate, generator_for
+from flatlab.measures.hessian_product import dense, hessian_product
+from flatlab.measures.lanczos import Krylov, lanczos
+from flatlab.measures.preconditions import one_point
+from flatlab.measures.trace import probe
+
+__all__ = ["SpectralDensity", "hessian_density", "largest_eigenvalues", "top_eigenvalues"]
+
+SMALL = 64  # up to this dimension the whole matrix is cheaper than an iteration, and exact
+
+
+def largest_eigenvalues(
+    product: Callable[[Tensor], Tensor],
+    like: Tensor,
+    k: int = 1,
+    tol: float = 1e-3,
+    max_steps: int = 300,
+    seed: int | torch.Generator = 0,
+) -> tuple[Tensor, Tensor]:
+    """The `k` largest eigenvalues of a symmetric `product`, descending, `(k,)`, and unit eigenvectors, `(k, d)`.
+
+    Stops when the error of each value is at most `tol` times the largest `|theta|` seen. See `top_eigenvalues`.
+
+    >>> largest_eigenvalues(lambda v: torch.tensor([1., 5., 3.]) * v, torch.zeros(3), k=2)[0]
+    tensor([5., 3.])
+    """
+    d = len(like)
+    if not 1 <= k <= d:
+        raise ValueError(f"k must be between 1 and d = {d}, got {k}")
+    if not tol > 0:
+        raise ValueError(f"tol must be positive, got {tol}")
+    if max_steps < k:
+        raise ValueError(f"max_steps must be at least k = {k}, got {max_steps}")
+    if d <= SMALL:
+        values, vectors = torch.linalg.eigh(dense(product, like))
+        return values.flip(0)[:k], vectors.T.flip(0)[:k]
+
+    def error(krylov: Krylov) -> float:
+        values, vectors = krylov.eigh()
+        if len(values) <= k:
+            return 0.0 if krylov.off[-1] == 0 else math.inf
+        residual = krylov.off[-1] * vectors[-1].abs()
+        # Kato and Temple: an isolated Ritz value errs by the square of its residual over its gap, a closer one by
+        # the residual itself. The k-th value's gap counts the next one's own uncertainty.
+        near = residual[-k:].norm()
+        gap = (values[-k] - values[-k - 1] - residual[-k - 1]).clamp_min(torch.finfo(torch.float64).tiny)
+        largest = values.abs().max().item()
+        return torch.minimum(near, near**2 / gap).item() / largest if largest > 0 else 0.0
+
+    def enough(krylov: Krylov) -> bool:
+        return len(krylov.diagonal) >= k + 2 and error(krylov) <= tol
+
+    generator = generator_for(seed, like.device)
+    krylov = lanczos(product, probe("gaussian", like, generator), max_steps, enough, generator)
+    if error(krylov) > tol:
+        warnings.warn(
+            f"Lanczos reached {max_steps} steps with a relative error of {error(krylov):.1e} > tol {tol}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    values, vectors = krylov.eigh()
+    top = vectors[:, -k:].flip(1).T.to(like.dtype).to(like.device) @ krylov.basis
+    return values[-k:].flip(0).to(like.dtype).to(like.device), top
+
+
+def top_eigenvalues(
+    landscape: Landscape,
+    w: Tensor,
+    k: int = 1,
+    tol: float = 1e-3,
+    max_steps: int = 300,
+    seed: int | torch.Generator = 0,
+    vectors: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The `k` largest eigenvalues of `H(w)`, descending, shape `(k,)`, by Lanczos with full reorthogonalization.
+
+    `w` has shape `(d,)`; values are in units of loss over weight squared. With `vectors=True` also the unit
+    eigenvectors, shape `(k, d)`. The iteration ends when the error of the values is at most `tol` times the largest
+    absolute Ritz value, by the smaller of the residual and the Kato-Temple bound (the residual's square over the gap
+    to the next Ritz value), and warns if `max_steps` Hessian products did not get there. Largest means most
+    positive, not largest in size. Up to `d = 64` the values are exact. In larger dimensions one starting vector sees
+    an eigenvalue that repeats exactly only once, unless the iteration runs until its Krylov space closes.
+
+    Raises `ValueError` if `k`, `tol` or `max_steps` is out of range. Source: Lanczos 1950; Golub and Van Loan,
+    *Matrix Computations*, chapter 10.
+
+    >>> class Bowl(Landscape):
+    ...     d = 2
+    ...     def losses(self, w, batch=None):
+    ...         return (torch.tensor([1., 3.]) * w * w).sum(-1, keepdim=True)
+    >>> top_eigenvalues(Bowl(), torch.zeros(2), k=2)
+    tensor([6., 2.])
+    """
+    w = one_point(landscape, w)
+    values, found = largest_eigenvalues(hessian_product(landscape, w), w, k, tol, max_steps, seed)
+    return (values, found) if vectors else values
+
+
+@dataclass(frozen=True)
+class SpectralDensity:
+    """A quadrature of the spectrum: `values` and `weights`, shape `(probes, steps)` each; every row of `weights` sums
+    to 1. `d` is the number of eigenvalues.
+    """
+
+    values: Tensor
+    weights: Tensor
+    d: int
+
+    def trace(self, f: Callable[[Tensor], Tensor]) -> Estimate:
+        """`tr f(H)`, the sum of `f` over the spectrum, with its standard error over the probes."""
+        rows = self.d * (self.weights * f(self.values)).sum(1)
+        n = len(rows)
+        return Estimate(rows.mean().item(), rows.std().item() / math.sqrt(n) if n > 1 else math.nan, n)
+
+    def density(self, grid: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        """The density on `grid`, smoothed by a Gaussian of standard deviation `width`, and its standard error, each
+        of the grid's shape `(g,)`. It integrates to 1.
+        """
+        if not width > 0:
+            raise ValueError(f"width must be positive, got {width}")
+        z = (grid.double()[:, None, None] - self.values) / width
+        rows = (self.weights * torch.exp(-z * z / 2)).sum(-1) / (width * math.sqrt(2 * math.pi))
+        n = rows.shape[1]
+        stderr = rows.std(1) / math.sqrt(n) if n > 1 else torch.full_like(rows[:, 0], math.nan)
+        return rows.mean(1), stderr
+
+
+def hessian_density(
+    landscape: Landscape, w: Tensor, steps: int = 50, probes: int = 10, seed: int | torch.Generator = 0
+) -> SpectralDensity:
+    """The density of the eigenvalues of `H(w)`, by stochastic Lanczos quadrature.
+
+    Each of `probes` random unit vectors gives, in `steps` Hessian products, a Gauss quadrature of the spectrum whose
+    mean over probes is that of `(1/d) sum_i delta(x - lambda_i)`; polynomials up to degree `2 steps - 1` are exact
+    for each probe. `w` has shape `(d,)`; values are in units of loss over weight squared.
+
+    Raises `ValueError` if `steps` or `probes` is less than 1. Source: Golub and Welsch 1969; Ghorbani, Krishnan and
+    Xiao 2019.
+
+    >>> class Bowl(Landscape):
+    ...     d = 2
+    ...     def losses(self, w, batch=None):
+    ...         return (torch.tensor([1., 3.]) * w * w).sum(-1, keepdim=True)
+    >>> spectrum = hessian_density(Bowl(), torch.zeros(2), probes=3)
+    >>> spectrum.values[0], spectrum.trace(torch.ones_like).value
+    (tensor([2., 6.], dtype=torch.float64), 2.0)
+    """
+    w = one_point(landscape, w)
+    if steps < 1 or probes < 1:
+        raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}")
+    product, generator = hessian_product(landscape, w), generator_for(seed, w.device)
+    m = min(steps, landscape.d)
+    values, weights = torch.zeros(probes, m, dtype=torch.float64), torch.zeros(probes, m, dtype=torch.float64)
+    for row in range(probes):
+        nodes, ritz = lanczos(product, probe("gaussian", w, generator), m).eigh()
+        # A Krylov space that closed early has fewer nodes: the rest keep weight 0.
+        values[row, : len(nodes)], weights[row, : len(nodes)] = nodes, ritz[0].square()
+    return SpectralDensity(values, weights, landscape.d)

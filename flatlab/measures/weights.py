@@ -1,0 +1,26 @@
+"""The norm of the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flatlab.landscape import Landscape
+from flatlab.measures.preconditions import one_point
+
+__all__ = ["weight_norm"]
+
+
+def weight_norm(landscape: Landscape, w: Tensor, order: float = 2.0) -> float:
+    """`||w||_p` with `p = order`, of all parameters, biases too; `w` has shape `(d,)`.
+
+    Raises `ValueError` if `order` is less than 1. Source: the baseline `L2` of Petzka et al. 2021, Figure 5.
+
+    >>> class Plane(Landscape):
+    ...     d = 2
+    >>> weight_norm(Plane(), torch.tensor([3., 4.]))
+    5.0
+    """
+    if not order >= 1:
+        raise ValueError(f"order must be at least 1, got {order}")
+    return torch.linalg.vector_norm(one_point(landscape, w).double(), order).item()

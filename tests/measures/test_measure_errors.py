@@ -1,0 +1,249 @@
+"""A clear error, never a wrong number."""
+
+import pytest
+import torch
+from measured_problems import Quadratic, linear_toy, random, two_layers
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from flatlab import measures
+from flatlab.landscape import Landscape
+from flatlab.measures import (
+    average_sharpness,
+    feature_robustness,
+    fisher_rao,
+    gradient_noise,
+    hessian_density,
+    hessian_nonuniformity,
+    hessian_trace,
+    local_average,
+    local_oscillation,
+    noise_energy,
+    pac_bayes,
+    relative_flatness,
+    sam_sharpness,
+    top_eigenvalues,
+    weight_norm,
+)
+
+NEEDS_RHO = {"local_average", "local_oscillation"}
+
+
+def call(name, net, w):
+    extra = (0.1,) if name in NEEDS_RHO else (w,) if name == "noise_energy" else ()
+    return getattr(measures, name)(net, w, *extra)
+
+
+NAMES = sorted(set(measures.__all__) - {"Estimate", "SpectralDensity"})
+PER_SAMPLE = ["gradient_noise", "noise_energy", "hessian_nonuniformity", "fisher_rao", "relative_flatness"]
+PER_SAMPLE += ["feature_robustness"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_points_or_a_wrong_length_is_refused(name):
+    toy = linear_toy(False).landscape
+    for w in (torch.zeros(2, 4, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), torch.zeros(()).double()):
+        with pytest.raises(ValueError, match=r"one point of shape \(4,\), got"):
+            call(name, toy, w)
+    with pytest.raises(ValueError, match="floating-point weights, got torch.int64"):
+        call(name, toy, torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(5), nn.Dropout(0.5)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_put_into_train_mode_later_is_refused(name, layer):
+    model = nn.Sequential(nn.Linear(4, 5), layer, nn.Linear(5, 3)).eval()
+    net = Landscape.of(model, cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3))
+    model.train()
+    with pytest.raises(ValueError, match=r"is in train mode.*model.eval\(\)"):
+        call(name, net, net.w0)
+
+
+class MixesSamples(nn.Linear):
+    def forward(self, x):
+        z = super().forward(x)
+        return z - z.mean(0)
+
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5, training=True)
+
+
+LABELS = torch.arange(9) % 3
+COUPLED = {
+    "sum": (nn.Linear(4, 3), lambda a, b: cross_entropy(a, b, reduction="sum"), LABELS),
+    "class weights": (nn.Linear(4, 3), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0]).double()), LABELS),
+    "ignored labels": (nn.Linear(4, 3), nn.CrossEntropyLoss(ignore_index=1), LABELS),
+    "sorted class weights": (
+        nn.Linear(4, 3),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 5.0]).double()),
+        torch.tensor([0] * 7 + [2, 0]),
+    ),
+    "contrastive": (nn.Linear(4, 3), lambda a, b: (a @ a.T).softmax(1).diagonal().log().mean(), LABELS),
+    "broadcasting": (nn.Linear(4, 1), mse_loss, torch.linspace(-1, 1, 9).double()),
+    "a layer that mixes samples": (MixesSamples(4, 3), cross_entropy, LABELS),
+    "randomness in the forward pass": (Noisy(4, 3), cross_entropy, LABELS),
+    "a root of the mean": (nn.Linear(4, 1), lambda a, b: mse_loss(a[:, 0], b).sqrt(), torch.ones(9).double()),
+    "no reduction": (nn.Linear(4, 3), lambda a, b: cross_entropy(a, b, reduction="none"), LABELS),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("name", PER_SAMPLE)
+@pytest.mark.parametrize("case", COUPLED)
+def test_a_loss_that_is_no_mean_over_samples_is_refused(case, name):
+    model, loss_fn, y = COUPLED[case]
+    torch.manual_seed(0)
+    net = Landscape.of(model.double(), loss_fn, (random(9, 4, seed=1), y))
+    with pytest.raises(ValueError, match="is not the mean of their single losses|must average to one number"):
+        call(name, net, net.w0)
+
+
+def test_a_coupled_loss_still_has_a_trace_and_it_is_right():
+    weight = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    torch.manual_seed(0)
+    data = random(9, 4, seed=1), LABELS
+    net = Landscape.of(nn.Linear(4, 3).double(), nn.CrossEntropyLoss(weight=weight), data)
+    expected = torch.func.hessian(net.loss)(net.w0).trace().item()
+    assert hessian_trace(net, net.w0, deflate=net.d).value == pytest.approx(expected)
+    sampled = hessian_trace(net, net.w0, samples=200, deflate=3)
+    assert abs(sampled.value - expected) < 4 * sampled.stderr
+
+
+def test_dead_neurons_are_counted_or_dropped():
+    model = two_layers(nn.ReLU)
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = 0, -1.0  # always zero
+        model[0].weight[3], model[0].bias[3] = 0, 0.7  # always 0.7
+    net = Landscape.of(model, cross_entropy, (random(10, 4, seed=4), torch.arange(10) % 3))
+    with pytest.raises(ValueError, match="2 of 5 features do not vary over the samples"):
+        relative_flatness(net, net.w0, normalize=True)
+    dropped = relative_flatness(net, net.w0, normalize=True, dead="drop")
+    alive = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3)).double()
+    with torch.no_grad():
+        alive[0].weight.copy_(model[0].weight[[0, 2, 4]])
+        alive[0].bias.copy_(model[0].bias[[0, 2, 4]])
+        alive[2].weight.copy_(model[2].weight[:, [0, 2, 4]])
+        alive[2].bias.copy_(model[2].bias + 0.7 * model[2].weight[:, 3])
+    other = Landscape.of(alive, cross_entropy, (net.x, net.y))
+    assert dropped == pytest.approx(relative_flatness(other, other.w0, normalize=True))
+
+
+def test_relative_flatness_names_what_it_cannot_do():
+    net = Landscape.of(two_layers(), cross_entropy, (random(6, 4, seed=1), torch.arange(6) % 3))
+    with pytest.raises(ValueError, match=r"one of the Linear layers \['0', '2'\], got 'head'"):
+        relative_flatness(net, net.w0, "head")
+    with pytest.raises(ValueError, match="shape is for closed-form landscapes"):
+        relative_flatness(net, net.w0, shape=(1, 4))
+    with pytest.raises(ValueError, match="dead must be 'error' or 'drop', got 'skip'"):
+        relative_flatness(net, net.w0, dead="skip")
+    toy = linear_toy(False)
+    with pytest.raises(ValueError, match="need a network"):
+        relative_flatness(toy.landscape, toy.w, normalize=True)
+    with pytest.raises(ValueError, match=r"shape must hold d = 4 weights, got \(2, 3\)"):
+        relative_flatness(toy.landscape, toy.w, shape=(2, 3))
+    sequence = Landscape.of(nn.Linear(3, 2), mse_loss, (torch.randn(4, 5, 3), torch.randn(4, 5, 2)))
+    with pytest.raises(ValueError, match=r"the layer's input must have shape \(n, m\)"):
+        relative_flatness(sequence, sequence.w0)
+
+    class Twice(nn.Linear):
+        def forward(self, x):
+            return super().forward(super().forward(x))
+
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.a(self.a(x))
+
+    twice = Landscape.of(Wrapped(), mse_loss, (torch.randn(4, 3), torch.randn(4, 3)))
+    with pytest.raises(ValueError, match="the layer runs 2 times"):
+        relative_flatness(twice, twice.w0)
+    tied = Wrapped()
+    tied.b = nn.Linear(3, 3)
+    tied.b.weight = tied.a.weight
+    shared = Landscape.of(tied, mse_loss, (torch.randn(4, 3), torch.randn(4, 3)))
+    with pytest.raises(ValueError, match="the weight of layer 'a' is shared or reparametrized"):
+        relative_flatness(shared, shared.w0, "a")
+    convolution = nn.Sequential(nn.Conv2d(1, 1, 2), nn.Flatten())
+    flat = Landscape.of(convolution, mse_loss, (torch.randn(2, 1, 2, 2), torch.randn(2, 1)))
+    with pytest.raises(ValueError, match="the network has no Linear layer"):
+        relative_flatness(flat, flat.w0)
+
+
+BOWL, W = Quadratic([2.0, 1.0]), torch.ones(2, dtype=torch.float64)
+BAD = [
+    (lambda: hessian_trace(BOWL, W, samples=0, deflate=0), "samples must be at least 1, got 0"),
+    (lambda: hessian_trace(BOWL, W, rtol=-0.1, deflate=0), "rtol must be positive and finite, got -0.1"),
+    (lambda: hessian_trace(BOWL, W, deflate=-1), "deflate must be >= 0, got -1"),
+    (lambda: hessian_trace(BOWL, W, deflate=0, probes="normal"), "'rademacher' or 'gaussian', got 'normal'"),
+    (lambda: top_eigenvalues(BOWL, W, k=3), "k must be between 1 and d = 2, got 3"),
+    (lambda: top_eigenvalues(BOWL, W, tol=0), "tol must be positive, got 0"),
+    (lambda: top_eigenvalues(BOWL, W, k=2, max_steps=1), "max_steps must be at least k = 2, got 1"),
+    (lambda: hessian_density(BOWL, W, steps=0), "steps and probes must be at least 1, got 0"),
+    (lambda: hessian_density(BOWL, W).density(W, 0.0), "width must be positive, got 0.0"),
+    (lambda: gradient_noise(BOWL, W, batch_size=2), "batch_size must be between 1 and n = 1, got 2"),
+    (lambda: gradient_noise(BOWL, W, chunk=0), "chunk must be at least 1, got 0"),
+    (lambda: noise_energy(BOWL, W, torch.ones(3)), r"v must have the shape of w, \(2,\), got \(3,\)"),
+    (lambda: noise_energy(BOWL, W, W, chunk=0), "chunk must be at least 1, got 0"),
+    (lambda: fisher_rao(BOWL, W, chunk=0), "chunk must be at least 1, got 0"),
+    (lambda: hessian_nonuniformity(BOWL, W, chunk=0), "chunk must be at least 1, got 0"),
+    (lambda: weight_norm(BOWL, W, order=0.5), "order must be at least 1, got 0.5"),
+    (lambda: sam_sharpness(BOWL, W, rho=-1.0), "rho must be finite and >= 0, got -1.0"),
+    (lambda: sam_sharpness(BOWL, W, eta=-1.0), "eta must be finite and >= 0, got -1.0"),
+    (lambda: sam_sharpness(BOWL, W, steps=0), "steps must be at least 1, got 0"),
+    (lambda: sam_sharpness(BOWL, W, step_size=0.0), "step_size must be positive, got 0.0"),
+    (lambda: sam_sharpness(BOWL, W, restarts=-1), "restarts must be >= 0, got -1"),
+    (lambda: average_sharpness(BOWL, W, sigma=float("nan")), "sigma must be finite and >= 0, got nan"),
+    (lambda: local_average(BOWL, W, -0.1), "rho must be finite and >= 0, got -0.1"),
+    (lambda: local_oscillation(BOWL, W, -0.1), "rho must be finite and >= 0, got -0.1"),
+    (lambda: local_oscillation(BOWL, W, 0.1, samples=1), "samples must be at least 2, got 1"),
+    (lambda: feature_robustness(BOWL, W, delta=-0.1), "delta must be finite and >= 0, got -0.1"),
+    (lambda: pac_bayes(BOWL, W, target=0.0), "target must be positive and finite, got 0.0"),
+    (lambda: pac_bayes(BOWL, W, samples=1), "samples must be at least 2, got 1"),
+    (lambda: pac_bayes(Quadratic([-1.0, -2.0]), W), "no noise up to sigma = .* raises the loss by target = 0.1"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD)))
+def test_a_bad_argument_is_named_with_its_value(number):
+    f, message = BAD[number]
+    with pytest.raises(ValueError, match=message):
+        f()
+
+
+def test_a_loss_that_overflows_is_no_estimate():
+    class Wild(Landscape):
+        d = 1
+
+        def losses(self, w, batch=None):
+            return torch.exp(1000 * w * w)
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        average_sharpness(Wild(), torch.zeros(1), sigma=10.0)
+    with pytest.raises(FloatingPointError, match="not finite within rho"):
+        sam_sharpness(Wild(), torch.full((1,), 0.1), rho=10.0)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        local_oscillation(Wild(), torch.zeros(1), rho=10.0)
+
+
+def test_lanczos_that_ran_out_of_steps_says_so():
+    bowl = Quadratic(torch.linspace(0.99, 1.0, 100).tolist())
+    with pytest.warns(RuntimeWarning, match="Lanczos reached 5 steps"):
+        top_eigenvalues(bowl, random(100, seed=1), tol=1e-9, max_steps=5)
+
+
+def test_a_gradient_that_is_not_finite_is_no_noise_of_zero():
+    class Kink(Landscape):
+        d, n = 1, 2
+
+        def losses(self, w, batch=None):
+            return w.abs().sqrt() * torch.ones(2 if batch is None else len(batch))
+
+    with pytest.raises(FloatingPointError, match="gradient is not finite"):
+        gradient_noise(Kink(), torch.zeros(1))
+    with pytest.raises(FloatingPointError, match="Hessian is not finite"):
+        hessian_nonuniformity(Kink(), torch.zeros(1))
