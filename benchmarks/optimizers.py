@@ -1,40 +1,141 @@
-"""What the engine of `flatlab.optim` adds to the passes that a rule needs anyway."""
+"""A step of the optimizers and penalties against the plain passes and a peer, in one run on one thread."""
 
+import ctypes
+import importlib.util
+import random
 import statistics
+import sys
 import time
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD
 
-from flatlab.optim import SAM
-from flatlab.training.gradient_pairs import network
+from benchmarks.resnet20 import ResNet20
+from flatlab.optim import SAM, StableSAM
+from flatlab.penalties import hessian_frobenius_penalty
+
+PEER = "pytorch_optimizer"
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def sam_steps(network, x, y):
+    """Functions that make one step each, by name: two plain passes and an SGD step, our methods, the peer's."""
+
+    def closure_for(net, opt):
+        def closure():
+            opt.zero_grad()
+            loss = cross_entropy(net(x), y)
+            loss.backward()
+            return loss
+
+        return closure
+
+    def plain():
+        net = network()
+        opt = SGD(net.parameters(), lr=0.01, momentum=0.9)
+        closure = closure_for(net, opt)
+
+        def step():
+            closure()
+            closure()
+            opt.step()
+
+        return step
+
+    def ours(method):
+        net = network()
+        opt = method(SGD(net.parameters(), lr=0.01, momentum=0.9), rho=0.05)
+        closure = closure_for(net, opt)
+        return lambda: opt.step(closure)
+
+    def peer():
+        from pytorch_optimizer import SAM as Peer
+
+        net = network()
+        opt = Peer(net.parameters(), SGD, rho=0.05, lr=0.01, momentum=0.9)
+        closure = closure_for(net, opt)
+
+        def step():
+            closure()
+            opt.step(closure)
+
+        return step
+
+    steps = {"two passes": plain(), "SAM": ours(SAM), "StableSAM": ours(StableSAM)}
+    return steps | ({"peer": peer()} if importlib.util.find_spec(PEER) else {})
+
+
+def penalty_steps(x, y):
+    """One plain step, and one with the penalty."""
+    net = mlp()
+    opt = SGD(net.parameters(), lr=0.01, momentum=0.9)
+
+    def step(penalized):
+        opt.zero_grad()
+        loss = cross_entropy(net(x), y)
+        if penalized:
+            loss = loss + 0.01 * hessian_frobenius_penalty(net, cross_entropy, (x, y), probes=5)
+        loss.backward()
+        opt.step()
+
+    return {"plain": lambda: step(False), "penalized": lambda: step(True)}
+
+
+def rounds(steps, count):
+    """`{name: seconds of each round}`; in an order drawn anew, as each leaves the caches to the next."""
+    times = {name: [] for name in steps}
+    shuffle = random.Random(0)
+    for i in range(count + 3):
+        for name in shuffle.sample(list(steps), len(steps)):
+            began = time.perf_counter()
+            steps[name]()
+            if i >= 3:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def keep_memory():
+    """Tells glibc to hold on to freed memory: who pays for page faults is otherwise a matter of luck, up to 15%."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
+
+
+def ratio(times, one, other):
+    return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
 
 
 def main():
-    """Print the ratio of a SAM step to two plain passes and an SGD step, for the network 784-500-500-10."""
+    """Print medians of the ratios, round by round."""
+    keep_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    net = network(784, (500, 500), 10)
-    x, y = torch.randn(128, 784), torch.randint(10, (128,))
-    base = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    sam = SAM(torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9), rho=0.05)
+    image_batch = torch.randn(128, 3, 32, 32), torch.randint(10, (128,))
+    flat_batch = torch.randn(128, 784), torch.randint(10, (128,))
+    print("Optimizers, one thread, batch 128: medians of ratios within a round")
+    for title, network, batch, count in (
+        ("MLP 784-128-128-10", mlp, flat_batch, 400),
+        ("ResNet-20", ResNet20, image_batch, 12),
+    ):
+        times = rounds(sam_steps(network, *batch), count)
+        print(f"  {title}: a SAM step takes {statistics.median(times['SAM']) * 1e3:.2f} ms")
+        print(f"    over two plain passes and an SGD step  {ratio(times, 'SAM', 'two passes'):.3f}")
+        print(f"    StableSAM over SAM                     {ratio(times, 'StableSAM', 'SAM'):.3f}")
+        if "peer" in times:
+            print(f"    over pytorch-optimizer's SAM           {ratio(times, 'SAM', 'peer'):.3f}")
+        else:
+            print("    over pytorch-optimizer's SAM           not measured: pip install --no-deps pytorch_optimizer")
+    times = rounds(penalty_steps(*flat_batch), 60)
+    mean = (9 + ratio(times, "penalized", "plain")) / 10
+    print(f"  FA penalty, 5 probes, every 10th step, over the plain step (MLP)  {mean:.2f}")
+    torch.set_num_threads(threads)
 
-    def closure():
-        base.zero_grad()
-        loss = cross_entropy(net(x), y)
-        loss.backward()
-        return loss
 
-    def plain():
-        closure()
-        closure()
-        base.step()
-
-    ratios = []
-    for _ in range(60):
-        times = []
-        for step in (lambda: sam.step(closure), plain):
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-        ratios.append(times[0] / times[1])
-    print(f"A SAM step takes {statistics.median(ratios):.2f} times two passes and an SGD step (784-500-500-10, batch 128)")
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,9 @@
 """Flatlab: rules, optimizers and measures for the study of flat minima.
 
 The parts, from the bottom up: `flatlab.rules` (a method's direction), `flatlab.landscape` (a loss on flat vectors),
-`flatlab.descent` (a rule run on a landscape), `flatlab.optim` (a rule run on a network), `flatlab.measures` (what
-flatness is measured by), `flatlab.widgets` (the explorables of the book).
+`flatlab.descent` (a rule run on a landscape), `flatlab.optim` (a rule run on a network), `flatlab.penalties` (flatness
+as a term of the loss), `flatlab.measures` (what flatness is measured by), `flatlab.widgets` (the explorables of the
+book).
 """
 
 __version__ = "0.1.0"

@@ -32,6 +32,8 @@ class Api(SphinxDirective):
         for name in module.__all__:
             value = getattr(module, name)
             home = getattr(value, "__module__", module.__name__)
+            if not home.startswith("flatlab"):  # a type alias has no docstring of its own
+                continue
             blocks += [f"```{{autodoc2-object}} {home}.{name}", "```", ""]
         return self.parse_text_to_nodes("\n".join(blocks))
 

@@ -12,14 +12,19 @@
 
 The rule turns gradients into a direction, the base optimizer turns the direction into a step: momentum, weight
 decay and Adam's scaling act on the direction as they would on a gradient. The closure runs once for every gradient
-that the rule asks for (twice, in all methods here), each time on the same batch, and computes all of it: gradients
-accumulated outside of the closure are cleared.
+that the rule asks for (twice in most methods, three times in CSAM, k times in LSAM), each time on the same batch, and
+computes all of it: gradients accumulated outside of the closure are cleared.
+
+**Parts of the batch.** MSAM and SAMGCM need the gradients of single samples, which a closure hides. They step on the
+batch as a landscape instead, and say so if they are given a closure:
+
+    loss = opt.step(Landscape.of(model, loss_fn, (x, y)))
 
 **One optimizer, not two.** `param_groups`, `state` and `defaults` are the base optimizer's own (`opt.base`), so
 schedules, checkpoints and parameter groups work as they do there. `rho` is a group option beside `lr`: it can be
 scheduled, may be a tensor, and is saved. It can differ between groups: each weight then moves by its own group's
-`rho` along one ascent direction, whose norm is one over all groups together. A checkpoint of the bare base optimizer
-loads, too, and takes `rho` from here.
+`rho` along one ascent direction, whose norm is one over all groups together. What a method remembers (CSAM's moving
+average) is saved as well. A checkpoint of the bare base optimizer loads, too, and takes `rho` from here.
 
 **What a pass leaves behind.** Statistics of norm layers move in the first pass only, and dropout draws the same mask
 in every pass; afterwards torch's default generators stand where one plain pass leaves them. The layers are found
@@ -49,6 +54,7 @@ gradient of the joint batch. `no_sync=ddp.no_sync` lets each ascend along its ow
 gradient only. Sharded parameters (FSDP) are not supported: their norm needs all workers.
 """
 
-from flatlab.optim.methods import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim.methods import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim.parts import MSAM, SAMGCM
 
-__all__ = ["ASAM", "SAM", "USAM", "StableASAM", "StableSAM"]
+__all__ = ["ASAM", "CSAM", "LSAM", "MSAM", "SAM", "SAMGCM", "USAM", "StableASAM", "StableSAM"]

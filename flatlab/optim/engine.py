@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from flatlab.optim.passes import Passes, all_finite, capturing
+from flatlab.optim.buffers import Buffers
+from flatlab.optim.passes import Passes, capturing
 from flatlab.rules import Gradient, non_negative
 
 __all__ = ["RuleOptimizer", "over_groups"]
@@ -29,9 +30,11 @@ class RuleOptimizer(Optimizer):
     A rule with more hyperparameters declares them to `_wrap` as group options and hands them on in `arguments`.
     """
 
-    rule: ClassVar[Callable[..., Tensor]]
+    rule: ClassVar[Callable[..., Any]]
     local_ascent: ClassVar[bool] = True
     """Whether workers that each take a first gradient of their own still get equal directions."""
+    carried: ClassVar[tuple[str, ...]] = ()
+    """The names of what a method keeps beside groups and state, for copies and pickles."""
 
     base: Optimizer
     """The optimizer that was wrapped."""
@@ -51,8 +54,8 @@ class RuleOptimizer(Optimizer):
         _check_base(name, base, options)
         if no_sync is not None and not self.local_ascent:
             raise ValueError(
-                f"no_sync must be None for {name}, got {no_sync}: the direction has the length of the first gradient, "
-                "and with a first gradient to each worker the replicas would drift apart"
+                f"no_sync must be None for {name}, got {no_sync}: the first gradient has a part in the direction or "
+                "in what the method remembers, and with one of its own to each worker the replicas would drift apart"
             )
         self._options = tuple(options)
         for group in base.param_groups:
@@ -63,11 +66,13 @@ class RuleOptimizer(Optimizer):
         self._complete()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("base", "check_finite", "no_sync", "_options")}
+        return {name: getattr(self, name) for name in ("base", "check_finite", "no_sync", "_options", *self.carried)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._seen: WeakSet[nn.Module] = WeakSet()
         self._norm_layers: WeakSet[nn.Module] = WeakSet()
+        self._buffers = Buffers()
         # Saving and loading is the base's work, and so are the hooks on it.
         hooks = {k: v for k, v in vars(self.base).items() if k.startswith("_optimizer") and "state_dict" in k}
         vars(self).update(hooks)
@@ -88,17 +93,37 @@ class RuleOptimizer(Optimizer):
         return self.base.defaults
 
     def state_dict(self) -> dict[str, Any]:
-        """The base optimizer's `state_dict`, which holds all there is: `rho` and its like are in the groups."""
-        return self.base.state_dict()
+        """The base optimizer's `state_dict`: `rho` and its like are in the groups.
+
+        A method with a memory of its own adds an entry `"rule"`, which a bare base optimizer ignores on loading.
+        """
+        memory = self.memory()
+        return self.base.state_dict() | ({"rule": memory} if memory else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads what `state_dict` gave, here or of a bare base optimizer."""
         self.base.load_state_dict(state_dict)
         self._complete()
+        self.recall(state_dict.get("rule", {}))
+
+    def memory(self) -> dict[str, Any]:
+        """What the method itself remembers from step to step, as numbers and tensors."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Takes up what `memory` gave; an empty one where the checkpoint had none."""
+
+    def settle(self, params: list[Tensor], sound: bool | Tensor) -> None:
+        """Called when a step is certain: the method may remember it, unless it is not `sound` and will be skipped."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears the gradients of all groups."""
-        self.base.zero_grad(set_to_none)
+        if set_to_none and type(self.base).zero_grad is Optimizer.zero_grad:
+            for group in self.param_groups:  # what that does, without the cost of its entry in the profile
+                for p in group["params"]:
+                    p.grad = None
+        else:
+            self.base.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds a group. Its options may include `rho` and its like: a `ValueError` names one that is not allowed."""
@@ -130,27 +155,38 @@ class RuleOptimizer(Optimizer):
         passes = Passes(
             params,
             closure,
-            clear=self.zero_grad,
+            everything=(p for group in self.param_groups for p in group["params"]),
+            seen=self._seen,
             layers=self._norm_layers,
+            buffers=self._buffers,
             no_sync=self.no_sync,
             scale=scale,
             guard=guard,
         )
         with passes:
             direction = self.direction(passes.w, passes, groups)
+            sound: bool | Tensor = True
             if guard:
-                finite = torch.stack([*passes.finite, all_finite(direction)])
+                finite = [*passes.finite, passes.known_finite(direction)]
+                if isinstance(finite[0], Tensor):
+                    finite = torch.stack(finite).tolist() if scale is None else torch.stack(finite)
                 if scale is not None:
-                    direction = torch.where(finite.all(), direction * scale, torch.inf)
-                elif not all(found := finite.tolist()):
-                    raise FloatingPointError(self._diagnosis(found))
+                    sound = torch.as_tensor(finite, device=direction.device).all()
+                    direction = torch.where(sound, direction * scale, torch.inf)
+                elif not all(finite):
+                    raise FloatingPointError(self._diagnosis(finite))
         passes.hand_over(direction)
+        self.settle(params, sound)
         if scale is None:
             self.base.step()
         else:
             scaler.unscale_(self.base)  # scaler.step leaves this to a fused optimizer, whose hooks would come before
             scaler.step(self.base)
-        return passes.loss
+        return self.loss(passes)
+
+    def loss(self, passes: Passes) -> Tensor | float:
+        """What a step returns: the loss of the first pass, at the weights before the step."""
+        return passes.losses[0]
 
     def direction(self, w: Tensor, grad: Gradient, groups: Groups) -> Tensor:
         """The rule's direction at the flat weights `w`: `(d,) -> (d,)`."""
@@ -164,9 +200,9 @@ class RuleOptimizer(Optimizer):
         """The groups with those of their parameters that require a gradient; no group that has none."""
         groups = [(group, [p for p in group["params"] if p.requires_grad]) for group in self.param_groups]
         groups = [(group, params) for group, params in groups if params]
-        devices = {str(p.device) for _, params in groups for p in params}
+        devices = {p.device for _, params in groups for p in params}
         if len(devices) != 1:
-            name, found = type(self).__name__, ", ".join(sorted(devices))
+            name, found = type(self).__name__, ", ".join(sorted(map(str, devices)))
             raise ValueError(
                 f"{name} takes a norm over all parameters, which must be on one device, got {found}"
                 if devices

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, MutableSet
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, MutableSet
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from flatlab.optim.buffers import Buffers
 
 __all__ = ["Passes", "all_finite", "capturing"]
 
@@ -19,9 +22,11 @@ class Passes:
     """The `grad` of a rule: `grad(v)` runs the closure at weights `v` and returns its gradient, both of shape `(d,)`.
 
     As a context it gives the weights back: on leaving they are `w` again, to the bit, and where an exception ended it
-    the norm `layers` known from earlier have their statistics back, too. The layers that are seen join `layers`.
+    the norm `layers` known from earlier have their statistics back, too. Modules that are met join `seen`, and those
+    among them that keep statistics `layers`.
     `scale` is what the closure multiplied the loss by. With `guard`, `finite` tells of each pass whether it was
-    (gradient and, unless scaled, loss), on the device; the rule gets numbers in place of what was not.
+    (gradient and, unless scaled, loss); the rule gets numbers in place of what was not. `w` and the gradients live in
+    `buffers` and are overwritten by the next step.
     """
 
     def __init__(
@@ -29,25 +34,32 @@ class Passes:
         params: list[Tensor],
         closure: Callable[[], Tensor],
         *,
-        clear: Callable[[], None],
+        everything: Iterable[Tensor],
+        seen: MutableSet[nn.Module],
         layers: MutableSet[nn.Module],
+        buffers: Buffers,
         no_sync: Callable[[], AbstractContextManager] | None = None,
         scale: float | None = None,
         guard: bool = True,
     ):
-        self.params, self.closure, self.clear, self.layers = params, closure, clear, layers
+        self.params, self.closure, self.everything = params, closure, list(everything)
+        self.seen, self.layers = seen, layers
         self.no_sync, self.scale, self.guard = no_sync, scale, guard
-        self.w = _flat(params)
-        self.loss: Tensor | float | None = None
+        self.buffers = buffers
+        self.w = buffers.flat(0, params)
+        self.losses: list[Tensor | float] = []
         self.count = 0
-        self.finite: list[Tensor] = []
-        self._sizes = [p.numel() for p in params]
-        self._graded: set[Tensor] = set()
+        self.finite: list[bool | Tensor] = []
+        self._last: Tensor | None = None
+        self._graded = [False] * len(params)
+        self._complete = False
         self._hooks = []
         self._statistics = _statistics(layers)
+        self._held: dict[Tensor, Tensor] | None = None
         # While a graph is captured a generator can be neither read nor set.
-        self._gpus = [self.w.device.index] if self.w.is_cuda and not capturing(self.w) else []
-        self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]
+        self._capturing = capturing(self.w)
+        self._gpus = [self.w.device.index] if self.w.is_cuda and not self._capturing else []
+        self._start = self._random()
 
     def __enter__(self) -> Passes:
         return self
@@ -64,92 +76,114 @@ class Passes:
         self.count += 1
         if v is not self.w or self.count > 1:
             self._write(v)
-        self.clear()  # or a closure that forgets to would add this pass to the one before
-        with self._first() if self.count == 1 else self._again(), torch.enable_grad():
-            loss = self.closure()
+        for p in self.everything:
+            p.grad = None  # or a closure that forgets to clear would add this pass to the one before
+        with torch.enable_grad():
+            loss = self._first() if self.count == 1 else self._again()
         if loss is None:
             raise TypeError("the closure must return the loss, got None: end it with `return loss`")
-        if self.count == 1:
-            self.loss = loss.detach() if isinstance(loss, Tensor) else loss
-        g = self._gradient()
+        self.losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
+        self._last = g = self._gradient()
         if self.guard:
             self._watch(g, loss)
         return g
 
     def hand_over(self, direction: Tensor) -> None:
         """`direction` as the `.grad` of each parameter that had one in some pass; the others keep None."""
-        parts = [(p, part) for p, part in self._parts(direction) if p in self._graded]
-        for p, _ in parts:
-            p.grad = torch.empty_like(p)  # not into the old one, which may be the caller's own tensor
-        if parts:
-            torch._foreach_copy_([p.grad for p, _ in parts], [part for _, part in parts])
+        if direction is self._last and self.scale is None and self._complete:
+            return  # the last pass left just that there
+        grads = [torch.empty_like(p) for p in self.params]  # not the old ones, which may be the caller's own tensors
+        torch._foreach_copy_(grads, _unflatten_dense_tensors(direction, grads))
+        for p, g, graded in zip(self.params, grads, self._graded, strict=True):
+            if graded:
+                p.grad = g
 
-    def _parts(self, v: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [(p, part.view(p.shape)) for p, part in zip(self.params, v.split(self._sizes), strict=True)]
+    def known_finite(self, direction: Tensor) -> bool | Tensor:
+        """Whether `direction` is finite; the last gradient has been looked at before."""
+        return self.finite[-1] if direction is self._last else all_finite(direction)
 
     def _write(self, v: Tensor) -> None:
-        torch._foreach_copy_(self.params, [part for _, part in self._parts(v)])
+        self.buffers.write(v, self.params)
 
     def _gradient(self) -> Tensor:
-        for p in self.params:
-            if p.grad is not None:
-                if p.grad.layout is not torch.strided:
-                    raise TypeError(
-                        f"gradients must be dense, got a sparse one for a parameter of shape {tuple(p.shape)}: "
-                        "write nn.Embedding(..., sparse=False)"
-                    )
-                self._graded.add(p)
-        g = _flat(torch.zeros_like(p) if p.grad is None else p.grad for p in self.params)
+        grads = [p.grad for p in self.params]
+        self._complete = all(g is not None for g in grads)
+        for i, g in enumerate(grads):
+            if g is None:
+                grads[i] = torch.zeros_like(self.params[i])
+            elif g.layout is not torch.strided:
+                raise TypeError(
+                    f"gradients must be dense, got a sparse one for a parameter of shape {tuple(g.shape)}: "
+                    "write nn.Embedding(..., sparse=False)"
+                )
+            else:
+                self._graded[i] = True
+        g = self.buffers.flat(self.count, grads)
         return g if self.scale is None else g.div_(self.scale)
 
     def _watch(self, g: Tensor, loss: Tensor | float) -> None:
         finite = all_finite(g)
         if self.scale is None:
-            finite = finite & all_finite(torch.as_tensor(loss, device=g.device))
+            finite = finite & (all_finite(loss) if isinstance(loss, Tensor) else math.isfinite(loss))
         self.finite.append(finite)
+        if finite is True:
+            return
         g.nan_to_num_(0.0, 0.0, 0.0)  # the step is lost, but no pass shall run at weights that are not numbers
         if self.no_sync is not None:
             # Only this worker knows. A NaN in the averaged gradient to come tells the others to do as it does.
+            found = torch.as_tensor(finite, device=g.device)
             for p in self.params:
-                self._hooks.append(p.register_hook(lambda g: g.masked_fill(~finite, math.nan)))
+                self._hooks.append(p.register_hook(lambda g: g.masked_fill(~found, math.nan)))
 
-    def _first(self) -> AbstractContextManager:
-        return nullcontext() if self.no_sync is None else self.no_sync()
+    def _first(self) -> Tensor | float | None:
+        if self.no_sync is None:
+            return self.closure()
+        with self.no_sync():
+            return self.closure()
 
-    @contextmanager
-    def _again(self) -> Iterator[None]:
+    def _again(self) -> Tensor | float | None:
         """A pass that draws what the first drew, and leaves generators and norm statistics as it found them."""
-        with torch.random.fork_rng(self._gpus, device_type="cuda"), self._statistics_held():
-            cpu, gpus = self._random
-            torch.set_rng_state(cpu)
-            for gpu, state in zip(self._gpus, gpus, strict=True):
-                torch.cuda.set_rng_state(state, gpu)
-            yield
-
-    @contextmanager
-    def _statistics_held(self) -> Iterator[None]:
-        seen: set[nn.Module] = set()
-        saved: dict[Tensor, Tensor] = {}
-
-        @torch.compiler.disable
-        def hold(module: nn.Module, _) -> None:
-            if module in seen:
-                return
-            inside = set(module.modules()) - seen  # a compiled module calls no hook of those inside it
-            seen.update(inside)
-            if capturing(self.w) and any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in inside):
-                raise RuntimeError("dropout cannot repeat its mask in a CUDA graph: capture a model without dropout")
-            norms = {m for m in inside if isinstance(m, _NormBase)}
-            self.layers |= norms
-            saved.update(_statistics(norms))
-
+        before = self._random()
+        self._set_random(self._start)
+        if self._held is None:
+            self._held = _statistics(self.layers)
         # Not in the first pass: a model compiled there would be compiled anew for every hook.
-        hook = register_module_forward_pre_hook(hold)
+        hook = register_module_forward_pre_hook(self._hold)
         try:
-            yield
+            return self.closure()
         finally:
             hook.remove()
-            _restore(saved)
+            _restore(self._held)
+            self._set_random(before)
+
+    def _hold(self, module: nn.Module, _) -> None:
+        if torch.compiler.is_compiling():
+            self._meet_untraced(module)
+        elif module not in self.seen or self._capturing:
+            self._meet(module)
+
+    def _meet(self, module: nn.Module) -> None:
+        inside = set(module.modules())  # a compiled module calls no hook of those inside it
+        if self._capturing and any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in inside):
+            raise RuntimeError("dropout cannot repeat its mask in a CUDA graph: capture a model without dropout")
+        norms = {m for m in inside if isinstance(m, _NormBase)} - set(self.layers)
+        self.seen |= inside
+        self.layers |= norms
+        self._held.update(_statistics(norms))
+
+    @torch.compiler.disable
+    def _meet_untraced(self, module: nn.Module) -> None:
+        if module not in self.seen or self._capturing:
+            self._meet(module)
+
+    def _random(self) -> tuple[Tensor, list[Tensor]]:
+        return torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]
+
+    def _set_random(self, states: tuple[Tensor, list[Tensor]]) -> None:
+        cpu, gpus = states
+        torch.set_rng_state(cpu)
+        for gpu, state in zip(self._gpus, gpus, strict=True):
+            torch.cuda.set_rng_state(state, gpu)
 
 
 def capturing(w: Tensor) -> bool:
@@ -157,14 +191,10 @@ def capturing(w: Tensor) -> bool:
     return w.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-def all_finite(v: Tensor) -> Tensor:
-    """Whether all of `v` is finite, without waiting for the device; a sum that overflows counts as infinite."""
-    return torch.isfinite(v.sum())
-
-
-def _flat(tensors: Iterable[Tensor]) -> Tensor:
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    return flat.to(torch.promote_types(flat.dtype, torch.float32))  # in float16 a norm ends at 65504
+def all_finite(v: Tensor) -> bool | Tensor:
+    """Whether all of `v` is finite; a sum that overflows counts as infinite. A tensor where asking would stall."""
+    total = v.sum() if v.ndim else v
+    return math.isfinite(total.item()) if v.device.type == "cpu" else torch.isfinite(total)
 
 
 def _statistics(layers: Iterable[nn.Module]) -> dict[Tensor, Tensor]:

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM])
+every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, CSAM])
 
 
 @every_method
@@ -34,7 +34,7 @@ def test_dropout_on_the_gpu_draws_one_mask_for_all_passes_and_the_generator_ends
     torch.cuda.set_rng_state(start)
     dropout(torch.ones_like(w))
     assert torch.equal(end, torch.cuda.get_rng_state())
-    assert torch.equal(masks[0], masks[1])
+    assert all(torch.equal(mask, masks[0]) for mask in masks)
 
 
 def captured(method, model, x, y, **options):
@@ -81,6 +81,14 @@ def test_a_step_can_be_captured_and_replays_as_it_runs(method):
         torch.testing.assert_close(loss, expected)
     for (name, a), (_, b) in zip(model.state_dict().items(), twin.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
+
+
+def test_lsam_draws_on_the_gpu_and_is_refused_while_a_graph_is_captured():
+    model = nn.Linear(8, 3).cuda()
+    x, y = torch.randn(32, 8, device="cuda"), torch.randint(0, 3, (32,), device="cuda")
+    with pytest.raises(RuntimeError, match="LSAM cannot be captured"):
+        captured(LSAM, model, x, y)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_dropout_is_refused_while_a_graph_is_captured():

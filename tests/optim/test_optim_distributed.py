@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
-METHODS = {m.__name__: m for m in (SAM, USAM, ASAM, StableSAM, StableASAM)}
+METHODS = {m.__name__: m for m in (SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM)}
 LOCAL = ["SAM", "USAM", "ASAM"]
 STEPS, RHO, LR = 3, 0.3, 0.2
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.optim import LBFGS, SGD, Adadelta
 
-from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM])
+every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
 
 
 def parabola(method=SAM, start=(2.0,), **options):
@@ -142,8 +142,8 @@ def test_a_network_that_is_frozen_throughout_is_refused():
         opt.step(lambda: torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("method", [StableSAM, StableASAM])
-def test_no_sync_is_refused_where_the_direction_contains_the_first_gradients_length(method):
+@pytest.mark.parametrize("method", [StableSAM, StableASAM, LSAM, CSAM])
+def test_no_sync_is_refused_where_the_first_gradient_has_a_part_in_the_direction(method):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(ValueError, match=f"no_sync must be None for {method.__name__}.*drift apart"):
         method(SGD(model.parameters(), lr=0.1), no_sync=lambda: None)
@@ -183,7 +183,8 @@ def test_a_pass_that_is_not_finite_raises_and_loses_nothing(method, bad_pass, ki
     model, opt, closure, state = diverging(method, bad_pass, kind)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     momentum = [opt.state[p]["momentum_buffer"].clone() for p in model.parameters()]
-    text = rf"{method.__name__}: the loss or gradient of pass {bad_pass} of 2 is not finite \(lr=0.1, rho=0.05"
+    passes = 3 if method is CSAM else 2
+    text = rf"{method.__name__}: the loss or gradient of pass {bad_pass} of {passes} is not finite \(lr=0.1, rho=0.05"
     with pytest.raises(FloatingPointError, match=text):
         opt.step(closure)
     for name, value in model.state_dict().items():  # weights and running statistics

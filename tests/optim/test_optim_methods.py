@@ -6,10 +6,11 @@ from torch.nn.functional import cross_entropy
 
 from flatlab import rules
 from flatlab.descent import trajectory
-from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
-METHODS = [SAM, USAM, ASAM, StableSAM, StableASAM]
+METHODS = [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM]
 every_method = pytest.mark.parametrize("method", METHODS)
+every_method_but_lsam = pytest.mark.parametrize("method", [m for m in METHODS if m is not LSAM])
 RULES = {
     SAM: rules.sam,
     USAM: rules.usam,
@@ -23,8 +24,34 @@ def length(vectors):
     return sum((v * v).sum() for v in vectors) ** 0.5
 
 
-def direction_by_hand(method, weights, gradient, rho, eta=0.01, scale_1d=False):
+def lsam_by_hand(weights, gradient, rho, step):
+    """Two draws for the step of that number, with the seed 0."""
+    draws, d, total = torch.Generator().manual_seed(step), sum(w.numel() for w in weights), None
+    for _ in range(2):
+        z = torch.randn(d, generator=draws, dtype=weights[0].dtype)
+        u = rho * torch.rand(1, generator=draws, dtype=z.dtype) ** (1 / d) * z / length([z])
+        parts = u.split([w.numel() for w in weights])
+        s = gradient([w + part.view(w.shape) for w, part in zip(weights, parts, strict=True)])
+        total = s if total is None else [a + b for a, b in zip(total, s, strict=True)]
+    return [a / 2 for a in total]
+
+
+def csam_by_hand(weights, gradient, rho, mean):
+    """Algorithm 1 with rho_cov = 0.2 and alpha = 0.9; `mean` is changed in place."""
+    g1 = gradient(weights)
+    g2 = gradient([w + rho * g / length(g1) for w, g in zip(weights, g1, strict=True)])
+    for m, a, b in zip(mean, g1, g2, strict=True):
+        m.mul_(0.9).add_(b - a, alpha=0.1)
+    d = [b - a - m for m, a, b in zip(mean, g1, g2, strict=True)]
+    return gradient([w + 0.2 * v / length(d) for w, v in zip(weights, d, strict=True)])
+
+
+def direction_by_hand(method, weights, gradient, rho, eta=0.01, scale_1d=False, step=0, mean=None):
     """The methods on lists of tensors; nothing here comes from the library."""
+    if method is LSAM:
+        return lsam_by_hand(weights, gradient, rho, step)
+    if method is CSAM:
+        return csam_by_hand(weights, gradient, rho, mean or [torch.zeros_like(w) for w in weights])
     g = gradient(weights)
     if method is USAM:
         return gradient([w + rho * gi for w, gi in zip(weights, g, strict=True)])
@@ -79,7 +106,8 @@ def test_weights_agree_with_the_formula_written_out_with_momentum_and_weight_dec
     opt = method(torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01), rho=0.4, **extra)
     losses = train(opt, model, data)
 
-    for (x, y), loss in zip(data, losses, strict=True):
+    mean = [torch.zeros_like(w) for w in weights]
+    for step, ((x, y), loss) in enumerate(zip(data, losses, strict=True)):
 
         def value(ws, x=x, y=y):
             return cross_entropy(forward_by_hand(ws, x), y)
@@ -88,15 +116,16 @@ def test_weights_agree_with_the_formula_written_out_with_momentum_and_weight_dec
             ws = [w.detach().requires_grad_() for w in ws]
             return torch.autograd.grad(value(ws), ws)
 
-        torch.testing.assert_close(loss, value(weights), rtol=0, atol=1e-12)
-        ascent = direction_by_hand(method, weights, gradient, rho=0.4, **extra)
+        if method is not LSAM:
+            torch.testing.assert_close(loss, value(weights), rtol=0, atol=1e-12)
+        ascent = direction_by_hand(method, weights, gradient, rho=0.4, step=step, mean=mean, **extra)
         momentum = [0.9 * m + s + 0.01 * w for m, s, w in zip(momentum, ascent, weights, strict=True)]
         weights = [w - 0.3 * m for w, m in zip(weights, momentum, strict=True)]
     for p, w in zip(model.parameters(), weights, strict=True):
         torch.testing.assert_close(p.detach(), w, rtol=0, atol=1e-12)
 
 
-@every_method
+@pytest.mark.parametrize("method", RULES)
 def test_on_a_quadratic_it_walks_the_trajectory_of_its_rule(method):
     g = torch.Generator().manual_seed(2)
     a = torch.randn(5, 5, generator=g, dtype=torch.float64)
@@ -120,7 +149,7 @@ def test_on_a_quadratic_it_walks_the_trajectory_of_its_rule(method):
     torch.testing.assert_close(torch.stack(path), expected, rtol=0, atol=1e-12)
 
 
-@every_method
+@every_method_but_lsam
 def test_the_loss_returned_is_the_loss_before_the_step_and_holds_no_graph(method):
     model, data = two_layer_net(), batches(3)
     opt = method(torch.optim.SGD(model.parameters(), lr=0.5), rho=0.5)
@@ -132,7 +161,7 @@ def test_the_loss_returned_is_the_loss_before_the_step_and_holds_no_graph(method
 
 
 @every_method
-def test_the_closure_runs_exactly_twice_a_step(method):
+def test_the_closure_runs_as_often_as_the_rule_needs(method):
     model, ((x, y),) = two_layer_net(), batches(1)
     opt = method(torch.optim.SGD(model.parameters(), lr=0.1))
     calls = []
@@ -145,8 +174,8 @@ def test_the_closure_runs_exactly_twice_a_step(method):
         return loss
 
     opt.step(closure)
-    assert len(calls) == 2
-    assert any(not torch.equal(a, b) for a, b in zip(*calls, strict=True))
+    assert len(calls) == (3 if method is CSAM else 2)
+    assert any(not torch.equal(a, b) for a, b in zip(*calls[:2], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -169,8 +198,8 @@ def test_rho_zero_is_the_base_optimizer(method, base):
         alone.zero_grad()
         cross_entropy(plain(x), y).backward()
         alone.step()
-    train(method(base(wrapped.parameters()), rho=0.0), wrapped, data)
-    exact = method in (SAM, USAM, ASAM)
+    train(method(base(wrapped.parameters()), rho=0.0, **({"rho_cov": 0.0} if method is CSAM else {})), wrapped, data)
+    exact = method not in (StableSAM, StableASAM)
     for p, q in zip(plain.parameters(), wrapped.parameters(), strict=True):
         if exact:
             assert torch.equal(p, q)
@@ -198,7 +227,7 @@ def test_the_direction_goes_through_adam_like_a_gradient(method):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
 
 
-@every_method
+@every_method_but_lsam
 def test_a_zero_gradient_is_a_zero_direction(method):
     w = torch.zeros(3, requires_grad=True)
     opt = method(torch.optim.SGD([w], lr=0.1), rho=1.0)
@@ -216,7 +245,7 @@ def test_a_zero_gradient_is_a_zero_direction(method):
 @every_method
 def test_a_scalar_parameter_steps_and_keeps_its_shape(method):
     w = torch.tensor(2.0, requires_grad=True)
-    opt = method(torch.optim.SGD([w], lr=0.1), rho=0.5)
+    opt = method(torch.optim.SGD([w], lr=0.1), rho=0.5, **({"antithetic": True} if method is LSAM else {}))
 
     def closure():
         opt.zero_grad()
@@ -226,7 +255,7 @@ def test_a_scalar_parameter_steps_and_keeps_its_shape(method):
 
     opt.step(closure)
     # 3 * (2 + 0.5 * slope); a bias-like parameter has T = 1 in the adaptive methods
-    expected = {SAM: 7.5, USAM: 15.0, ASAM: 7.5, StableSAM: 6.0, StableASAM: 6.0}[method]
+    expected = {SAM: 7.5, USAM: 15.0, ASAM: 7.5, StableSAM: 6.0, StableASAM: 6.0, LSAM: 6.0, CSAM: 6.6}[method]
     assert w.shape == () and w.grad.shape == ()
     torch.testing.assert_close(w.detach(), torch.tensor(2.0 - 0.1 * expected))
 
@@ -252,7 +281,7 @@ def test_asam_measures_biases_against_their_size_only_when_told():
     assert ascent(True) == pytest.approx((3 + 9 / 13**0.5, 2 + 4 / 13**0.5), rel=1e-6)
 
 
-@every_method
+@every_method_but_lsam
 def test_groups_with_their_own_rho_move_by_it_along_one_direction_of_norm_one(method):
     a, b = torch.tensor([3.0], requires_grad=True), torch.tensor([4.0], requires_grad=True)
     base = torch.optim.SGD([{"params": [a], "rho": 0.1}, {"params": [b]}], lr=0.1)

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 
-from flatlab.optim import ASAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM])
+every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
 
 
 def setup(method, base=lambda p: SGD(p, lr=0.1, momentum=0.9)):

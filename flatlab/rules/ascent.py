@@ -1,61 +1,13 @@
-"""The direction each method descends along, as its paper's algorithm reads, on flat vectors.
-
-Every rule maps weights `w`, shape `(..., d)`, and a gradient function `grad`, `(..., d) -> (..., d)`, to a direction
-of shape `(..., d)`; the step is `w - lr * direction`. Leading dimensions are a batch: ten thousand starting points of
-a toy, an ensemble `(S, d)` of networks, or nothing at all. A hyperparameter such as `rho` is a number or a tensor
-that broadcasts against `w`, shape `(..., 1)`, so that every row may have its own.
-
-A zero vector has no direction: `unit(0) = 0`, so at a critical point every rule returns zero where the plain gradient
-does.
-"""
+"""Rules that climb once, along the gradient, and descend along the gradient found there."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["asam", "gd", "norm", "sam", "stable_asam", "stable_sam", "unit", "usam"]
+from flatlab.rules.vectors import Gradient, non_negative, norm, stepped, unit
 
-Gradient = Callable[[Tensor], Tensor]
-
-
-def norm(v: Tensor) -> Tensor:
-    """Euclidean norm over the last dimension, kept: `(..., d) -> (..., 1)`.
-
-    >>> norm(torch.tensor([[3., 4.]]))
-    tensor([[5.]])
-    """
-    return torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-
-
-def unit(v: Tensor) -> Tensor:
-    """`v / ||v||` over the last dimension, and 0 where `v` is 0.
-
-    >>> unit(torch.tensor([[3., 4.], [0., 0.]]))
-    tensor([[0.6000, 0.8000], [0.0000, 0.0000]])
-    """
-    n = norm(v)
-    return v / torch.where(n > 0, n, 1.0)
-
-
-def non_negative(name: str, value: float | Tensor) -> float | Tensor:
-    """`value`, if it is finite and not negative; else a `ValueError` that names it.
-
-    A tensor on an accelerator is trusted: looking at it would stall the device.
-    """
-    if isinstance(value, Tensor):
-        if value.device.type != "cpu" or torch.compiler.is_compiling():
-            return value
-        low, high = value.aminmax()
-        if not (low >= 0 and torch.isfinite(high)):
-            bad = value[~(torch.isfinite(value) & (value >= 0))]
-            raise ValueError(f"{name} must be finite and >= 0, got {bad[0].item()} in a tensor of {value.numel()}")
-    elif not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be finite and >= 0, got {value}")
-    return value
+__all__ = ["asam", "gd", "sam", "stable_asam", "stable_sam", "usam"]
 
 
 def gd(w: Tensor, grad: Gradient) -> Tensor:
@@ -77,7 +29,7 @@ def sam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.05) -> Tensor:
     >>> sam(torch.tensor([2.0]), lambda w: 3 * w, rho=0.5)      # 3 * (2 + 0.5)
     tensor([7.5000])
     """
-    return grad(w + non_negative("rho", rho) * unit(grad(w)))
+    return grad(stepped(w, grad(w), non_negative("rho", rho)))
 
 
 def usam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.05) -> Tensor:
@@ -129,7 +81,7 @@ def stable_sam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.05) -> Tensor:
     tensor([6.])
     """
     g = grad(w)
-    return norm(g) * unit(grad(w + non_negative("rho", rho) * unit(g)))
+    return norm(g) * unit(grad(stepped(w, g, non_negative("rho", rho))))
 
 
 def stable_asam(

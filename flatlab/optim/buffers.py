@@ -1,0 +1,70 @@
+"""Flat vectors that live from step to step, and the ways between them and lists of tensors."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+__all__ = ["Buffers"]
+
+KEPT = 4
+SMALL = 2**21
+
+
+class Buffers:
+    """Places for the flat copies of lists of tensors: the weights in slot 0, the gradient of pass `i` in slot `i`.
+
+    Fresh memory costs a page fault every 4 kB, unless it is small: then the allocator has it at hand. Slots from
+    `KEPT` on are fresh nevertheless: a method of many passes uses up each gradient at once.
+    """
+
+    def __init__(self):
+        self._kept: dict[int, Tensor] = {}
+        self._where: list[tuple] = []
+        self._rows: list[Tensor] | None = None
+        self._sizes: list[int] = []
+
+    def flat(self, slot: int, tensors: list[Tensor]) -> Tensor:
+        """`tensors` in one vector, `(d,)`, of their common type but at least float32: float16 ends at 65504.
+
+        >>> Buffers().flat(0, [torch.ones(1, 2), torch.zeros(1, dtype=torch.float16)])
+        tensor([1., 1., 0.])
+        """
+        size, device, kinds = sum(t.numel() for t in tensors), tensors[0].device, {t.dtype for t in tensors}
+        if size <= SMALL and len(tensors) > 1 and (kinds == {torch.float32} or kinds == {torch.float64}):
+            return _flatten_dense_tensors(tensors)  # of a single one this would be a view
+        dtype = functools.reduce(torch.promote_types, kinds, torch.float32)
+        place = self._kept.get(slot)
+        if place is None or place.numel() != size or place.dtype != dtype or place.device != device:
+            place = torch.empty(size, dtype=dtype, device=device)
+            if slot < KEPT:
+                self._kept[slot] = place
+        return torch.cat([t.reshape(-1) for t in tensors], out=place)
+
+    def write(self, v: Tensor, tensors: list[Tensor]) -> None:
+        """Copies the vector `v`, `(d,)`, into `tensors`, which keep storage, type and strides.
+
+        >>> weight, bias = torch.empty(1, 2), torch.empty(1)
+        >>> Buffers().write(torch.tensor([1.0, 2.0, 3.0]), [weight, bias])
+        >>> weight, bias
+        (tensor([[1., 2.]]), tensor([3.]))
+        """
+        rows = self._flat_views(tensors)
+        if rows is not None and rows[0].dtype == v.dtype:
+            torch.split_with_sizes_copy(v, self._sizes, out=rows)  # one call in place of one for each tensor
+        else:
+            torch._foreach_copy_(tensors, _unflatten_dense_tensors(v, tensors))
+
+    def _flat_views(self, tensors: list[Tensor]) -> list[Tensor] | None:
+        # A view keeps its storage alive, so an address seen again is the same storage.
+        where = [(t.data_ptr(), t.numel(), t.is_contiguous()) for t in tensors]
+        if where != self._where:
+            # On a GPU the one call would not survive a captured graph.
+            plain = tensors[0].device.type == "cpu" and len({t.dtype for t in tensors}) == 1
+            plain = plain and all(contiguous for *_, contiguous in where)
+            self._rows = [t.detach().view(-1) for t in tensors] if plain else None
+            self._where, self._sizes = where, [n for _, n, _ in where]
+        return self._rows
