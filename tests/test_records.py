@@ -36,8 +36,8 @@ def run(*words):
 
 
 def test_the_command_in_a_record_makes_the_same_record_again(tmp_path):
-    options = ["--learning-rates", "2", "--starts", "5", "--rhos", "0.1", "--steps", "3", "--radii", "0.1", "0.2"]
-    first = run("toy_problems", "lucchi", "--out", str(tmp_path), *options)
+    options = ["--data", "digits", "--hidden", "8", "4", "--epochs", "1", "--batch", "300", "--windows", "1"]
+    first = run("flatlab", "gradient-pairs", "--out", str(tmp_path), *options)
     assert first.returncode == 0, first.stderr
     record = json.loads(Path(first.stdout.strip()).read_text())
     words = record["command"].split()
