@@ -1,51 +1,188 @@
-"""From the command line to a record: an experiment is a frozen dataclass of settings with a method `run(report)`."""
+"""From settings to a record: an experiment is a frozen dataclass of settings with a method `run(report)`.
+
+An experiment whose class says `resumable = True` runs as `run(report, host)` instead: the `Host` says where it runs and
+keeps its unfinished state, so that the same command goes on after whatever ended it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from flatlab import records
+from flatlab.host import Host, Stopped, stop_on_signals
 
-__all__ = ["main"]
+__all__ = ["main", "option", "perform", "setting"]
+
+Report = Callable[[str], None]
+UNFINISHED = ".unfinished"
 
 
-def main(program: str, experiments: Mapping[str, type], description: str) -> None:
+def option(default: Any, about: str) -> Any:
+    """A field of an experiment with its default and one line on it: meaning, unit, what is allowed."""
+    return field(default=default, metadata={"about": about})
+
+
+def setting(cls: type, given: Mapping[str, Any]) -> Any:
+    """`cls(**given)`, with lists as tuples. Raises `ValueError` for an unknown name, with the nearest that there is.
+
+    >>> from flatlab.training import GradientPairs
+    >>> setting(GradientPairs, {"rho": 0.1}).rho
+    0.1
+    >>> setting(GradientPairs, {"roh": 0.1})
+    Traceback (most recent call last):
+    ValueError: gradient_pairs has no setting 'roh'; did you mean 'rho'?
+    """
+    names = [f.name for f in fields(cls)]
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{cls.experiment} has no setting {name!r}; {_nearest(name, names)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def perform(chosen: Any, out: str | Path, *, command: str, report: Report, host: Host | None = None) -> Path:
+    """Run the experiment with the settings `chosen` and write its record under `out`; returns the record's path.
+
+    With a `host` the run takes up its unfinished state, if there is any, and its wall time counts from the first start.
+    """
+    began = time.perf_counter()
+    if host is None:
+        result = chosen.run(report)
+    else:
+        with host.only_one():
+            result = chosen.run(report, host)
+            path = _save(chosen, out, result, time.perf_counter() - began + host.seconds_before, command)
+            host.forget()
+        return path
+    return _save(chosen, out, result, time.perf_counter() - began, command)
+
+
+def _save(chosen: Any, out: str | Path, result: dict, wall_s: float, command: str) -> Path:
+    return records.save(out, chosen.experiment, config_of(chosen), result, wall_s=wall_s, command=command)
+
+
+def config_of(chosen: Any) -> dict[str, Any]:
+    """The settings as they stand in the record; one that is None is left out, so that new ones leave old keys alone."""
+    return {k: v for k, v in asdict(chosen).items() if v is not None}
+
+
+def record_of(chosen: Any, out: str | Path) -> Path:
+    """Where the record of these settings lies under `out`, or would."""
+    return records.path(out, chosen.experiment, config_of(chosen))
+
+
+def unfinished(chosen: Any, out: str | Path) -> Path:
+    """Where the state of an unfinished run lies under `out`."""
+    return Path(out) / UNFINISHED / chosen.experiment / f"{records.key(config_of(chosen))}.safetensors"
+
+
+def command_of(program: str, name: str, chosen: Any) -> str:
+    """The command line that makes the record again: only the settings that differ from their defaults."""
+    return f"{program} {name}{''.join(' ' + word for word in words(chosen))}"
+
+
+def words(chosen: Any) -> list[str]:
+    """The options of `chosen` that differ from their defaults, as words of a command line."""
+    out = []
+    for f in fields(chosen):
+        value = getattr(chosen, f.name)
+        if value != f.default:
+            out += [_flag(f.name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return out
+
+
+def main(program: str, experiments: Mapping[str, type], description: str, argv: list[str] | None = None) -> None:
     """Read the settings of one of `experiments` from the command line, run it, write its record and print its path.
 
-    A wrong setting ends with a usage message that names it.
+    A wrong setting ends with a usage message that names it, and the nearest one where it is unknown.
     """
     parser = argparse.ArgumentParser(prog=program, description=description)
     commands = parser.add_subparsers(dest="name", required=True)
     for name, cls in experiments.items():
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        sub = commands.add_parser(name, help=cls.__doc__.split("\n")[0], formatter_class=formatter)
-        sub.add_argument("--out", default="book/results", help="folder of the records")
-        for f in fields(cls):
-            many = isinstance(f.default, tuple)
-            kind = type(f.default[0] if many else f.default)
-            sub.add_argument(_flag(f.name), type=kind, nargs="+" if many else None, default=f.default,
-            help=kind.__name__)
-    given = vars(parser.parse_args())
+        short = {"help": cls.__doc__.split("\n")[0], "usage": f"{program} {name} [--setting value ...]"}
+        add_options(commands.add_parser(name, **short, **FORM), cls)
+    given, unknown = parser.parse_known_args(argv)
+    given = vars(given)
     name, out = given.pop("name"), given.pop("out")
+    sub, cls = commands.choices[name], experiments[name]
+    if unknown:
+        sub.error(f"unknown {unknown[0]}; {_nearest(unknown[0], list(sub._option_string_actions))}")
+    place = {k: given.pop(k) for k in ("device", "every", "again") if k in given}
     try:
-        setting = experiments[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        chosen = setting(cls, given)
     except ValueError as error:
-        parser.error(str(error))
-    began = time.perf_counter()
-    result = setting.run(lambda line: print(line, file=sys.stderr, flush=True))
-    wall_s, command = time.perf_counter() - began, f"{program} {name}{_changes(setting)}"
-    print(records.save(out, setting.experiment, asdict(setting), result, wall_s=wall_s, command=command))
+        sub.error(str(error))
+    command = command_of(program, name, chosen)
+    if not place:
+        print(perform(chosen, out, command=command, report=_to_stderr))
+        return
+    path = record_of(chosen, out)
+    if path.exists() and not place.pop("again"):
+        _to_stderr("already there (--again runs it anew)")
+    else:
+        from flatlab.progress import Bar  # only a run at a terminal needs it
+
+        place.pop("again", None)
+        try:
+            host = Host(unfinished(chosen, out), watch=Bar.for_stderr(chosen), **place)
+        except ValueError as error:
+            sub.error(str(error))
+        try:
+            with stop_on_signals(host):
+                path = perform(chosen, out, command=command, report=_to_stderr, host=host)
+        except Stopped as stopped:
+            _to_stderr(f"{stopped}; the same command goes on from there")
+            sys.exit(130)
+    print(path)
+
+
+FORM = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
+    """The settings of `cls` as options of `parser`, and where its record goes."""
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        kind, many = _kind(hints[f.name])
+        words = {"type": _truth if kind is bool else kind, "default": None if f.default is MISSING else f.default}
+        about = f.metadata.get("about", kind.__name__)
+        parser.add_argument(_flag(f.name), nargs="+" if many else None, help=about, metavar=kind.__name__, **words)
+    place = parser.add_argument_group("where and how it runs (not part of the record's key)")
+    place.add_argument("--out", default="book/results", help="folder of the records")
+    if getattr(cls, "resumable", False):
+        place.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+        place.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints inside an epoch")
+        place.add_argument("--again", action="store_true", help="run although the record is there")
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """The type of one value, and whether there are many."""
+    if isinstance(hint, UnionType):
+        hint = next(a for a in get_args(hint) if a is not type(None))
+    return (get_args(hint)[0], True) if get_origin(hint) is tuple else (hint, False)
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false, got {word!r}")
+    return word.lower() == "true"
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _changes(setting: object) -> str:
-    """The options that differ from their defaults, as one would type them."""
-    changed = [(f.name, getattr(setting, f.name)) for f in fields(setting) if getattr(setting, f.name) != f.default]
-    return "".join(f" {_flag(k)} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in changed)
+def _nearest(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

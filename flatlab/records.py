@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe", "find", "key", "provenance", "save"]
+__all__ = ["describe", "find", "key", "path", "provenance", "save"]
 
 LIBRARIES = ("torch", "numpy", "scikit-learn")
 
@@ -38,6 +38,11 @@ def provenance() -> dict:
     }
 
 
+def path(folder: str | Path, experiment: str, config: dict) -> Path:
+    """Where the record of these settings lies, or would."""
+    return Path(folder) / experiment / f"{key(config)}.json"
+
+
 def save(folder: str | Path, experiment: str, config: dict, result: dict, *, wall_s: float, command: str) -> Path:
     """Write the record `folder/experiment/key.json` in one move, so that a reader never meets half of it.
 
@@ -52,13 +57,13 @@ def save(folder: str | Path, experiment: str, config: dict, result: dict, *, wal
         "provenance": provenance(),
         "result": result,
     }
-    path = Path(folder) / experiment / f"{record['key']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as part:
+    place = path(folder, experiment, config)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False) as part:
         json.dump(record, part, separators=(",", ":"), allow_nan=False)
     os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
-    return path
+    os.replace(part.name, place)
+    return place
 
 
 def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:

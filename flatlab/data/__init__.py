@@ -1,5 +1,9 @@
-"""Real data sets, under one name each, as arrays of bytes."""
+"""Real data sets, under one name each, split into training and test parts."""
 
-from flatlab.data.image_sets import ImageSet, load
+from flatlab.data.catalogue import NAMES, load
+from flatlab.data.feature_set import FeatureSet
+from flatlab.data.held_out import held_out
+from flatlab.data.image_set import ImageSet
+from flatlab.data.text_set import TextSet
 
-__all__ = ["ImageSet", "load"]
+__all__ = ["NAMES", "FeatureSet", "ImageSet", "TextSet", "held_out", "load"]

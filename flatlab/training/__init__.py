@@ -1,5 +1,7 @@
 """Networks in training, and what is measured on the way."""
 
 from flatlab.training.gradient_pairs import GradientPairs
+from flatlab.training.train import Train
+from flatlab.training.twins import Twins
 
-__all__ = ["GradientPairs"]
+__all__ = ["GradientPairs", "Train", "Twins"]

@@ -1,0 +1,142 @@
+"""Where a long run happens: its device, the file that keeps its unfinished state, who watches, and who may stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["Host", "Stopped", "stop_on_signals"]
+
+Tensors = dict[str, Tensor]
+Watch = Callable[[dict[str, Any]], None]
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and did so after it had saved its state; the message says where it stands."""
+
+
+class Host:
+    """Keeps the state of one run in one file without pickle: tensors, and the rest as JSON in the file's header.
+
+    - `file`: where the unfinished state lies; None keeps nothing.
+    - `device`: `"auto"` (CUDA if there is one, else the CPU) or a name that torch knows.
+    - `every`: minutes between two checkpoints inside an epoch, >= 0. One is written after every epoch.
+    - `watch`: called with the run's news, a dict with `epoch`, `step`, `steps`, `loss` and the like.
+
+    `stop` is an event: once it is set, the run saves its state at the end of the step and raises `Stopped`.
+    Raises `ValueError` for a device that is not there.
+    """
+
+    def __init__(
+        self,
+        file: str | Path | None = None,
+        *,
+        device: str = "auto",
+        every: float = 5.0,
+        watch: Watch = lambda news: None,
+    ):
+        self.file = None if file is None else Path(file)
+        self.device, self.every, self.watch = _device(device), every, watch
+        self.stop = threading.Event()
+        self.seconds_before = 0.0
+        """Wall time of the starts before this one, up to the state that was taken up."""
+        self.seconds_saving = 0.0
+        """Wall time of this start that went into checkpoints."""
+        self._began = self._last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether `every` minutes have passed since the last checkpoint."""
+        return self.file is not None and time.perf_counter() - self._last >= 60 * self.every
+
+    def keep(self, tensors: Tensors, state: dict[str, Any]) -> None:
+        """Write the checkpoint in one move: a reader, or a run after a power cut, finds the old one or the new one."""
+        if self.file is None:
+            return
+        now = time.perf_counter()
+        seconds = self.seconds_before + now - self._began
+        header = {"state": json.dumps(state | {"seconds": seconds}, allow_nan=False)}
+        whole = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.file.parent, prefix=self.file.stem, suffix=".part", delete=False) as part:
+            part.write(whole)
+            part.flush()
+            os.fsync(part.fileno())
+        os.replace(part.name, self.file)
+        self._last = time.perf_counter()
+        self.seconds_saving += self._last - now
+
+    def kept(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """The checkpoint, or None if there is none. Raises `ValueError`, naming the file, if it is damaged."""
+        if self.file is None or not self.file.exists():
+            return None
+        try:
+            with safe_open(self.file, "pt") as whole:
+                state = json.loads(whole.metadata()["state"])
+                tensors = {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.file} is no checkpoint ({error}): delete it to start anew") from None
+        self.seconds_before = state.pop("seconds")
+        return tensors, state
+
+    def forget(self) -> None:
+        """Delete the checkpoint: the run has ended."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+
+    @contextmanager
+    def only_one(self) -> Iterator[None]:
+        """For the length of a run: `RuntimeError` if another process is at the same one. Sweeps up broken writes."""
+        if self.file is None:
+            yield
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.file.with_suffix(".lock"))
+        try:
+            with lock.acquire(blocking=False):
+                for broken in self.file.parent.glob(f"{self.file.stem}*.part"):
+                    broken.unlink()
+                yield
+        except Timeout:
+            raise RuntimeError(f"another process is at this run ({lock.lock_file} is locked)") from None
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not there: {str(error).splitlines()[0]}") from None
+    return device
+
+
+@contextmanager
+def stop_on_signals(host: Host) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the run to stop at the end of its step; a second one ends the process at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        host.stop.set()
+        signal.signal(number, old[number])
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    old = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, old[number])

@@ -1,0 +1,55 @@
+"""A job from wherever it stands to its end: resumed, watched, saved, and stopped when asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from flatlab.host import Host, Stopped
+
+__all__ = ["Job", "drive"]
+
+TELL_EVERY = 0.2
+"""Seconds between two news for a watcher."""
+
+
+class Job(Protocol):
+    """What goes on epoch by epoch and can be saved at every rest in between."""
+
+    step: int
+
+    @property
+    def finished(self) -> bool: ...
+    def advance(self) -> Iterator[None]: ...
+    def news(self) -> dict[str, Any]: ...
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None: ...
+
+
+def drive(job: Job, host: Host) -> None:
+    """Take up what `host` has kept of the job and go on to its end.
+
+    A checkpoint is written after every epoch and every `host.every` minutes. Raises `Stopped`, with all saved, if
+    `host.stop` is set before the end.
+    """
+    kept = host.kept()
+    if kept is not None:
+        job.restore(*kept)
+    done, began, told = 0, time.perf_counter(), 0.0
+    while not job.finished:
+        before = job.step
+        for _ in job.advance():
+            done += (job.step or job.news()["steps"]) - before
+            before = job.step
+            now, ended = time.perf_counter(), job.step == 0
+            if ended or host.due() or host.stop.is_set():
+                host.keep(*job.state())
+            if ended or now - told > TELL_EVERY:
+                told, news = now, job.news()
+                host.watch(news | {"images_s": done * news["batch"] / (now - began), "done": job.finished})
+            if host.stop.is_set() and not job.finished:
+                at = job.news()
+                raise Stopped(f"stopped in epoch {at['epoch']} of {at['epochs']}, after step {at['step']} of {at['steps']}")

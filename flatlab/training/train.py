@@ -1,0 +1,185 @@
+"""One training run: its settings, what they allow, and what it returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from flatlab import data, models
+from flatlab.experiment import option
+from flatlab.host import Host
+from flatlab.training.batches import AUGMENTATIONS
+from flatlab.training.drive import drive
+from flatlab.training.examples import Examples, examples
+from flatlab.training.methods import BASES, METHODS, options_of
+from flatlab.training.trainer import TYPES, Trainer
+
+__all__ = ["Train"]
+
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", *TYPES)
+PENALTIES = ("fa", "cov")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network by one method, and record its curves and its last epoch's scores.
+
+    A setting that is None takes the method's own default, or is off. Raises `ValueError` for a value that is not
+    allowed, and for a setting that the others leave without effect.
+    """
+
+    experiment: ClassVar[str] = "train"
+    resumable: ClassVar[bool] = True
+
+    data: str = option("cifar10", f"data set, one of {', '.join(data.NAMES)}")
+    network: str = option("resnet20", f"network, one of {', '.join(models.NAMES)}")
+    method: str = option("plain", f"one of {', '.join(METHODS)}; plain is the base optimizer alone")
+    base: str = option("SGD", f"base optimizer, one of {', '.join(BASES)}")
+    lr: float = option(0.1, "learning rate at the start, > 0")
+    schedule: str = option("cosine", f"of the learning rate, over all steps: {' or '.join(SCHEDULES)}")
+    momentum: float | None = option(None, "of SGD, in [0, 1); 0.9 unless given")
+    weight_decay: float = option(5e-4, "of the base optimizer, on all parameters, >= 0")
+    epochs: int = option(200, "passes over the training set, >= 1")
+    batch: int = option(128, "samples a step, >= 1; what is left over of an epoch is dropped")
+    seed: int = option(1, "of initialization, order, augmentation and all else that is random, >= 0")
+
+    rho: float | None = option(None, "radius of the method's ascent, >= 0, in the units of the weights")
+    eta: float | None = option(None, "ASAM, StableASAM: added to the size of every weight, >= 0")
+    scale_1d: bool | None = option(None, "ASAM, StableASAM: whether biases and norm layers scale the ascent, too")
+    k: int | None = option(None, "LSAM: draws a step, >= 1")
+    antithetic: bool | None = option(None, "LSAM: whether draws come in pairs u, -u")
+    m: int | None = option(None, "MSAM: samples a micro-batch, >= 1; it divides the batch")
+    rho_cov: float | None = option(None, "CSAM: radius of the second ascent, >= 0")
+    ema: float | None = option(None, "CSAM: share of the old in the moving average, between 0 and 1")
+    form: str | None = option(None, "SAMGCM: form of the covariance: full, diagonal or low_rank")
+    damping: float | None = option(None, "SAMGCM: added to the covariance, >= 0")
+    relative: bool | None = option(None, "SAMGCM: whether the damping is measured in the covariance's own size")
+
+    fa: float | None = option(None, "weight of the FA penalty tr(H^2) / B, >= 0")
+    cov: float | None = option(None, "weight of the COV penalty Tr C (n - b) / (b (n - 1)), >= 0")
+    probes: int | None = option(None, "FA: random vectors an estimate, >= 1; 5 unless given")
+    penalty_every: int | None = option(None, "FA: steps from one estimate to the next, >= 1; 1 unless given")
+
+    augment: str = option("none", f"of images, one of {', '.join(AUGMENTATIONS)}: crop shifts by up to 4 pixels")
+    label_smoothing: float = option(0.0, "share of every label that is spread over all classes, in [0, 1)")
+    label_noise: float | None = option(None, "share of the training labels that are redrawn among the other classes")
+    examples: int | None = option(None, "size of the training set, drawn from the whole; all unless given")
+    validation: int | None = option(None, "examples held out of the training set and evaluated on, instead of the test set")
+    evaluate_train: bool = option(False, "whether the whole training set is evaluated, too, after every epoch")
+    stop_at_loss: float | None = option(None, "ends the run after an epoch whose mean training loss is not above it")
+    precision: str = option("fp32", f"of forward and backward passes, one of {', '.join(PRECISIONS)} (autocast)")
+
+    def __post_init__(self):
+        self._among("data", data.NAMES)
+        self._among("method", METHODS)
+        self._among("base", BASES)
+        self._among("schedule", SCHEDULES)
+        self._among("augment", AUGMENTATIONS)
+        self._among("precision", PRECISIONS)
+        if not self.network.startswith("timm:"):
+            self._among("network", models.NAMES)
+        self._own_settings()
+        self._within("lr", above=0)
+        self._within("epochs", least=1)
+        self._within("batch", least=1)
+        self._within("seed", least=0)
+        for name in ("weight_decay", "rho", "rho_cov", "eta", "damping", "stop_at_loss", *PENALTIES):
+            self._within(name, least=0)
+        for name in ("k", "m", "probes", "penalty_every", "examples", "validation"):
+            self._within(name, least=1)
+        for name in ("momentum", "label_smoothing", "label_noise"):
+            self._within(name, least=0, below=1)
+        self._within("ema", above=0, below=1)
+        if self.m is not None and self.batch % self.m:
+            raise ValueError(f"m must divide the batch of {self.batch}, got {self.m}")
+
+    def _own_settings(self) -> None:
+        """Fill in the defaults of the settings that the method, base and penalty have; refuse those that they have not."""
+        owners = {name: [m for m in METHODS if name in options_of(m)] for m in METHODS for name in options_of(m)}
+        for name, methods in owners.items():
+            self._own(name, self.method in methods, options_of(self.method).get(name), f"method {' or '.join(methods)}")
+        self._own("momentum", self.base == "SGD", 0.9, "base SGD")
+        self._own("probes", self.fa is not None, 5, "a weight of the penalty, fa")
+        self._own("penalty_every", self.fa is not None, 1, "a weight of the penalty, fa")
+
+    def _own(self, name: str, has_it: bool, default: Any, owner: str) -> None:
+        given = getattr(self, name)
+        if not has_it and given is not None:
+            raise ValueError(f"{name} = {given} has no effect here: it needs {owner}")
+        if has_it and given is None:
+            object.__setattr__(self, name, default)
+
+    def _among(self, name: str, allowed: Any) -> None:
+        if getattr(self, name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+
+    def _within(self, name: str, *, least: float | None = None, above: float | None = None, below: float | None = None):
+        value = getattr(self, name)
+        if value is None:
+            return
+        bounds = {">=": least, ">": above, "<": below}
+        wanted = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None)
+        inside = (least is None or value >= least) and (above is None or value > above)
+        if not (inside and (below is None or value < below)) or value == float("inf"):
+            raise ValueError(f"{name} must be {wanted}, got {value}")
+
+    def title(self) -> str:
+        """The run in a line."""
+        how = self.method if self.rho is None else f"{self.method} with rho {self.rho:g}"
+        return f"{self.network} on {self.data}: {how}, lr {self.lr:g}, {self.epochs} epochs, seed {self.seed}"
+
+    def run(self, report: Callable[[str], None] = lambda line: None, host: Host | None = None) -> dict:
+        """Train, and return the curves (a dict an epoch), the last epoch's scores, and what they stand on.
+
+        `curves` hold `epoch`, `lr`, `train_loss` and `train_accuracy` (means over the epoch's steps, at the moving
+        weights), `loss` and `accuracy` (held-out images, after the epoch). `gradients` counts gradient evaluations of
+        a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss is not
+        finite, and `Stopped` where `host.stop` is set.
+        """
+        host = Host() if host is None else host
+        source = examples(self)
+        trainer = Trainer(self, *source.pairs, source.scale, source.classes, host.device)
+        report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
+        with deterministic(host.device):
+            drive(trainer, host)
+        return summary(trainer, source)
+
+
+def summary(trainer: Trainer, source: Examples) -> dict[str, Any]:
+    """What a record says of a run that has ended."""
+    device = trainer.device
+    return {
+        "data_checksum": source.checksum,
+        "parameters": trainer.weights().numel(),
+        "evaluated_on": source.evaluated_on,
+        "steps": len(trainer.curves) * len(trainer.batches),
+        "gradients": trainer.gradients,
+        "weights": trainer.checksum(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "curves": trainer.curves,
+        "final": trainer.curves[-1],
+    }
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """For the length of a run: a GPU takes algorithms that give the same bits every time, where there are such."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark

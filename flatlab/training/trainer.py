@@ -1,0 +1,236 @@
+"""One network in training: every method sees the same batches, schedule and evaluation, and a resumed run the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from flatlab import models
+from flatlab.landscape import Landscape
+from flatlab.optim import MSAM, SAMGCM
+from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.training.batches import Batches, Scale, epoch_seed
+from flatlab.training.methods import base_optimizer, options_of, wrap
+from flatlab.training.tree import join, like, part
+
+if TYPE_CHECKING:
+    from flatlab.training.train import Train
+
+__all__ = ["Trainer"]
+
+Pair = tuple[Tensor, Tensor]
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+EVALUATED_AT_ONCE = 500
+LOOK = 50
+"""Steps between two looks at the losses on a GPU, each of which waits for it; on a CPU every step is looked at."""
+
+
+class Trainer:
+    """A network, its optimizer and its place in the schedule, made from settings and data.
+
+    `train` and `held` are the pairs `(x, y)` to train and to evaluate on, as stored; `scale` turns inputs into numbers.
+    """
+
+    def __init__(self, setting: Train, train: Pair, held: Pair, scale: Scale, classes: int, device: torch.device):
+        self.setting, self.device, self.scale = setting, device, scale
+        torch.manual_seed(setting.seed)
+        model = models.build(setting.network, tuple(train[0].shape[1:]), classes)
+        self.model = model.to(device, memory_format=torch.channels_last)
+        base = base_optimizer(self.model, setting.base, setting.lr, setting.momentum, setting.weight_decay)
+        self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
+        x, y = (t.to(device) for t in train)
+        self.batches = Batches(x, y, size=setting.batch, seed=setting.seed, scale=scale, augment=setting.augment)
+        self.train, self.held = (x, y), tuple(t.to(device) for t in held)
+        self.scaler = torch.amp.GradScaler(device.type) if setting.precision == "fp16" else None
+        self.epoch, self.step, self.gradients = 0, 0, 0
+        self.curves: list[dict[str, float]] = []
+        self.losses = torch.zeros(len(self.batches), device=device)
+        self.right = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs have passed, or the loss has fallen to where the settings end the run."""
+        enough = self.setting.stop_at_loss
+        reached = enough is not None and self.curves and self.curves[-1]["train_loss"] <= enough
+        return self.epoch == self.setting.epochs or bool(reached)
+
+    def rate(self) -> float:
+        """The learning rate of the step to come: constant, or `lr (1 + cos(pi t / T)) / 2` at step t of all T."""
+        steps = len(self.batches)
+        done = (self.epoch * steps + self.step) / (self.setting.epochs * steps)
+        return self.setting.lr * (0.5 * (1 + math.cos(math.pi * done)) if self.setting.schedule == "cosine" else 1.0)
+
+    def advance(self) -> Iterator[None]:
+        """Go on to the end of the epoch and evaluate; yields whenever all is at rest, so that `state` is whole.
+
+        Raises `FloatingPointError`, naming epoch, step, method and rates, once a loss is not finite.
+        """
+        if self.step == 0:
+            torch.manual_seed(epoch_seed(self.setting.seed, self.epoch))
+            self.right.zero_()
+        self.batches.begin(self.epoch)
+        self.model.train()
+        look, seen = LOOK if self.device.type == "cuda" else 1, self.step
+        while self.step < len(self.batches):
+            for group in self.opt.param_groups:
+                group["lr"] = self.rate()
+            self.losses[self.step] = self._one_step(*self.batches[self.step])
+            self.step += 1
+            if self.step - seen >= look or self.step == len(self.batches):
+                self._check(seen)
+                seen = self.step
+                if self.step < len(self.batches):
+                    yield
+        self._end_epoch()
+        yield
+
+    def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
+        s, first = self.setting, []
+
+        def closure() -> Tensor:
+            self.opt.zero_grad()
+            with self._precision():
+                outputs = self.model(x)
+                loss = self._loss(outputs, y)
+            if not first:
+                first.append(outputs.detach())
+            self.gradients += 1
+            total = loss + self._penalties(x, y)
+            (total if self.scaler is None else self.scaler.scale(total)).backward()
+            return loss
+
+        if isinstance(self.opt, MSAM | SAMGCM):
+            landscape = Landscape.of(self.model, self._loss, (x, y))
+            with torch.no_grad():
+                first.append(self.model(x))
+            self.gradients += 2
+            loss = self.opt.step(landscape)
+        elif s.method == "plain":
+            loss = closure()
+            if self.scaler is None:
+                self.opt.step()
+            else:
+                self.scaler.step(self.opt)
+        else:
+            loss = self.opt.step(closure, **({} if self.scaler is None else {"scaler": self.scaler}))
+        if self.scaler is not None:
+            self.scaler.update()
+        self.right += (first[0].argmax(1) == y).sum()
+        return loss.detach()
+
+    def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(outputs.float(), y, label_smoothing=self.setting.label_smoothing)
+
+    def _precision(self) -> AbstractContextManager:
+        kind = TYPES.get(self.setting.precision)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+
+    def _penalties(self, x: Tensor, y: Tensor) -> Tensor | float:
+        s, total = self.setting, 0.0
+        if s.fa is not None:
+            step = self.epoch * len(self.batches) + self.step
+            fa = hessian_frobenius_penalty(self.model, self._loss, (x, y), probes=s.probes, step=step, every=s.penalty_every)
+            total = s.fa * fa
+        if s.cov is not None:
+            noise = gradient_noise_penalty(self.model, self._loss, (x, y), batch_size=s.batch, population=len(self.train[1]))
+            total = total + s.cov * noise
+        return total
+
+    def _check(self, since: int) -> None:
+        finite = torch.isfinite(self.losses[since : self.step])
+        if not finite.all():
+            s, step = self.setting, since + int((~finite).nonzero()[0]) + 1
+            named = ", ".join(f"{k} {getattr(s, k):g}" for k in ("rho", "lr") if getattr(s, k) is not None)
+            raise FloatingPointError(
+                f"the loss is no longer finite at step {step} of epoch {self.epoch + 1} with {s.method}, {named}: lower them"
+            )
+
+    def _end_epoch(self) -> None:
+        rate, steps = self.rate(), len(self.batches)
+        self.model.eval()
+        loss, accuracy = self.evaluate(*self.held)
+        scores = {
+            "epoch": self.epoch + 1,
+            "lr": rate,
+            "train_loss": float(self.losses.double().mean()),
+            "train_accuracy": float(self.right) / (steps * self.setting.batch),
+            "loss": loss,
+            "accuracy": accuracy,
+        }
+        if self.setting.evaluate_train:
+            scores["whole_train_loss"], scores["whole_train_accuracy"] = self.evaluate(*self.train)
+        self.curves.append(scores)
+        self.epoch, self.step = self.epoch + 1, 0
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, float]:
+        """Mean cross-entropy (without smoothing) and share of right answers over all of `x`, in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        for a, b in zip(x.split(EVALUATED_AT_ONCE), y.split(EVALUATED_AT_ONCE), strict=True):
+            a = self.scale(a)
+            with self._precision():
+                outputs = self.model(a.contiguous(memory_format=torch.channels_last) if a.ndim == 4 else a).float()
+            loss += cross_entropy(outputs, b, reduction="sum")
+            right += (outputs.argmax(1) == b).sum()
+        self.model.train(training)
+        return float(loss) / len(y), float(right) / len(y)
+
+    def weights(self) -> Tensor:
+        """All parameters as one vector, `(d,)`."""
+        return torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+
+    def checksum(self) -> str:
+        """Twelve hexadecimal digits of a SHA-256 over parameters and buffers, to the bit."""
+        digest = hashlib.sha256()
+        for t in self.model.state_dict().values():
+            digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def news(self) -> dict[str, Any]:
+        """Where the run stands: epoch (from 1), step, the loss of late, and the latest scores."""
+        ended = self.step == 0 and self.epoch > 0
+        at, steps = (self.epoch, len(self.batches)) if ended else (self.epoch + 1, self.step)
+        last = len(self.losses) if ended else self.step
+        news = {"epoch": at, "epochs": self.setting.epochs, "step": steps, "steps": len(self.batches)}
+        news |= {"loss": float(self.losses[max(0, last - LOOK) : last].mean()), "lr": self.rate()}
+        return news | {"batch": self.setting.batch, "curves": self.curves}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest of the run depends on: tensors by name, and the rest as JSON."""
+        parts = {"model": self.model.state_dict(), "optimizer": self.opt.state_dict()}
+        if self.scaler is not None:
+            parts["scaler"] = self.scaler.state_dict()
+        tensors, rest = part(parts, "")
+        tensors |= {"losses": self.losses, "right": self.right, "random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        names = ("epoch", "step", "gradients", "curves")
+        return tensors, {"parts": rest} | {name: getattr(self, name) for name in names}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        parts = join(tensors, state["parts"])
+        self.model.load_state_dict(parts["model"])
+        self.opt.load_state_dict(parts["optimizer"])
+        for p, memory in self.opt.state.items():
+            memory |= {k: like(p, v) if isinstance(v, Tensor) else v for k, v in memory.items()}
+        if self.scaler is not None:
+            self.scaler.load_state_dict(parts["scaler"])
+        self.losses.copy_(tensors["losses"])
+        self.right.copy_(tensors["right"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        for name in ("epoch", "step", "gradients", "curves"):
+            setattr(self, name, state[name])
+
