@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from benchmarks.resnet20 import ResNet20
+from flatlab.models import build
 from flatlab.optim import SAM, StableSAM
 from flatlab.penalties import hessian_frobenius_penalty
 
@@ -121,7 +121,7 @@ def main():
     print("Optimizers, one thread, batch 128: medians of ratios within a round")
     for title, network, batch, count in (
         ("MLP 784-128-128-10", mlp, flat_batch, 400),
-        ("ResNet-20", ResNet20, image_batch, 12),
+        ("ResNet-20", lambda: build("resnet20", (3, 32, 32), 10), image_batch, 12),
     ):
         times = rounds(sam_steps(network, *batch), count)
         print(f"  {title}: a SAM step takes {statistics.median(times['SAM']) * 1e3:.2f} ms")

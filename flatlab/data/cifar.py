@@ -30,6 +30,8 @@ class Cifar:
     test: tuple[str, ...]
     labels: int
     classes: tuple[str, ...]
+    n_train: int = 50_000
+    n_test: int = 10_000
 
 
 CIFAR10 = Cifar(
@@ -67,8 +69,8 @@ def cifar(which: Cifar, root: Path) -> ImageSet:
     files = (*which.train, *which.test)
     if not all((folder / file).exists() for file in files):
         unpack(fetch(which.archive, root), folder, files)
-    train = _split(which, folder, which.train, 50_000)
-    test = _split(which, folder, which.test, 10_000)
+    train = _split(which, folder, which.train, which.n_train)
+    test = _split(which, folder, which.test, which.n_test)
     return ImageSet(which.name, *train, *test, white=255, classes=which.classes)
 
 

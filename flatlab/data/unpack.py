@@ -16,7 +16,7 @@ __all__ = ["unpack"]
 
 
 def unpack(archive: Path, folder: Path, files: Sequence[str]) -> None:
-    """Put the plain files `folder.name/file` of a tar archive into `folder`, where files that are there stay.
+    """Put the plain files `folder.name/file` of a .tar.gz archive into `folder`, where files that are there stay.
 
     Nothing else of the archive is written. Every file is written elsewhere first and gets its name in one move. Raises
     `ValueError` if the archive is damaged, lacks a file or has something else in its place, and another `OSError` if
@@ -27,10 +27,12 @@ def unpack(archive: Path, folder: Path, files: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as aside:
             try:
-                with tarfile.open(archive) as tar:
+                with gzip.open(archive) as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
                     for member in tar:  # one pass: going back in a gzip file starts it from the beginning
                         if member.name in wanted and member.isreg():
                             tar.extract(member, aside, filter="data")
+                    while plain.read(1 << 20):  # to the end, where gzip's checksum is
+                        pass
             except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"{archive} is damaged ({error}): delete it and load again") from error
             lacking = sorted(name for name in wanted if not Path(aside, name).is_file())

@@ -15,10 +15,19 @@ decay and Adam's scaling act on the direction as they would on a gradient. The c
 that the rule asks for (twice in most methods, three times in CSAM, k times in LSAM), each time on the same batch, and
 computes all of it: gradients accumulated outside of the closure are cleared.
 
-**Parts of the batch.** MSAM and SAMGCM need the gradients of single samples, which a closure hides. They step on the
-batch as a landscape instead, and say so if they are given a closure:
+**Parts of the batch.** MSAM and SAMGCM cut the batch and run the closure on its parts, so it takes the data:
 
-    loss = opt.step(Landscape.of(model, loss_fn, (x, y)))
+    def closure(x, y):
+        opt.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        return loss
+
+    loss = opt.step(closure, x, y)
+
+The other methods take the data, too, and run the closure on all of it. For a small network without BatchNorm and
+dropout in train mode a landscape in place of the closure is faster, since all parts then run in one batched pass:
+`opt.step(Landscape.of(model, loss_fn, (x, y)))`.
 
 **One optimizer, not two.** `param_groups`, `state` and `defaults` are the base optimizer's own (`opt.base`), so
 schedules, checkpoints and parameter groups work as they do there. `rho` is a group option beside `lr`: it can be
@@ -51,7 +60,8 @@ A gradient that overflows, in any pass, skips the step and lowers the scale.
 
 **Several workers.** Under `DistributedDataParallel` every gradient is averaged, so all workers ascend along the
 gradient of the joint batch. `no_sync=ddp.no_sync` lets each ascend along its own (m-sharpness) and averages the last
-gradient only. Sharded parameters (FSDP) are not supported: their norm needs all workers.
+gradient only, in MSAM that of each micro-batch; SAMGCM cannot do without it. Sharded parameters (FSDP) are not
+supported: their norm needs all workers.
 """
 
 from flatlab.optim.methods import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM

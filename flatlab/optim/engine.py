@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -131,11 +132,14 @@ class RuleOptimizer(Optimizer):
         self.base.add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None, *, scaler: GradScaler | None = None) -> Tensor | float:
+    def step(
+        self, closure: Callable[..., Tensor] | None = None, *data: Any, scaler: GradScaler | None = None
+    ) -> Tensor | float:
         """One step; returns the loss at the weights before it, detached. `flatlab.optim` says how the passes run.
 
-        `closure` clears the gradients, runs forward and backward, and returns the loss. Given a `scaler` it calls
-        `scaler.scale(loss).backward()`; `scaler.update()` remains to the caller.
+        `closure` clears the gradients, runs forward and backward, and returns the loss. It is called as
+        `closure(*data)`. Given a `scaler` it calls `scaler.scale(loss).backward()`; `scaler.update()` remains to the
+        caller.
 
         Raises `TypeError` without a closure, if it returns None, or if a gradient is sparse; `ValueError` if a group
         option is out of range, or the trained parameters are none or on several devices; `FloatingPointError` if
@@ -154,7 +158,7 @@ class RuleOptimizer(Optimizer):
         guard = scale is not None or (self.check_finite and not capturing(params[0]))
         passes = Passes(
             params,
-            closure,
+            functools.partial(closure, *data) if data else closure,
             everything=(p for group in self.param_groups for p in group["params"]),
             seen=self._seen,
             layers=self._norm_layers,

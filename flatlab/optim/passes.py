@@ -88,6 +88,13 @@ class Passes:
             self._watch(g, loss)
         return g
 
+    def turn(self, closure: Callable[[], Tensor]) -> None:
+        """Turns to another part of the batch: its first pass draws anew and moves statistics, the later ones repeat it."""
+        if self.count:
+            self._write(self.w)
+        self.closure, self.count, self._last, self._held = closure, 0, None, None
+        self._start = self._random()
+
     def hand_over(self, direction: Tensor) -> None:
         """`direction` as the `.grad` of each parameter that had one in some pass; the others keep None."""
         if direction is self._last and self.scale is None and self._complete:

@@ -89,6 +89,15 @@ def m_sam(w: Tensor, grads: Gradient, rho: float | Tensor = 0.05) -> Tensor:
     return sam(w.unsqueeze(-2), grads, rho).mean(-2)
 
 
+def check_cut(n: int, m: int) -> None:
+    """A `ValueError` if `n` samples cannot be cut into micro-batches of `m`."""
+    if m < 1 or m != int(m) or n % m:
+        raise ValueError(
+            f"m must be a whole number >= 1 that divides the {n} samples, got {m}: "
+            "make the batches equal (DataLoader's drop_last=True), or take another m"
+        )
+
+
 def micro_gradients(landscape: Any, m: int, batch: Tensor | None = None) -> Gradient:
     """The gradients of a landscape's micro-batches of `m` terms, each at its own point, in one batched pass.
 
@@ -109,11 +118,7 @@ def micro_gradients(landscape: Any, m: int, batch: Tensor | None = None) -> Grad
             [5.]])
     """
     index = torch.arange(landscape.n) if batch is None else batch
-    if m < 1 or m != int(m) or len(index) % m:
-        raise ValueError(
-            f"m must be a whole number >= 1 that divides the {len(index)} samples, got {m}: "
-            "make the batches equal (DataLoader's drop_last=True), or take another m"
-        )
+    check_cut(len(index), m)
     parts = index.view(-1, m)
 
     def gradient(w: Tensor) -> Tensor:

@@ -22,11 +22,20 @@ class Job(Protocol):
     step: int
 
     @property
-    def finished(self) -> bool: ...
-    def advance(self) -> Iterator[None]: ...
-    def news(self) -> dict[str, Any]: ...
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None: ...
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+
+    def advance(self) -> Iterator[None]:
+        """On to the end of an epoch; yields wherever `state` is whole. `step` is 0 at the end."""
+
+    def news(self) -> dict[str, Any]:
+        """Where the job stands: `epoch`, `epochs`, `step`, `steps`, `batch`, and what else a watcher may show."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest depends on: tensors by name, and the rest as JSON."""
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
 
 
 def drive(job: Job, host: Host) -> None:

@@ -32,11 +32,6 @@ class Examples:
     classes: int
     checksum: str
 
-    @property
-    def pairs(self) -> tuple[Pair, Pair]:
-        """Both."""
-        return self.train, self.held
-
 
 def examples(setting: Train) -> Examples:
     """The examples of a run. Inputs are scaled by the statistics of the whole official training set.

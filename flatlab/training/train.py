@@ -15,7 +15,7 @@ from flatlab.experiment import option
 from flatlab.host import Host
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
-from flatlab.training.examples import Examples, examples
+from flatlab.training.examples import examples
 from flatlab.training.methods import BASES, METHODS, options_of
 from flatlab.training.trainer import TYPES, Trainer
 
@@ -144,16 +144,16 @@ class Train:
         """
         host = Host() if host is None else host
         source = examples(self)
-        trainer = Trainer(self, *source.pairs, source.scale, source.classes, host.device)
+        trainer = Trainer(self, source, host.device)
         report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
         with deterministic(host.device):
             drive(trainer, host)
-        return summary(trainer, source)
+        return summary(trainer)
 
 
-def summary(trainer: Trainer, source: Examples) -> dict[str, Any]:
+def summary(trainer: Trainer) -> dict[str, Any]:
     """What a record says of a run that has ended."""
-    device = trainer.device
+    device, source = trainer.device, trainer.source
     return {
         "data_checksum": source.checksum,
         "parameters": trainer.weights().numel(),

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flatlab import models
-from flatlab.landscape import Landscape
-from flatlab.optim import MSAM, SAMGCM
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
-from flatlab.training.batches import Batches, Scale, epoch_seed
+from flatlab.training.batches import Batches, epoch_seed
+from flatlab.training.examples import Examples
 from flatlab.training.methods import base_optimizer, options_of, wrap
 from flatlab.training.tree import join, like, part
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer"]
 
-Pair = tuple[Tensor, Tensor]
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EVALUATED_AT_ONCE = 500
 LOOK = 50
@@ -33,26 +31,28 @@ LOOK = 50
 
 
 class Trainer:
-    """A network, its optimizer and its place in the schedule, made from settings and data.
+    """A network, its optimizer and its place in the schedule, made from settings and examples."""
 
-    `train` and `held` are the pairs `(x, y)` to train and to evaluate on, as stored; `scale` turns inputs into numbers.
-    """
-
-    def __init__(self, setting: Train, train: Pair, held: Pair, scale: Scale, classes: int, device: torch.device):
-        self.setting, self.device, self.scale = setting, device, scale
+    def __init__(self, setting: Train, source: Examples, device: torch.device):
+        self.setting, self.source, self.device, self.scale = setting, source, device, source.scale
         torch.manual_seed(setting.seed)
-        model = models.build(setting.network, tuple(train[0].shape[1:]), classes)
+        model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes)
         self.model = model.to(device, memory_format=torch.channels_last)
         base = base_optimizer(self.model, setting.base, setting.lr, setting.momentum, setting.weight_decay)
         self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
-        x, y = (t.to(device) for t in train)
-        self.batches = Batches(x, y, size=setting.batch, seed=setting.seed, scale=scale, augment=setting.augment)
-        self.train, self.held = (x, y), tuple(t.to(device) for t in held)
+        self.train, self.held = (tuple(t.to(device) for t in pair) for pair in (source.train, source.held))
+        how = {"size": setting.batch, "seed": setting.seed, "scale": self.scale, "augment": setting.augment}
+        self.batches = Batches(*self.train, **how)
         self.scaler = torch.amp.GradScaler(device.type) if setting.precision == "fp16" else None
-        self.epoch, self.step, self.gradients = 0, 0, 0
+        self.epoch, self.step, self.samples = 0, 0, 0
         self.curves: list[dict[str, float]] = []
         self.losses = torch.zeros(len(self.batches), device=device)
         self.right = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def gradients(self) -> float:
+        """Gradient evaluations so far, in minibatches: a micro-batch counts by its share."""
+        return self.samples / self.setting.batch
 
     @property
     def finished(self) -> bool:
@@ -92,37 +92,35 @@ class Trainer:
         yield
 
     def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
-        s, first = self.setting, []
+        scaling = {} if self.scaler is None else {"scaler": self.scaler}
+        counted: set[int] = set()
+        told = 0
 
-        def closure() -> Tensor:
+        def closure(x: Tensor, y: Tensor) -> Tensor:
+            nonlocal told
             self.opt.zero_grad()
             with self._precision():
                 outputs = self.model(x)
                 loss = self._loss(outputs, y)
-            if not first:
-                first.append(outputs.detach())
-            self.gradients += 1
+            self.samples += len(y)
+            if told < self.setting.batch and x.data_ptr() not in counted:  # a part's first pass, not its second
+                counted.add(x.data_ptr())
+                told += len(y)
+                self.right += (outputs.detach().argmax(1) == y).sum()
             total = loss + self._penalties(x, y)
             (total if self.scaler is None else self.scaler.scale(total)).backward()
             return loss
 
-        if isinstance(self.opt, MSAM | SAMGCM):
-            landscape = Landscape.of(self.model, self._loss, (x, y))
-            with torch.no_grad():
-                first.append(self.model(x))
-            self.gradients += 2
-            loss = self.opt.step(landscape)
-        elif s.method == "plain":
-            loss = closure()
+        if self.setting.method != "plain":
+            loss = self.opt.step(closure, x, y, **scaling)
+        else:
+            loss = closure(x, y)
             if self.scaler is None:
                 self.opt.step()
             else:
                 self.scaler.step(self.opt)
-        else:
-            loss = self.opt.step(closure, **({} if self.scaler is None else {"scaler": self.scaler}))
         if self.scaler is not None:
             self.scaler.update()
-        self.right += (first[0].argmax(1) == y).sum()
         return loss.detach()
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -136,11 +134,11 @@ class Trainer:
         s, total = self.setting, 0.0
         if s.fa is not None:
             step = self.epoch * len(self.batches) + self.step
-            fa = hessian_frobenius_penalty(self.model, self._loss, (x, y), probes=s.probes, step=step, every=s.penalty_every)
-            total = s.fa * fa
+            how = {"probes": s.probes, "step": step, "every": s.penalty_every}
+            total = s.fa * hessian_frobenius_penalty(self.model, self._loss, (x, y), **how)
         if s.cov is not None:
-            noise = gradient_noise_penalty(self.model, self._loss, (x, y), batch_size=s.batch, population=len(self.train[1]))
-            total = total + s.cov * noise
+            how = {"batch_size": s.batch, "population": len(self.train[1])}
+            total = total + s.cov * gradient_noise_penalty(self.model, self._loss, (x, y), **how)
         return total
 
     def _check(self, since: int) -> None:
@@ -149,7 +147,7 @@ class Trainer:
             s, step = self.setting, since + int((~finite).nonzero()[0]) + 1
             named = ", ".join(f"{k} {getattr(s, k):g}" for k in ("rho", "lr") if getattr(s, k) is not None)
             raise FloatingPointError(
-                f"the loss is no longer finite at step {step} of epoch {self.epoch + 1} with {s.method}, {named}: lower them"
+                f"the loss is no longer finite at step {step} of epoch {self.epoch + 1} with {s.method}, {named}"
             )
 
     def _end_epoch(self) -> None:
@@ -203,7 +201,9 @@ class Trainer:
         last = len(self.losses) if ended else self.step
         news = {"epoch": at, "epochs": self.setting.epochs, "step": steps, "steps": len(self.batches)}
         news |= {"loss": float(self.losses[max(0, last - LOOK) : last].mean()), "lr": self.rate()}
-        return news | {"batch": self.setting.batch, "curves": self.curves}
+        if self.curves:
+            news["accuracy"] = self.curves[-1]["accuracy"]
+        return news | {"batch": self.setting.batch, "evaluated_on": self.source.evaluated_on, "curves": self.curves}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the rest of the run depends on: tensors by name, and the rest as JSON."""
@@ -214,7 +214,7 @@ class Trainer:
         tensors |= {"losses": self.losses, "right": self.right, "random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        names = ("epoch", "step", "gradients", "curves")
+        names = ("epoch", "step", "samples", "curves")
         return tensors, {"parts": rest} | {name: getattr(self, name) for name in names}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -231,6 +231,6 @@ class Trainer:
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
-        for name in ("epoch", "step", "gradients", "curves"):
+        for name in ("epoch", "step", "samples", "curves"):
             setattr(self, name, state[name])
 

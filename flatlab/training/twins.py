@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -59,12 +59,12 @@ class Twins(Train):
         first, second = differ_in_one(source.train, self.seed)
         if self.identical:
             second = first
-        a, b = (Trainer(self, pair, source.held, source.scale, source.classes, host.device) for pair in (first, second))
+        a, b = (Trainer(self, replace(source, train=pair), host.device) for pair in (first, second))
         report(f"{self.title()}: twice {a.weights().numel():,} parameters on {host.device}")
         pair = Pairing(a, b)
         with deterministic(host.device):
             drive(pair, host)
-        return summary(a, source) | {"distances": pair.distances}
+        return summary(a) | {"distances": pair.distances}
 
 
 class Pairing:
@@ -126,7 +126,7 @@ def differ_in_one(train: Pair, seed: int) -> tuple[Pair, Pair]:
     """
     x, y = train
     generator = torch.Generator().manual_seed((1 << 41) + seed)
-    out, place = int(torch.randint(len(y), (), generator=generator)), 0
+    out = int(torch.randint(len(y), (), generator=generator))
     keep = torch.arange(len(y)) != out
     place = int(torch.randint(len(y) - 1, (), generator=generator))
     first = x[keep], y[keep]

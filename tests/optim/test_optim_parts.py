@@ -1,4 +1,4 @@
-"""MSAM and SAMGCM, which step on the batch as a landscape: against loops and dense solves, and as optimizers."""
+"""MSAM and SAMGCM on the batch as a landscape: against loops and dense solves, and as optimizers."""
 
 import copy
 import io
@@ -111,7 +111,7 @@ def test_rho_zero_is_the_base_optimizer(method):
 
 
 @every_method
-def test_it_shares_groups_state_and_defaults_with_its_base_and_a_closure_never_runs(method):
+def test_it_shares_groups_state_and_defaults_with_its_base_and_a_closure_alone_never_runs(method):
     model = network()
     inner = SGD(model.parameters(), lr=0.1, momentum=0.9)
     opt = method(inner)
@@ -119,9 +119,9 @@ def test_it_shares_groups_state_and_defaults_with_its_base_and_a_closure_never_r
     assert isinstance(opt, torch.optim.Optimizer) and opt.param_groups is inner.param_groups
     assert opt.state is inner.state and len(opt.state) == len(list(model.parameters()))
     calls = []
-    with pytest.raises(TypeError, match=rf"{method.__name__}.step needs the batch as a landscape.*got function"):
+    with pytest.raises(TypeError, match=rf"{method.__name__}.step needs the batch beside the closure.*got function"):
         opt.step(lambda: calls.append(1))
-    with pytest.raises(TypeError, match="got NoneType: write opt.step"):
+    with pytest.raises(TypeError, match=r"got NoneType alone: write opt.step\(closure, x, y\)"):
         opt.step()
     assert not calls
 

@@ -1,0 +1,104 @@
+"""Kill -9 at any moment, and the rerun ends with the same bits."""
+
+import multiprocessing
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from flatlab import records
+from flatlab.experiment import config_of, perform, unfinished
+from flatlab.host import Host, Stopped
+from flatlab.training import Train
+
+RUNS = {
+    "dropout and the memory of CSAM": {"network": "mlp512_256", "method": "CSAM", "examples": 96, "epochs": 4},
+    "the draws of LSAM": {"network": "fcn3", "method": "LSAM", "epochs": 4},
+    "BatchNorm, crops, Adam": {
+        "network": "resnet20", "method": "SAM", "base": "Adam", "lr": 0.001, "augment": "crop", "examples": 64, "epochs": 2,
+    },
+}  # fmt: skip
+KILLS = 20
+
+
+def settings(name):
+    return Train(**{"data": "digits", "batch": 32, "lr": 0.05} | RUNS[name])
+
+
+def work(name, out):
+    """In a process of its own: one thread, a checkpoint after every step."""
+    torch.set_num_threads(1)
+    setting = settings(name)
+    perform(setting, out, command="", report=lambda line: None, host=Host(unfinished(setting, out), every=0))
+
+
+def result(name, out):
+    (record,) = records.find(out, "train", **config_of(settings(name)))
+    return record["result"]
+
+
+def test_killed_at_twenty_random_moments_a_run_ends_with_the_weights_and_record_of_an_undisturbed_one(tmp_path):
+    """The processes come from a server that has torch loaded, so that a kill falls into the work, not the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["flatlab.training"])
+    chance, killed = random.Random(0), dict.fromkeys(RUNS, 0)
+
+    def start(name, out):
+        process = context.Process(target=work, args=(name, out))
+        process.start()
+        return process
+
+    start("the draws of LSAM", tmp_path / "first").join()  # which loads the server
+    whole = {}
+    for name in RUNS:
+        began = time.perf_counter()
+        start(name, tmp_path / "whole").join()
+        whole[name] = time.perf_counter() - began
+    while sum(killed.values()) < KILLS:
+        for name in RUNS:
+            out = tmp_path / f"killed {killed[name]}"
+            while True:  # the same run, killed now and again until it has come through
+                process = start(name, out)
+                process.join(chance.uniform(0.1, 0.6) * whole[name])
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
+                    assert process.exitcode == -signal.SIGKILL
+                    killed[name] += 1
+                else:
+                    assert process.exitcode == 0
+                    break
+                if killed[name] % 4 == 0:  # and let through
+                    last = start(name, out)
+                    last.join()
+                    assert last.exitcode == 0
+                    break
+            assert result(name, out) == result(name, tmp_path / "whole")
+            left = [p.name for p in unfinished(settings(name), out).parent.iterdir() if p.suffix != ".lock"]
+            assert not left, "nothing is left of a run that has ended"
+    assert all(killed.values())
+
+
+def test_a_stop_leaves_a_run_that_goes_on(tmp_path):
+    setting = settings("the draws of LSAM")
+    whole = setting.run()
+    host = Host(tmp_path / "state.safetensors")
+    host.watch = lambda news: host.stop.set() if news["epoch"] == 2 else None
+    with pytest.raises(Stopped, match=r"stopped in epoch 2 of 4, after step \d+ of 44"):
+        setting.run(host=host)
+    assert setting.run(host=Host(host.file)) == whole
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    file = tmp_path / "state.safetensors"
+    file.write_bytes(b"half of it")
+    with pytest.raises(ValueError, match=r"state\.safetensors is no checkpoint .*delete it to start anew"):
+        Host(file).kept()
+
+
+def test_two_processes_do_not_work_at_one_run(tmp_path):
+    first, second = Host(tmp_path / "state.safetensors"), Host(tmp_path / "state.safetensors")
+    with first.only_one(), pytest.raises(RuntimeError, match="another process is at this run"), second.only_one():
+        pass

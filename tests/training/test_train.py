@@ -1,0 +1,261 @@
+"""A training run does what its settings say, and nothing else."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from flatlab import models
+from flatlab.data import held_out, load
+from flatlab.host import Host
+from flatlab.optim import SAM
+from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.training import Train
+from flatlab.training.batches import Batches, Scale, epoch_seed
+from flatlab.training.examples import examples, with_label_noise
+from flatlab.training.methods import METHODS
+
+SMALL = {"data": "digits", "network": "logistic", "epochs": 2, "batch": 128, "lr": 0.05}
+
+
+def scaled():
+    """The digits as the trainer scales them: by one mean and one deviation, over all pixels of the one channel."""
+    digits = load("digits")
+    x = digits.x_train.double()
+    mean, deviation = x.mean(), x.std(correction=0)
+    pairs = ((digits.x_train, digits.y_train), (digits.x_test, digits.y_test))
+    return [part for x, y in pairs for part in (((x - mean) / deviation).float(), y)]
+
+
+def by_hand(setting, penalty=lambda model, x, y: 0.0, wrap=lambda base: None):
+    """The same run in plain torch: modules, an optimizer, a loop. Returns the model and the mean loss of each epoch."""
+    x, y, *_ = scaled()
+    torch.manual_seed(setting.seed)
+    model = models.build(setting.network, (1, 8, 8), 10)
+    base = torch.optim.SGD(model.parameters(), lr=setting.lr, momentum=setting.momentum, weight_decay=setting.weight_decay)
+    opt, steps, means = wrap(base), len(y) // setting.batch, []
+    for epoch in range(setting.epochs):
+        generator = torch.Generator().manual_seed(epoch_seed(setting.seed, epoch))
+        order, losses = torch.randperm(len(y), generator=generator), []
+        for k in range(steps):
+            rows = order[k * setting.batch : (k + 1) * setting.batch]
+            done = (epoch * steps + k) / (setting.epochs * steps)
+            base.param_groups[0]["lr"] = setting.lr * (1 + math.cos(math.pi * done)) / 2
+
+            def closure(rows=rows):
+                base.zero_grad()
+                loss = cross_entropy(model(x[rows]), y[rows], label_smoothing=setting.label_smoothing)
+                (loss + penalty(model, x[rows], y[rows])).backward()
+                return loss.detach()
+
+            if opt is None:
+                losses.append(closure())
+                base.step()
+            else:
+                losses.append(opt.step(closure))
+        means.append(float(torch.stack(losses).mean()))
+    return model, means
+
+
+def flat(model):
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def ends_with(setting, tmp_path):
+    """The record's result, and the weights at the end, from the checkpoint of the last epoch."""
+    host = Host(tmp_path / "state.safetensors")
+    result = setting.run(host=host)
+    tensors, _ = host.kept()
+    names = dict(models.build(setting.network, (1, 8, 8), 10).named_parameters())
+    return result, torch.cat([tensors[f".model.{name}"].reshape(-1) for name in names])
+
+
+def test_a_plain_run_is_the_loop_one_would_write(tmp_path):
+    """Order, cosine schedule, momentum, weight decay, smoothing; the last epoch's scores are those of the last weights."""
+    setting = Train(**SMALL, label_smoothing=0.1)
+    result, weights = ends_with(setting, tmp_path)
+    model, means = by_hand(setting)
+    torch.testing.assert_close(weights, flat(model), rtol=1e-5, atol=1e-6)
+    assert [c["train_loss"] for c in result["curves"]] == pytest.approx(means, rel=1e-5)
+    *_, x, y = scaled()
+    assert result["final"]["loss"] == pytest.approx(cross_entropy(model(x), y).item(), rel=1e-5)
+    assert result["final"]["accuracy"] == pytest.approx(float((model(x).argmax(1) == y).float().mean()))
+    assert result["curves"][-1] == result["final"] and result["evaluated_on"] == "test"
+    assert result["steps"] == result["gradients"] == 2 * (1437 // 128)
+
+
+def test_a_method_sees_the_same_batches_and_schedule(tmp_path):
+    setting = Train(**SMALL, method="SAM", rho=0.3)
+    result, weights = ends_with(setting, tmp_path)
+    model, means = by_hand(setting, wrap=lambda base: SAM(base, rho=0.3))
+    torch.testing.assert_close(weights, flat(model), rtol=1e-5, atol=1e-6)
+    assert result["gradients"] == 2 * result["steps"]
+
+
+@pytest.mark.parametrize("name", ["fa", "cov"])
+def test_a_penalty_is_added_to_the_loss_it_trains_on_and_not_to_the_loss_it_reports(name, tmp_path):
+    setting = Train(**SMALL | {"epochs": 1, "lr": 0.5}, **{name: 3.0})
+    result, weights = ends_with(setting, tmp_path)
+
+    def penalty(model, x, y):
+        if name == "fa":
+            return 3.0 * hessian_frobenius_penalty(model, cross_entropy, (x, y), probes=5)
+        return 3.0 * gradient_noise_penalty(model, cross_entropy, (x, y), batch_size=128, population=1437)
+
+    def seeded(model, x, y, first=[True]):  # noqa: B006
+        if first:  # the probes' signs
+            torch.manual_seed(epoch_seed(1, 0))
+            first.clear()
+        return penalty(model, x, y)
+
+    model, means = by_hand(setting, seeded)
+    torch.testing.assert_close(weights, flat(model), rtol=1e-4, atol=1e-5)
+    assert result["final"]["train_loss"] == pytest.approx(means[0], rel=1e-5)
+    plain, _ = by_hand(setting)
+    assert (flat(plain) - weights).norm() > 1e-2 * weights.norm(), "and it does make a difference"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(method):
+    """Gradients are counted: k a step for LSAM, three for CSAM, and for SAMGCM, whose single samples make up one."""
+    more = {"k": 4} if method == "LSAM" else {"m": 32} if method == "MSAM" else {}
+    result = Train(**SMALL, method=method, **more).run()
+    assert result["final"]["accuracy"] > 0.7
+    assert result["gradients"] == result["steps"] * {"plain": 1, "LSAM": 4, "CSAM": 3, "SAMGCM": 3}.get(method, 2)
+
+
+def test_a_seed_fixes_the_run_and_another_changes_it():
+    first, again, other = (Train(**SMALL, seed=seed).run() for seed in (1, 1, 2))
+    assert first == again
+    assert first["weights"] != other["weights"]
+
+
+def test_validation_examples_are_never_trained_on_and_the_test_set_is_never_read():
+    train, held = held_out(1437, 300, 0)
+    source = examples(Train(**SMALL, validation=300))
+    digits = load("digits")
+    assert source.evaluated_on == "validation"
+    assert torch.equal(source.held[0], digits.x_train[held]) and torch.equal(source.train[0], digits.x_train[train])
+    assert set(train.tolist()).isdisjoint(held.tolist()) and len(train) == 1137
+
+
+def test_examples_are_a_part_of_the_training_set():
+    source = examples(Train(**SMALL, examples=200))
+    rows = {bytes(x.numpy().tobytes()) for x in load("digits").x_train}
+    assert len(source.train[1]) == 200 and all(bytes(x.numpy().tobytes()) in rows for x in source.train[0])
+
+
+def test_label_noise_redraws_just_that_share_among_the_other_classes():
+    y = torch.arange(10).repeat(1000)
+    noisy = with_label_noise(y, 0.4, 10, torch.Generator().manual_seed(0))
+    wrong = noisy != y
+    assert int(wrong.sum()) == 4000
+    away = ((noisy - y) % 10)[wrong].bincount(minlength=10)
+    assert away[0] == 0 and (away[1:] - 4000 / 9).abs().max() < 100  # five standard deviations
+
+
+def test_crops_are_shifts_by_up_to_four_pixels_and_flips_mirror():
+    images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(64)
+
+    class Same:
+        def __call__(self, x):
+            return x
+
+    batches = Batches(images, labels, size=64, seed=3, scale=Same(), augment="crop_flip")
+    batches.begin(5)
+    x, y = batches[0]
+    assert y.tolist() != sorted(y.tolist()) and sorted(y.tolist()) == labels.tolist()
+    found = set()
+    for image, label in zip(x, y, strict=True):
+        framed = torch.zeros(3, 40, 40, dtype=torch.uint8)
+        framed[:, 4:36, 4:36] = images[label]
+        shifts = {
+            (down, right, mirrored): framed[:, down : down + 32, right : right + 32]
+            for down in range(9)
+            for right in range(9)
+            for mirrored in (False, True)
+        }
+        fits = [k for k, v in shifts.items() if torch.equal(v.flip(-1) if k[2] else v, image)]
+        assert len(fits) == 1
+        found |= set(fits)
+    assert {mirrored for *_, mirrored in found} == {False, True} and len({f[:2] for f in found}) > 30
+    batches.begin(6)
+    assert not torch.equal(batches[0][0], x)
+    batches.begin(5)
+    assert torch.equal(batches[0][0], x), "an epoch's randomness follows from seed and epoch alone"
+
+
+def test_inputs_are_scaled_to_mean_zero_and_deviation_one_a_channel():
+    x = torch.randint(256, (7000, 3, 4, 4), dtype=torch.uint8)
+    x //= torch.tensor([1, 2, 4], dtype=torch.uint8).view(1, 3, 1, 1)
+    out = Scale(x)(x).double()
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_a_run_stops_once_the_loss_is_low_enough():
+    whole = Train(**SMALL | {"epochs": 6}, schedule="constant").run()
+    enough = whole["curves"][2]["train_loss"]
+    short = Train(**SMALL | {"epochs": 6}, schedule="constant", stop_at_loss=enough).run()
+    assert short["curves"] == whole["curves"][:3]
+
+
+def test_a_loss_that_is_not_finite_names_step_method_and_rate_and_spoils_no_checkpoint(tmp_path):
+    host = Host(tmp_path / "state.safetensors", every=0)
+    with pytest.raises(FloatingPointError, match=r"no longer finite at step \d+ of epoch 1 with SAM, rho 0.1, lr 1e\+20"):
+        Train(**SMALL | {"lr": 1e20}, method="SAM", rho=0.1).run(host=host)
+    kept = host.kept()
+    assert kept is None or all(torch.isfinite(v).all() for v in kept[0].values() if v.is_floating_point())
+
+
+def test_bf16_is_near_fp32_and_not_the_same():
+    full, half = (Train(**SMALL, precision=p).run()["final"] for p in ("fp32", "bf16"))
+    assert half["loss"] == pytest.approx(full["loss"], rel=0.05) and half["loss"] != full["loss"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"data": "cifar"}, "data must be one of digits, .*got 'cifar'"),
+        ({"network": "resnet21"}, "network must be one of .*resnet20.*got 'resnet21'"),
+        ({"method": "sam"}, "method must be one of .*SAM.*got 'sam'"),
+        ({"rho": 0.1}, "rho = 0.1 has no effect here: it needs method .*SAM"),
+        ({"method": "SAM", "rho": -0.1}, "rho must be >= 0, got -0.1"),
+        ({"method": "SAM", "k": 2}, "k = 2 has no effect here: it needs method LSAM"),
+        ({"base": "Adam", "momentum": 0.5}, "momentum = 0.5 has no effect here: it needs base SGD"),
+        ({"probes": 3}, "probes = 3 has no effect here: it needs a weight of the penalty, fa"),
+        ({"method": "MSAM", "m": 3}, "m must divide the batch of 128, got 3"),
+        ({"method": "CSAM", "ema": 1.0}, "ema must be > 0 and < 1, got 1.0"),
+        ({"lr": 0.0}, "lr must be > 0, got 0.0"),
+        ({"lr": float("nan")}, "lr must be > 0, got nan"),
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be >= 0 and < 1, got 1.0"),
+        ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),
+    ],
+)
+def test_settings_that_are_not_allowed_or_without_effect_are_named(given, told):
+    with pytest.raises(ValueError, match=told):
+        Train(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"examples": 1000, "validation": 1000}, "examples and validation ask for 2000 of the 1437 training examples"),
+        ({"batch": 2000}, "batch must be at most the 1437 training examples, got 2000"),
+    ],
+)
+def test_settings_that_the_data_cannot_meet_are_named(given, told):
+    with pytest.raises(ValueError, match=told):
+        Train(**SMALL | given).run()
+
+
+def test_a_record_holds_no_setting_that_is_off():
+    """So that a new setting, off by default, leaves the keys of old records alone."""
+    from flatlab.experiment import config_of
+
+    assert None not in config_of(Train()).values()
+    assert json.dumps(config_of(Train(method="LSAM"))).count('"k": 2') == 1
