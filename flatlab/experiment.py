@@ -114,7 +114,7 @@ def main(program: str, experiments: Mapping[str, type], description: str, argv: 
     sub, cls = commands.choices[name], experiments[name]
     if unknown:
         sub.error(f"unknown {unknown[0]}; {_nearest(unknown[0], list(sub._option_string_actions))}")
-    place = {k: given.pop(k) for k in ("device", "every", "again") if k in given}
+    place = {k: given.pop(k) for k in ("device", "every", "graph", "again") if k in given}
     try:
         chosen = setting(cls, given)
     except ValueError as error:
@@ -159,6 +159,7 @@ def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
     if getattr(cls, "resumable", False):
         place.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
         place.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints inside an epoch")
+        place.add_argument("--graph", action="store_true", help="CUDA: replay each step as one graph")
         place.add_argument("--again", action="store_true", help="run although the record is there")
 
 

@@ -34,11 +34,13 @@ class Host:
 
     - `file`: where the unfinished state lies; None keeps nothing.
     - `device`: `"auto"` (CUDA if there is one, else the CPU) or a name that torch knows.
-    - `every`: minutes between two checkpoints inside an epoch, >= 0. One is written after every epoch.
+    - `every`: minutes between two checkpoints inside an epoch, >= 0. One is written after every epoch, too, unless that
+      would take more than a hundredth of the time.
+    - `graph`: whether a GPU replays the step as one CUDA graph, for networks too small to keep it busy.
     - `watch`: called with the run's news, a dict with `epoch`, `step`, `steps`, `loss` and the like.
 
     `stop` is an event: once it is set, the run saves its state at the end of the step and raises `Stopped`.
-    Raises `ValueError` for a device that is not there.
+    Raises `ValueError` for a device that is not there, or a graph without a CUDA device.
     """
 
     def __init__(
@@ -47,20 +49,26 @@ class Host:
         *,
         device: str = "auto",
         every: float = 5.0,
+        graph: bool = False,
         watch: Watch = lambda news: None,
     ):
         self.file = None if file is None else Path(file)
-        self.device, self.every, self.watch = _device(device), every, watch
+        self.device, self.every, self.graph, self.watch = _device(device), every, graph, watch
+        if graph and self.device.type != "cuda":
+            raise ValueError(f"graph needs a CUDA device, got {self.device}")
         self.stop = threading.Event()
         self.seconds_before = 0.0
         """Wall time of the starts before this one, up to the state that was taken up."""
-        self.seconds_saving = 0.0
-        """Wall time of this start that went into checkpoints."""
+        self._saving = 0.0
         self._began = self._last = time.perf_counter()
 
     def due(self) -> bool:
         """Whether `every` minutes have passed since the last checkpoint."""
         return self.file is not None and time.perf_counter() - self._last >= 60 * self.every
+
+    def affordable(self) -> bool:
+        """Whether a checkpoint now, if it takes as long as the last, costs at most 1% of the time since that."""
+        return time.perf_counter() - self._last >= 100 * self._saving
 
     def keep(self, tensors: Tensors, state: dict[str, Any]) -> None:
         """Write the checkpoint in one move: a reader, or a run after a power cut, finds the old one or the new one."""
@@ -77,7 +85,7 @@ class Host:
             os.fsync(part.fileno())
         os.replace(part.name, self.file)
         self._last = time.perf_counter()
-        self.seconds_saving += self._last - now
+        self._saving = self._last - now
 
     def kept(self) -> tuple[Tensors, dict[str, Any]] | None:
         """The checkpoint, or None if there is none. Raises `ValueError`, naming the file, if it is damaged."""

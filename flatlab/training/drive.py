@@ -41,8 +41,8 @@ class Job(Protocol):
 def drive(job: Job, host: Host) -> None:
     """Take up what `host` has kept of the job and go on to its end.
 
-    A checkpoint is written after every epoch and every `host.every` minutes. Raises `Stopped`, with all saved, if
-    `host.stop` is set before the end.
+    A checkpoint is written every `host.every` minutes, at the end, and after the epochs where it costs little. Raises
+    `Stopped`, with all saved, if `host.stop` is set before the end.
     """
     kept = host.kept()
     if kept is not None:
@@ -54,7 +54,7 @@ def drive(job: Job, host: Host) -> None:
             done += (job.step or job.news()["steps"]) - before
             before = job.step
             now, ended = time.perf_counter(), job.step == 0
-            if ended or host.due() or host.stop.is_set():
+            if (ended and (job.finished or host.affordable())) or host.due() or host.stop.is_set():
                 host.keep(*job.state())
             if ended or now - told > TELL_EVERY:
                 told, news = now, job.news()

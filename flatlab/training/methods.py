@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from flatlab import optim
@@ -40,7 +40,14 @@ def wrap(base: Optimizer, method: str, options: dict[str, Any], seed: int) -> Op
     return cls(base, **options, **draws, check_finite=False)
 
 
-def base_optimizer(model: nn.Module, name: str, lr: float, momentum: float | None, weight_decay: float) -> Optimizer:
-    """The base optimizer `name` over all parameters of the model, norm layers and biases among them."""
+def base_optimizer(
+    model: nn.Module, name: str, lr: float | Tensor, momentum: float | None, weight_decay: float
+) -> Optimizer:
+    """The base optimizer `name` over all parameters of the model, norm layers and biases among them.
+
+    A rate that is a tensor on a GPU can be changed between the replays of a graph; the step is then a fused one.
+    """
     own = {} if momentum is None else {"momentum": momentum}
+    if isinstance(lr, Tensor):
+        own |= {"fused": True} | ({} if name == "SGD" else {"capturable": True})
     return BASES[name](model.parameters(), lr=lr, weight_decay=weight_decay, **own)

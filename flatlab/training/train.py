@@ -144,7 +144,7 @@ class Train:
         """
         host = Host() if host is None else host
         source = examples(self)
-        trainer = Trainer(self, source, host.device)
+        trainer = Trainer(self, source, host.device, host.graph)
         report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
         with deterministic(host.device):
             drive(trainer, host)

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from flatlab import models
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.training.batches import Batches, epoch_seed
+from flatlab.training.captured import Captured
 from flatlab.training.examples import Examples
 from flatlab.training.methods import base_optimizer, options_of, wrap
 from flatlab.training.tree import join, like, part
@@ -33,12 +34,15 @@ LOOK = 50
 class Trainer:
     """A network, its optimizer and its place in the schedule, made from settings and examples."""
 
-    def __init__(self, setting: Train, source: Examples, device: torch.device):
+    def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
+        if graph and (setting.method == "LSAM" or setting.precision == "fp16"):
+            raise ValueError("graph: neither LSAM's draws nor the scale of fp16 can be replayed; run without it")
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale
         torch.manual_seed(setting.seed)
         model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes)
         self.model = model.to(device, memory_format=torch.channels_last)
-        base = base_optimizer(self.model, setting.base, setting.lr, setting.momentum, setting.weight_decay)
+        lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
+        base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.weight_decay)
         self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
         self.train, self.held = (tuple(t.to(device) for t in pair) for pair in (source.train, source.held))
         how = {"size": setting.batch, "seed": setting.seed, "scale": self.scale, "augment": setting.augment}
@@ -48,6 +52,8 @@ class Trainer:
         self.curves: list[dict[str, float]] = []
         self.losses = torch.zeros(len(self.batches), device=device)
         self.right = torch.zeros((), dtype=torch.int64, device=device)
+        self._samples_a_step = 0
+        self._step = Captured(self._one_step, self._count) if graph else self._one_step
 
     @property
     def gradients(self) -> float:
@@ -80,8 +86,11 @@ class Trainer:
         look, seen = LOOK if self.device.type == "cuda" else 1, self.step
         while self.step < len(self.batches):
             for group in self.opt.param_groups:
-                group["lr"] = self.rate()
-            self.losses[self.step] = self._one_step(*self.batches[self.step])
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self.rate())
+                else:
+                    group["lr"] = self.rate()
+            self.losses[self.step] = self._step(*self.batches[self.step])
             self.step += 1
             if self.step - seen >= look or self.step == len(self.batches):
                 self._check(seen)
@@ -94,7 +103,7 @@ class Trainer:
     def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
         scaling = {} if self.scaler is None else {"scaler": self.scaler}
         counted: set[int] = set()
-        told = 0
+        told, before = 0, self.samples
 
         def closure(x: Tensor, y: Tensor) -> Tensor:
             nonlocal told
@@ -121,7 +130,11 @@ class Trainer:
                 self.scaler.step(self.opt)
         if self.scaler is not None:
             self.scaler.update()
+        self._samples_a_step = self.samples - before
         return loss.detach()
+
+    def _count(self) -> None:
+        self.samples += self._samples_a_step
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(outputs.float(), y, label_smoothing=self.setting.label_smoothing)

@@ -36,17 +36,21 @@ class Twins(Train):
     epochs: int = option(60, "passes over the training set, >= 1")
     evaluate_train: bool = option(True, "whether the whole training set is evaluated, too; twins always do")
     identical: bool = option(False, "the control: both sets are the same, and the distance must stay 0")
+    nudge: float | None = option(None, "with identical: added to one weight of the second twin at the start, > 0")
 
     def __post_init__(self):
         if self.momentum is None and self.base == "SGD":
             object.__setattr__(self, "momentum", 0.0)
         super().__post_init__()
+        self._own("nudge", self.identical, None, "identical twins")
+        self._within("nudge", above=0)
         if not self.evaluate_train:
             raise ValueError("evaluate_train must be true for twins: their generalization error needs it")
 
     def title(self) -> str:
         """The run in a line."""
-        return f"{'identical twins' if self.identical else 'twins'}, {super().title()}"
+        kind = "twins" if not self.identical else "identical twins" if self.nudge is None else "nudged twins"
+        return f"{kind}, {super().title()}"
 
     def run(self, report: Callable[[str], None] = lambda line: None, host: Host | None = None) -> dict:
         """Train both, and return what `Train.run` does of the first, with `distances` beside its curves.
@@ -59,7 +63,10 @@ class Twins(Train):
         first, second = differ_in_one(source.train, self.seed)
         if self.identical:
             second = first
-        a, b = (Trainer(self, replace(source, train=pair), host.device) for pair in (first, second))
+        a, b = (Trainer(self, replace(source, train=pair), host.device, host.graph) for pair in (first, second))
+        if self.nudge is not None:
+            with torch.no_grad():
+                next(b.model.parameters()).view(-1)[0] += self.nudge
         report(f"{self.title()}: twice {a.weights().numel():,} parameters on {host.device}")
         pair = Pairing(a, b)
         with deterministic(host.device):

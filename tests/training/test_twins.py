@@ -23,6 +23,13 @@ def test_twins_start_at_one_place_and_part():
     assert {"whole_train_loss", "whole_train_accuracy"} <= set(result["final"])
 
 
+def test_a_nudge_to_one_weight_is_all_that_tells_nudged_twins_apart():
+    distances = Twins(**SMALL, identical=True, nudge=1e-3).run()["distances"]
+    assert 0 < distances[0]["distance"] < 1e-3
+    with pytest.raises(ValueError, match="nudge = 0.001 has no effect here: it needs identical twins"):
+        Twins(**SMALL, nudge=1e-3)
+
+
 def test_the_first_of_twins_trains_on_all_but_one_example():
     x, y = torch.arange(50.0)[:, None], torch.arange(50)
     (one, _), (two, labels) = differ_in_one((x, y), seed=7)
