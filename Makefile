@@ -39,7 +39,7 @@ test: $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory book
 	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, about 3 minutes"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: $(SITE)/.built
 	@echo "== Timing, about 3 minutes; leave the machine alone meanwhile"

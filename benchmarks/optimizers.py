@@ -23,6 +23,10 @@ def mlp():
     return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
+def resnet20():
+    return build("resnet20", (3, 32, 32), 10)
+
+
 def sam_steps(network, x, y):
     """Functions that make one step each, by name: two plain passes and an SGD step, our methods, the peer's."""
 
@@ -70,9 +74,9 @@ def sam_steps(network, x, y):
     return steps | ({"peer": peer()} if importlib.util.find_spec(PEER) else {})
 
 
-def penalty_steps(x, y):
+def penalty_steps(network, x, y):
     """One plain step, and one with the penalty."""
-    net = mlp()
+    net = network()
     opt = SGD(net.parameters(), lr=0.01, momentum=0.9)
 
     def step(penalized):
@@ -86,15 +90,17 @@ def penalty_steps(x, y):
     return {"plain": lambda: step(False), "penalized": lambda: step(True)}
 
 
-def rounds(steps, count):
-    """`{name: seconds of each round}`; in an order drawn anew, as each leaves the caches to the next."""
+def rounds(steps, count, idle=3):
+    """`{name: seconds of each round}` after some idle ones; the order is drawn anew, as each leaves the caches to the
+    next.
+    """
     times = {name: [] for name in steps}
     shuffle = random.Random(0)
-    for i in range(count + 3):
+    for i in range(count + idle):
         for name in shuffle.sample(list(steps), len(steps)):
             began = time.perf_counter()
             steps[name]()
-            if i >= 3:
+            if i >= idle:
                 times[name].append(time.perf_counter() - began)
     return times
 
@@ -121,7 +127,7 @@ def main():
     print("Optimizers, one thread, batch 128: medians of ratios within a round")
     for title, network, batch, count in (
         ("MLP 784-128-128-10", mlp, flat_batch, 400),
-        ("ResNet-20", lambda: build("resnet20", (3, 32, 32), 10), image_batch, 12),
+        ("ResNet-20", resnet20, image_batch, 12),
     ):
         times = rounds(sam_steps(network, *batch), count)
         print(f"  {title}: a SAM step takes {statistics.median(times['SAM']) * 1e3:.2f} ms")
@@ -131,9 +137,10 @@ def main():
             print(f"    over pytorch-optimizer's SAM           {ratio(times, 'SAM', 'peer'):.3f}")
         else:
             print("    over pytorch-optimizer's SAM           not measured: pip install --no-deps pytorch_optimizer")
-    times = rounds(penalty_steps(*flat_batch), 60)
-    mean = (9 + ratio(times, "penalized", "plain")) / 10
-    print(f"  FA penalty, 5 probes, every 10th step, over the plain step (MLP)  {mean:.2f}")
+    for title, network, batch, count in (("MLP", mlp, flat_batch, 60), ("ResNet-20", resnet20, image_batch, 1)):
+        times = rounds(penalty_steps(network, *batch), count, idle=min(3, count))
+        mean = (9 + ratio(times, "penalized", "plain")) / 10
+        print(f"  FA penalty, 5 probes, every 10th step, over the plain step ({title})  {mean:.2f}")
     torch.set_num_threads(threads)
 
 

@@ -56,6 +56,7 @@ def perform(chosen: Any, out: str | Path, *, command: str, report: Report, host:
     if host is None:
         result = chosen.run(report)
     else:
+        host.config = config_of(chosen)
         with host.only_one():
             result = chosen.run(report, host)
             path = _save(chosen, out, result, time.perf_counter() - began + host.seconds_before, command)
@@ -107,7 +108,7 @@ def main(program: str, experiments: Mapping[str, type], description: str, argv: 
     commands = parser.add_subparsers(dest="name", required=True)
     for name, cls in experiments.items():
         short = {"help": cls.__doc__.split("\n")[0], "usage": f"{program} {name} [--setting value ...]"}
-        add_options(commands.add_parser(name, **short, **FORM), cls)
+        add_options(commands.add_parser(name, **short, allow_abbrev=False), cls)
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name, out = given.pop("name"), given.pop("out")
@@ -143,22 +144,23 @@ def main(program: str, experiments: Mapping[str, type], description: str, argv: 
     print(path)
 
 
-FORM = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
-
-
 def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
     """The settings of `cls` as options of `parser`, and where its record goes."""
     hints = get_type_hints(cls)
     for f in fields(cls):
         kind, many = _kind(hints[f.name])
         words = {"type": _truth if kind is bool else kind, "default": None if f.default is MISSING else f.default}
-        about = f.metadata.get("about", kind.__name__)
+        about = f.metadata.get("about", "").replace("%", "%%")
+        if f.default is not None and f.default is not MISSING:
+            shown = " ".join(map(str, f.default)) if many else f.default
+            about = f"{about} (default: {shown})".lstrip()
         parser.add_argument(_flag(f.name), nargs="+" if many else None, help=about, metavar=kind.__name__, **words)
     place = parser.add_argument_group("where and how it runs (not part of the record's key)")
-    place.add_argument("--out", default="book/results", help="folder of the records")
+    place.add_argument("--out", default="book/results", help="folder of the records (default: book/results)")
     if getattr(cls, "resumable", False):
-        place.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
-        place.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints inside an epoch")
+        place.add_argument("--device", default="auto", help="auto (default: CUDA if there is one), cpu, cuda, cuda:N")
+        every = "minutes between two checkpoints inside an epoch (default: 5)"
+        place.add_argument("--every", type=float, default=5.0, help=every)
         place.add_argument("--graph", action="store_true", help="CUDA: replay each step as one graph")
         place.add_argument("--again", action="store_true", help="run although the record is there")
 

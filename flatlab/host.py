@@ -57,6 +57,8 @@ class Host:
         if graph and self.device.type != "cuda":
             raise ValueError(f"graph needs a CUDA device, got {self.device}")
         self.stop = threading.Event()
+        self.config: dict[str, Any] = {}
+        """The settings of the run, kept with its state for whoever looks at what is unfinished."""
         self.seconds_before = 0.0
         """Wall time of the starts before this one, up to the state that was taken up."""
         self._saving = 0.0
@@ -76,7 +78,7 @@ class Host:
             return
         now = time.perf_counter()
         seconds = self.seconds_before + now - self._began
-        header = {"state": json.dumps(state | {"seconds": seconds}, allow_nan=False)}
+        header = {"state": json.dumps(state | {"seconds": seconds, "config": self.config}, allow_nan=False)}
         whole = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.file.parent, prefix=self.file.stem, suffix=".part", delete=False) as part:
@@ -98,6 +100,7 @@ class Host:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.file} is no checkpoint ({error}): delete it to start anew") from None
         self.seconds_before = state.pop("seconds")
+        state.pop("config", None)
         return tensors, state
 
     def forget(self) -> None:

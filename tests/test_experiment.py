@@ -76,9 +76,18 @@ def test_only_what_differs_from_the_defaults_is_in_the_command():
     assert command_of("p", "gradient-pairs", GradientPairs(hidden=(20, 30))) == "p gradient-pairs --hidden 20 30"
 
 
-def start(tmp_path, **more):
-    command = [sys.executable, "-m", "flatlab", "train", *LONG, "--out", str(tmp_path)]
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **more)
+@pytest.fixture
+def start(tmp_path):
+    """Starts a run that would take an hour; none outlives its test."""
+    command, started = [sys.executable, "-m", "flatlab", "train", *LONG, "--out", str(tmp_path)], []
+
+    def popen(**more):
+        started.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **more))
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
 
 
 def wait_for(condition, seconds=60):
@@ -89,8 +98,8 @@ def wait_for(condition, seconds=60):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar_where_there_is_no_terminal(number, tmp_path):
-    process = start(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar(number, tmp_path, start):
+    process = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     chosen = Train(data="digits", network="logistic", epochs=100_000, lr=0.05)
     state = unfinished(chosen, tmp_path)
     wait_for(state.exists)
@@ -104,9 +113,9 @@ def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar_where_there_is_no_
     assert json.dumps(config_of(chosen))
 
 
-def test_at_a_terminal_there_is_one_bar_with_loss_accuracy_speed_and_time(tmp_path):
+def test_at_a_terminal_there_is_one_bar_with_loss_accuracy_speed_and_time(start):
     leader, follower = pty.openpty()
-    process = start(tmp_path, stdout=subprocess.DEVNULL, stderr=follower, stdin=follower)
+    process = start(stdout=subprocess.DEVNULL, stderr=follower, stdin=follower)
     os.close(follower)
     shown, end = "", time.monotonic() + 60
     wanted = r"epoch \d+/100000\s+loss \d\.\d+\s+test \d+\.\d+%\s+[\d,]+ images/s"

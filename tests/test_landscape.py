@@ -76,3 +76,78 @@ def test_a_loss_that_is_no_fixed_sum_over_samples_is_refused(layer):
 def test_data_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="x has 5 samples and y has 4"):
         Landscape.of(nn.Linear(3, 1), mse_loss, (torch.zeros(5, 3), torch.zeros(4, 1)))
+
+
+def small_network(chunk=None, loss=cross_entropy, seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    g = torch.Generator().manual_seed(1)
+    data = torch.randn(600, 5, dtype=torch.float64, generator=g), torch.randint(3, (600,), generator=g)
+    return Landscape.of(model, loss, data, chunk)
+
+
+def sizes_of_the_passes(net, call):
+    seen = []
+    handle = net.model.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))
+    call()
+    handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("batch", [None, torch.arange(599, 100, -1)])
+def test_loss_gradient_and_hessian_product_in_parts_are_those_of_one_pass(lead, batch):
+    whole, parts = small_network(chunk=600), small_network(chunk=70)
+    w = whole.w0 + 0.1 * torch.randn(*lead, whole.d, dtype=torch.float64)
+    v = torch.randn(*lead, whole.d, dtype=torch.float64)
+    for name, arguments in (("loss", (w,)), ("losses", (w,)), ("grad", (w,)), ("hvp", (w, v))):
+        expected = getattr(whole, name)(*arguments, batch=batch)
+        torch.testing.assert_close(getattr(parts, name)(*arguments, batch=batch), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_no_pass_takes_more_samples_than_the_chunk():
+    net = small_network(chunk=70)
+    net.loss(net.w0)  # looks once whether the loss is a mean
+    for call in (lambda: net.loss(net.w0), lambda: net.grad(net.w0), lambda: net.hvp(net.w0, net.w0)):
+        seen = sizes_of_the_passes(net, call)
+        assert sum(seen) == 600 and max(seen) <= 70
+
+
+def test_the_chunk_that_is_chosen_keeps_the_numbers_within_the_budget(monkeypatch):
+    # Linear keeps its input (5 and 7 numbers), tanh its output (the 7 again), cross entropy the 3 logarithms and a sum.
+    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    net = small_network()
+    sizes = [part.stop - part.start for part in net.parts(net.w0)]
+    assert sum(sizes) == 600 and 60 <= max(sizes) <= 110
+    several = [part.stop - part.start for part in net.parts(net.w0.expand(4, -1))]
+    assert max(several) <= max(sizes) / 3
+    assert len(net.parts(net.w0, batch=torch.arange(200))) == 1  # up to 256 samples nothing is measured
+
+
+def test_a_point_that_requires_a_gradient_gets_one_graph():
+    net = small_network(chunk=70)
+    w = net.w0.clone().requires_grad_()
+    (g,) = torch.autograd.grad(net.loss(w), w)
+    torch.testing.assert_close(g, net.grad(net.w0))
+    torch.testing.assert_close(torch.func.jacrev(net.grad)(net.w0) @ g, net.hvp(net.w0, g))
+
+
+def test_a_loss_that_is_no_mean_is_taken_whole_and_refused_in_parts_of_a_given_size(monkeypatch):
+    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    weighted = nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64))
+    net = small_network(loss=weighted)
+    assert len(net.parts(net.w0)) == 1
+    torch.testing.assert_close(net.loss(net.w0), weighted(net.model(net.x), net.y))
+    with pytest.raises(ValueError, match="is not the mean of their single losses"):
+        small_network(chunk=70, loss=weighted).grad(net.w0)
+    with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
+        small_network(chunk=0)
+
+
+def test_zero_weights_do_not_hide_that_a_loss_is_no_mean(monkeypatch):
+    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    net = small_network(loss=nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64)))
+    for p in net.model.parameters():
+        nn.init.zeros_(p)
+    zero = Landscape.of(net.model, net.loss_fn, (net.x, net.y))
+    assert len(zero.parts(zero.w0)) == 1

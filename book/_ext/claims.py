@@ -13,16 +13,23 @@ VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be ru
 
 
 class Claims(SphinxDirective):
-    """A table of the claims of one paper whose verdict is among `:verdicts:` (all that were decided, unless given)."""
+    """A table of the claims of one paper whose verdict is among `:verdicts:` (all that were decided, unless given).
+
+    `:ids:` keeps those whose id begins with one of these words.
+    """
 
     required_arguments = 1
-    option_spec = {"verdicts": directives.unchanged}
+    option_spec = {"verdicts": directives.unchanged, "ids": directives.unchanged}
 
     def run(self):
         """Count, then list."""
         ledger = Path(self.env.srcdir) / "book" / "claims.yml"
         self.env.note_dependency(str(ledger))
         claims = [c for c in yaml.safe_load(ledger.read_text()) if c["paper"] == self.arguments[0]]
+        begins = tuple(word.strip() for word in self.options.get("ids", "").split(","))
+        claims = [c for c in claims if c["id"].startswith(begins)]
+        if not claims:
+            raise self.error(f"no claim of {self.arguments[0]} has an id that begins with {', '.join(begins)}")
         counts = Counter(c["verdict"] for c in claims)
         wanted = [v.strip() for v in self.options.get("verdicts", "held, held in part, did not hold").split(",")]
         if unknown := set(wanted) - set(VERDICTS):

@@ -19,8 +19,7 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     for networks of L + 1 layers without biases and with homogeneous activations only. All parameters count, biases
     too. Some authors report the square.
 
-    Raises `ValueError` for a loss that is no mean over samples. Source: Liang et al. 2019, Definition 2 and
-    Theorem 3.1.
+    Raises `ValueError` for a loss that is no mean over samples. Source: Liang et al. 2019.
 
     >>> import torch
     >>> from torch.nn.functional import mse_loss

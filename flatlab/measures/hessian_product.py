@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
+from flatlab.measures.preconditions import is_network
 
 __all__ = ["dense", "hessian_product"]
 
@@ -15,8 +16,9 @@ __all__ = ["dense", "hessian_product"]
 def hessian_product(landscape: Landscape, w: Tensor) -> Callable[[Tensor], Tensor]:
     """`v -> H(w) v` for `w` and `v` of shape `(d,)`.
 
-    A closed-form `hvp` of the landscape is used as it is. Otherwise the gradient is recorded once and every product
-    is one more backward pass through it, less than half the work of a product from nothing.
+    A closed-form `hvp` of the landscape is used as it is, and so is that of a network whose data do not fit into one
+    pass. Otherwise the gradient is recorded once and every product is one more backward pass through it, less than
+    half the work of a product from nothing.
 
     >>> class Bowl(Landscape):
     ...     d = 2
@@ -25,7 +27,8 @@ def hessian_product(landscape: Landscape, w: Tensor) -> Callable[[Tensor], Tenso
     >>> hessian_product(Bowl(), torch.zeros(2))(torch.tensor([1., 1.]))
     tensor([2., 6.])
     """
-    if type(landscape).hvp is not Landscape.hvp:
+    in_parts = is_network(landscape) and len(landscape.parts(w.detach())) > 1
+    if in_parts or (type(landscape).hvp is not Landscape.hvp and not is_network(landscape)):
         return lambda v: landscape.hvp(w, v)
     point = w.detach().requires_grad_()
     with torch.enable_grad():

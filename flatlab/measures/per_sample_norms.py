@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
 from torch.nn.functional import unfold
 from torch.nn.grad import conv2d_weight
@@ -13,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 from flatlab.landscape import Landscape
 from flatlab.measures.preconditions import is_network, named_weights
 
-__all__ = ["per_sample_norms"]
+__all__ = ["per_sample_norms", "plain_layers"]
 
 BLOCK = 2**19
 """Numbers in a temporary: small enough to stay in the processor's cache."""
@@ -28,8 +29,8 @@ def per_sample_norms(landscape: Landscape, w: Tensor, index: Tensor) -> tuple[Te
     samples at a time, whichever is cheaper.
 
     None where this does not apply: no network; a parameter outside of `Linear` and zero-padded `Conv2d` layers; a
-    layer that runs not exactly once, is tied to another, or carries hooks; and wherever the layers' gradients do not
-    add up to what backward itself returns.
+    layer that runs not exactly once, is tied to another, or carries hooks; and a weight that anything but its layer
+    makes use of, by the graph of the loss.
 
     Source: Goodfellow 2015, "Efficient per-example gradient computations"; Rochette et al. 2019 for convolutions.
 
@@ -38,48 +39,84 @@ def per_sample_norms(landscape: Landscape, w: Tensor, index: Tensor) -> tuple[Te
     >>> per_sample_norms(net, torch.ones(2), torch.arange(2))           # |(6, 12)|^2 and |(42, 56)|^2
     (tensor([ 180., 4900.]), tensor([24., 34.]))
     """
-    layers = _layers(landscape) if is_network(landscape) else None
-    if layers is None:
+    layers = plain_layers(landscape) if is_network(landscape) else None
+    recorded = None if layers is None else _passed(landscape, w, layers, index)
+    if recorded is None:
         return None
-    point = w.detach().requires_grad_()
-    inputs: dict[str, list[Tensor]] = {name: [] for name in layers}
-    deltas: dict[str, list[Tensor]] = {name: [] for name in layers}
+    b = len(index)
+    total = torch.zeros(b, dtype=torch.promote_types(w.dtype, torch.float32), device=w.device)
+    gradients = {}
+    for name, layer in layers.items():
+        a, delta = recorded.pop(name)  # freed layer by layer
+        norms, gradients[name] = _norms(layer, a, delta)
+        total += norms
+    return total * b * b, _flat(layers, gradients)  # delta belongs to the mean over b samples
+
+
+def _passed(
+    landscape: Landscape, w: Tensor, layers: dict[str, nn.Module], index: Tensor
+) -> dict[str, tuple[Tensor, Tensor]] | None:
+    """Every layer's input and output gradient; None if a layer has not one each, or its weights have another use."""
+    runs: list[str] = []
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, GradientEdge] = {}
 
     def record(name: str) -> Callable:
         def hook(module, args, output):
-            inputs[name].append(args[0].detach())
-            # On the tensor as it is now: a ReLU in place would otherwise replace what the gradient belongs to.
-            output.register_hook(lambda delta: deltas[name].append(delta.detach()))
+            runs.append(name)
+            if output.requires_grad:
+                inputs[name] = args[0].detach()
+                # Of the tensor as it is now: a ReLU in place would otherwise replace what the gradient belongs to.
+                outputs[name] = get_gradient_edge(output)
 
         return hook
 
     handles = [layer.register_forward_hook(record(name)) for name, layer in layers.items()]
+    weights = {name: part.detach().requires_grad_() for name, part in named_weights(landscape, w).items()}
     try:
         with torch.enable_grad():
-            weights = named_weights(landscape, point)
-            outputs = functional_call(landscape.model, weights, (landscape.x[index],))
-            loss = landscape.loss_fn(outputs, landscape.y[index])
-            (gradient,) = torch.autograd.grad(loss, point)
+            loss = landscape.loss_fn(
+                functional_call(landscape.model, weights, (landscape.x[index],)), landscape.y[index]
+            )
+            if sorted(runs) != sorted(outputs) or outputs.keys() != layers.keys() or not _used_once(loss, weights):
+                return None
+            # Not the weights' own gradients: those of a convolution cost as much as all that is needed here.
+            deltas = torch.autograd.grad(loss, [outputs[name] for name in layers], allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    b, pieces = len(index), named_weights(landscape, gradient)
-    total = torch.zeros(b, dtype=torch.promote_types(w.dtype, torch.float32), device=w.device)
-    for name, layer in layers.items():
-        if len(inputs[name]) != 1 or len(deltas[name]) != 1:
-            return None
-        a, delta = inputs.pop(name)[0], deltas.pop(name)[0]  # freed layer by layer
-        if a.shape[0] != b or delta.shape[0] != b:
-            return None
-        prefix = f"{name}." if name else ""
-        norms, probed, expected = _norms(layer, a, delta, pieces[f"{prefix}weight"])
-        if not torch.allclose(probed, expected, rtol=0, atol=_slack(a, delta, layer)):
-            return None
-        total += norms
-    return total * b * b, gradient  # delta belongs to the mean over b samples
+    recorded = {name: (inputs.pop(name), delta) for name, delta in zip(layers, deltas, strict=True)}
+    fits = all(delta is not None and len(a) == len(delta) == len(index) for a, delta in recorded.values())
+    return recorded if fits else None
 
 
-def _layers(landscape: Landscape) -> dict[str, nn.Module] | None:
+def _used_once(loss: Tensor, weights: dict[str, Tensor]) -> bool:
+    """Whether the graph of `loss` leads to each of the `weights` on one edge: that of its layer."""
+    edges: dict[Tensor, int] = {}
+    ahead, seen = [loss.grad_fn], {loss.grad_fn}
+    while ahead:
+        for node, _ in ahead.pop().next_functions:
+            leaf = getattr(node, "variable", None)
+            if leaf is not None:
+                edges[leaf] = edges.get(leaf, 0) + 1
+            elif node is not None and node not in seen:
+                seen.add(node)
+                ahead.append(node)
+    return all(edges.get(p) == 1 for p in weights.values())
+
+
+def _flat(layers: dict[str, nn.Module], gradients: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    parts = []
+    for name, layer in layers.items():  # in the order of model.parameters()
+        own = dict(zip(("weight", "bias"), gradients[name], strict=True))
+        parts += [own[key].reshape(-1) for key, _ in layer.named_parameters(recurse=False)]
+    return torch.cat(parts)
+
+
+def plain_layers(landscape: Landscape) -> dict[str, nn.Module] | None:
+    """The `Linear` and zero-padded `Conv2d` layers of a network by name; None if it has any other parameters, a tied
+    one, or a layer with hooks.
+    """
     layers, names = {}, []
     for name, module in landscape.model.named_modules():
         own = [p for p, _ in module.named_parameters(recurse=False)]
@@ -96,25 +133,12 @@ def _layers(landscape: Landscape) -> dict[str, nn.Module] | None:
     return layers if len(names) == len(every) == len(list(landscape.model.parameters())) else None
 
 
-def _slack(a: Tensor, delta: Tensor, layer: nn.Module) -> float:
-    # Rounding against the largest that the probed sum could be, by Cauchy-Schwarz; a kernel sees an input repeatedly.
-    repeats = layer.weight[0, 0].numel() ** 0.5
-    tensor_float = a.is_cuda and a.dtype == torch.float32
-    eps = 2.0**-11 if tensor_float else torch.finfo(a.dtype).eps
-    return max(20 * eps * repeats * (a.norm() * delta.norm()).item(), torch.finfo(a.dtype).tiny)
-
-
-def _norms(layer: nn.Module, a: Tensor, delta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared norms `(b,)`; and `p^T G q` for unit `p` and `q`, by the samples and by the gradient itself."""
-    gradient = gradient.flatten(1)
-    rows, columns = gradient.shape
-    p = torch.linspace(0.5, 1.5, rows, dtype=a.dtype, device=a.device)
-    q = torch.linspace(1.5, 0.5, columns, dtype=a.dtype, device=a.device)
-    p, q = p / p.norm(), q / q.norm()
-    expected = p @ gradient @ q
+def _norms(layer: nn.Module, a: Tensor, delta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Squared norms `(b,)`, and the samples' summed gradients of weight, `(rows, columns)`, and bias, `(rows,)`."""
+    rows, columns = len(layer.weight), layer.weight[0].numel()
     if isinstance(layer, nn.Linear) and a.ndim == 2:
         squares = a.square().sum(1) + (layer.bias is not None)
-        return squares * delta.square().sum(1), (delta @ p) @ (a @ q), expected
+        return squares * delta.square().sum(1), (delta.mT @ a, delta.sum(0))
     if isinstance(layer, nn.Linear):
         a, delta = a.flatten(1, -2), delta.flatten(1, -2)
         positions, groups, conv = delta.shape[1], 1, False
@@ -123,8 +147,10 @@ def _norms(layer: nn.Module, a: Tensor, delta: Tensor, gradient: Tensor) -> tupl
     # Pairs of positions, or each sample's gradient itself: whichever is cheaper to form.
     by_pairs = positions * (rows + groups * columns) < rows * columns
     numbers = groups * columns * positions if by_pairs else max(a[0].numel(), rows * columns)
-    norms, probed = [], torch.zeros((), dtype=a.dtype, device=a.device)
-    for x, d in zip(a.split(max(1, BLOCK // numbers)), delta.split(max(1, BLOCK // numbers)), strict=True):
+    size = max(1, BLOCK // numbers)
+    each_bias = delta.sum((2, 3)) if conv else delta.sum(1)
+    norms, weight = [], torch.zeros(rows, columns, dtype=a.dtype, device=a.device)
+    for x, d in zip(a.split(size), delta.split(size), strict=True):
         if by_pairs:
             if conv:
                 x = unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
@@ -132,18 +158,14 @@ def _norms(layer: nn.Module, a: Tensor, delta: Tensor, gradient: Tensor) -> tupl
                 t = d.reshape(len(d), groups, rows // groups, positions).mT
             else:
                 x, t = x[:, None], d[:, None]
-            square = ((x @ x.mT) * (t @ t.mT)).sum((1, 2, 3))
-            # (groups, rows / groups) rows of p, each group with its own inputs
-            along = (t * p.view(groups, 1, -1)).sum(-1)
-            probed = probed + (along * (x @ q)).sum()
+            norms.append(((x @ x.mT) * (t @ t.mT)).sum((1, 2, 3)))
+            weight += (t.mT @ x).sum(0).view(rows, columns)
         else:
             each = _conv_gradients(layer, x, d) if conv else d.mT @ x
-            square = each.square().sum((1, 2))
-            probed = probed + p @ each.sum(0) @ q
-        if layer.bias is not None:
-            square = square + (d.sum((2, 3)) if conv else d.sum(1)).square().sum(1)
-        norms.append(square)
-    return torch.cat(norms), probed, expected
+            norms.append(each.square().sum((1, 2)))
+            weight += each.sum(0)
+    squares = torch.cat(norms)
+    return squares if layer.bias is None else squares + each_bias.square().sum(1), (weight, each_bias.sum(0))
 
 
 def _conv_gradients(layer: nn.Conv2d, x: Tensor, delta: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def average_sharpness(
     float32 a rise below about `1e-7 L(w)` is rounding.
 
     `samples`, `rtol` and errors as in `sample_mean`; `ValueError` if `sigma` is negative. Source: the averaged
-    counterpart of `sam_sharpness`, as in Andriushchenko et al. 2023, equation (1).
+    counterpart of `sam_sharpness`, as in Andriushchenko et al. 2023.
 
     >>> class Line(Landscape):
     ...     d = 1

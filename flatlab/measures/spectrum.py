@@ -15,7 +15,7 @@ from flatlab.measures.estimate import Estimate, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.preconditions import one_point
-from flatlab.measures.trace import probe
+from flatlab.measures.probe import probe
 
 __all__ = ["SpectralDensity", "hessian_density", "largest_eigenvalues", "top_eigenvalues"]
 

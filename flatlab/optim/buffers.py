@@ -6,12 +6,20 @@ import functools
 
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-__all__ = ["Buffers"]
+__all__ = ["Buffers", "unflat"]
 
 KEPT = 4
 SMALL = 2**21
+
+
+def unflat(v: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """The vector `v`, `(d,)`, as views in the shapes of `like`.
+
+    >>> unflat(torch.tensor([1.0, 2.0, 3.0]), [torch.empty(1, 2), torch.empty(1)])
+    [tensor([[1., 2.]]), tensor([3.])]
+    """
+    return [part.view_as(t) for part, t in zip(v.split([t.numel() for t in like]), like, strict=True)]
 
 
 class Buffers:
@@ -34,8 +42,8 @@ class Buffers:
         tensor([1., 1., 0.])
         """
         size, device, kinds = sum(t.numel() for t in tensors), tensors[0].device, {t.dtype for t in tensors}
-        if size <= SMALL and len(tensors) > 1 and (kinds == {torch.float32} or kinds == {torch.float64}):
-            return _flatten_dense_tensors(tensors)  # of a single one this would be a view
+        if size <= SMALL and (kinds == {torch.float32} or kinds == {torch.float64}):
+            return torch.cat([t.reshape(-1) for t in tensors])
         dtype = functools.reduce(torch.promote_types, kinds, torch.float32)
         place = self._kept.get(slot)
         if place is None or place.numel() != size or place.dtype != dtype or place.device != device:
@@ -56,7 +64,7 @@ class Buffers:
         if rows is not None and rows[0].dtype == v.dtype:
             torch.split_with_sizes_copy(v, self._sizes, out=rows)  # one call in place of one for each tensor
         else:
-            torch._foreach_copy_(tensors, _unflatten_dense_tensors(v, tensors))
+            torch._foreach_copy_(tensors, unflat(v, tensors))
 
     def _flat_views(self, tensors: list[Tensor]) -> list[Tensor] | None:
         # A view keeps its storage alive, so an address seen again is the same storage.

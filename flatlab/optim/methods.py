@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._utils import _unflatten_dense_tensors
 from torch.optim import Optimizer
 
 from flatlab import rules
+from flatlab.optim.buffers import unflat
 from flatlab.optim.engine import Group, Groups, NoSync, RuleOptimizer, over_groups
 from flatlab.optim.passes import Passes, capturing
 from flatlab.rules import Gradient
@@ -316,7 +316,7 @@ class CSAM(RuleOptimizer):
 
     def settle(self, params: list[Tensor], sound: bool | Tensor) -> None:
         """Makes the new average the average."""
-        for p, new in zip(params, _unflatten_dense_tensors(self._new, params), strict=True):
+        for p, new in zip(params, unflat(self._new, params), strict=True):
             old = self._mean.get(p)
             if old is None:
                 old = self._mean[p] = torch.zeros_like(new)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, MutableSet
+from collections.abc import Callable, Collection, Iterable, MutableSet
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from flatlab.optim.buffers import Buffers
+from flatlab.optim.buffers import Buffers, unflat
 
 __all__ = ["Passes", "all_finite", "capturing"]
 
@@ -100,7 +99,7 @@ class Passes:
         if direction is self._last and self.scale is None and self._complete:
             return  # the last pass left just that there
         grads = [torch.empty_like(p) for p in self.params]  # not the old ones, which may be the caller's own tensors
-        torch._foreach_copy_(grads, _unflatten_dense_tensors(direction, grads))
+        torch._foreach_copy_(grads, unflat(direction, grads))
         for p, g, graded in zip(self.params, grads, self._graded, strict=True):
             if graded:
                 p.grad = g
@@ -204,7 +203,9 @@ def all_finite(v: Tensor) -> bool | Tensor:
     return math.isfinite(total.item()) if v.device.type == "cpu" else torch.isfinite(total)
 
 
-def _statistics(layers: Iterable[nn.Module]) -> dict[Tensor, Tensor]:
+def _statistics(layers: Collection[nn.Module]) -> dict[Tensor, Tensor]:
+    if not layers:  # to walk through a weak set takes time even where it is empty
+        return {}
     return {b: b.clone() for layer in layers if layer.training for b in layer.buffers(recurse=False)}
 
 

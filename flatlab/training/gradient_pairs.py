@@ -21,7 +21,7 @@ METHODS = {"SAM": rules.sam, "StableSAM": rules.stable_sam}
 
 @dataclass(frozen=True)
 class GradientPairs:
-    """Settings: a fully connected ReLU network, trained by plain minibatch steps of one method at a constant rate.
+    """Compare the two gradients of every SAM step while a fully connected ReLU network trains at a constant rate.
 
     With `g` the gradient at `w` and `s` the gradient of the same minibatch at `w + rho g / ||g||`, every step yields
     `ratio = ||g|| / ||s||` and `excess = <s, g> / ||g||^2 - 1`. `windows` averages an epoch are kept.

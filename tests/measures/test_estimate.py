@@ -11,13 +11,15 @@ from flatlab.measures.estimate import sample_mean
 
 TRACE = 8.3
 SPECTRUM = [5.0, 2.0, 1.0, 0.5, -0.3, 0.1]
+SQUARES = sum(x * x for x in SPECTRUM)
 SEEDS = 50
 
 CALLS = {
     "trace": (lambda *a, **k: hessian_trace(*a, **k, deflate=0), TRACE),
     "deflated trace": (lambda *a, **k: hessian_trace(*a, **k, deflate=2), TRACE),
     "gaussian trace": (lambda *a, **k: hessian_trace(*a, **k, deflate=0, probes="gaussian"), TRACE),
-    "frobenius": (hessian_frobenius, sum(x * x for x in SPECTRUM)),
+    "frobenius": (lambda *a, **k: hessian_frobenius(*a, **k, deflate=0), SQUARES),
+    "deflated frobenius": (lambda *a, **k: hessian_frobenius(*a, **k, deflate=1), SQUARES),
     "average sharpness": (lambda *a, **k: average_sharpness(*a, sigma=1.0, **k), TRACE / 2),
     "local average": (lambda *a, **k: local_average(*a, rho=2.0, **k), None),
 }

@@ -47,8 +47,14 @@ MEASURES = {
         lambda f, p: f(p.landscape, p.w, sigma=SMALL, samples=400),
         lambda p: SMALL**2 / 2 * trace(p),
     ),
-    "hessian_trace": (lambda f, p: f(p.landscape, p.w, samples=400, deflate=0, exact=False), trace),
-    "hessian_frobenius": (lambda f, p: f(p.landscape, p.w, samples=400), lambda p: p.hessian.square().sum().item()),
+    "hessian_trace": (
+        lambda f, p: f(p.landscape, p.w, samples=400, deflate=0, exact=False, layerwise=False),
+        trace,
+    ),
+    "hessian_frobenius": (
+        lambda f, p: f(p.landscape, p.w, samples=400, deflate=0),
+        lambda p: p.hessian.square().sum().item(),
+    ),
     "top_eigenvalues": (
         lambda f, p: f(p.landscape, p.w).item(),
         lambda p: torch.linalg.eigvalsh(p.hessian)[-1].item(),

@@ -132,7 +132,7 @@ def test_the_mean_of_hv_squared_over_all_signs_is_the_trace_of_h_squared(bowl, p
     squares = bowl.hvp(point, signs).square().sum(1)
     assert squares.mean().item() == pytest.approx(sum(x * x for x in SPECTRUM))
     for probes in ("rademacher", "gaussian"):
-        found = hessian_frobenius(bowl, point, samples=2000, probes=probes)
+        found = hessian_frobenius(bowl, point, samples=2000, probes=probes, deflate=0)
         assert abs(found.value - sum(x * x for x in SPECTRUM)) < 3 * found.stderr
 
 

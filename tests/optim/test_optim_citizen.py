@@ -156,6 +156,7 @@ def test_a_checkpoint_of_the_bare_base_optimizer_loads_and_takes_rho_from_here(m
     ids=["StepLR", "Cosine", "OneCycle", "Cyclic", "Lambda", "Sequential"],
 )
 @pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("default:The epoch parameter")  # torch 2.5 says so of its own SequentialLR
 def test_every_scheduler_sets_the_same_rates_on_it_as_on_its_base(schedule):
     rates = []
     for wrapped in (False, True):
