@@ -47,22 +47,40 @@ def setting(cls: type, given: Mapping[str, Any]) -> Any:
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
 
 
-def perform(chosen: Any, out: str | Path, *, command: str, report: Report, host: Host | None = None) -> Path:
+def perform(
+    chosen: Any,
+    out: str | Path,
+    *,
+    command: str | None = None,
+    report: Report = lambda line: None,
+    host: Host | None = None,
+) -> Path:
     """Run the experiment with the settings `chosen` and write its record under `out`; returns the record's path.
 
-    With a `host` the run takes up its unfinished state, if there is any, and its wall time counts from the first start.
+    A resumable experiment takes up its unfinished state, under `out` or where `host` keeps it, and its wall time counts
+    from the first start. `command` is noted as what makes the record again. Raises what the experiment raises, and
+    `RuntimeError` if another process is at the same run.
+
+    >>> import tempfile
+    >>> from flatlab.training import Train
+    >>> setting = Train(data="digits", network="logistic", epochs=2, lr=0.05)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> import json
+    >>> json.loads(perform(setting, folder.name).read_text())["result"]["final"]["accuracy"] > 0.8
+    True
     """
+    if command is None:
+        command = command_of("python -m flatlab", chosen.experiment.replace("_", "-"), chosen)
     began = time.perf_counter()
-    if host is None:
-        result = chosen.run(report)
-    else:
-        host.config = config_of(chosen)
-        with host.only_one():
-            result = chosen.run(report, host)
-            path = _save(chosen, out, result, time.perf_counter() - began + host.seconds_before, command)
-            host.forget()
-        return path
-    return _save(chosen, out, result, time.perf_counter() - began, command)
+    if not getattr(chosen, "resumable", False):
+        return _save(chosen, out, chosen.run(report), time.perf_counter() - began, command)
+    host = Host(unfinished(chosen, out)) if host is None else host
+    host.config = config_of(chosen)
+    with host.only_one():
+        result = chosen.run(report, host)
+        path = _save(chosen, out, result, time.perf_counter() - began + host.seconds_before, command)
+        host.forget()
+    return path
 
 
 def _save(chosen: Any, out: str | Path, result: dict, wall_s: float, command: str) -> Path:

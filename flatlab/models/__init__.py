@@ -1,5 +1,6 @@
 """The papers' networks, by name."""
 
-from flatlab.models.catalogue import NAMES, build
+from flatlab.models.catalogue import NAMES as NAMES
+from flatlab.models.catalogue import build
 
-__all__ = ["NAMES", "build"]
+__all__ = ["build"]

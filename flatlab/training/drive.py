@@ -53,12 +53,12 @@ def drive(job: Job, host: Host) -> None:
         for _ in job.advance():
             done += (job.step or job.news()["steps"]) - before
             before = job.step
-            now, ended = time.perf_counter(), job.step == 0
-            if (ended and (job.finished or host.affordable())) or host.due() or host.stop.is_set():
+            now, ended, stopping = time.perf_counter(), job.step == 0, host.stop.is_set()
+            if (ended and (job.finished or host.affordable())) or host.due() or stopping:
                 host.keep(*job.state())
             if ended or now - told > TELL_EVERY:
                 told, news = now, job.news()
                 host.watch(news | {"images_s": done * news["batch"] / (now - began), "done": job.finished})
-            if host.stop.is_set() and not job.finished:
+            if stopping and not job.finished:
                 at = job.news()
                 raise Stopped(f"stopped in epoch {at['epoch']} of {at['epochs']}, after step {at['step']} of {at['steps']}")

@@ -214,6 +214,7 @@ class Trainer:
         last = len(self.losses) if ended else self.step
         news = {"epoch": at, "epochs": self.setting.epochs, "step": steps, "steps": len(self.batches)}
         news |= {"loss": float(self.losses[max(0, last - LOOK) : last].mean()), "lr": self.rate()}
+        news["gradients"] = self.gradients
         if self.curves:
             news["accuracy"] = self.curves[-1]["accuracy"]
         return news | {"batch": self.setting.batch, "evaluated_on": self.source.evaluated_on, "curves": self.curves}

@@ -10,8 +10,11 @@ export function h(tag, attributes = {}, ...children) {
   return el;
 }
 
-let serial = 0;
-const freshId = (name) => `flatlab-${name}-${++serial}`;
+// Counted over the page: each explorable on it is a script of its own, and radio buttons of one name exclude each other.
+export function freshId(name) {
+  globalThis.flatlabSerial = (globalThis.flatlabSerial ?? 0) + 1;
+  return `flatlab-${name}-${globalThis.flatlabSerial}`;
+}
 
 export const rounded = (value, digits = 3) => Number(value.toPrecision(digits));
 

@@ -3,7 +3,7 @@
 import { h } from "./controls.mjs";
 import { METHOD_COLOURS, METHOD_DASHES } from "./plotly.mjs";
 
-const DASHES = { solid: [], dot: [2, 4], dash: [9, 5], longdash: [14, 5], dashdot: [9, 4, 2, 4], longdashdot: [14, 4, 2, 4] };
+export const DASHES = { solid: [], dot: [2, 4], dash: [9, 5], longdash: [14, 5], dashdot: [9, 4, 2, 4], longdashdot: [14, 4, 2, 4] };
 
 export class Strokes {
   constructor() {
