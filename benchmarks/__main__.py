@@ -1,6 +1,6 @@
 """All timings: `make bench`."""
 
-from benchmarks import explorables, measures, optimizers, success_rate
+from benchmarks import explorables, measures, optimizers, success_rate, sweep, trainer
 from flatlab import records
 
 print("Machine:", records.provenance()["hardware"])
@@ -8,3 +8,5 @@ explorables.main()
 optimizers.main()
 measures.main()
 success_rate.main()
+trainer.main()
+sweep.main()

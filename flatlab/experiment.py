@@ -117,16 +117,25 @@ def words(chosen: Any) -> list[str]:
     return out
 
 
-def main(program: str, experiments: Mapping[str, type], description: str, argv: list[str] | None = None) -> None:
+def main(
+    program: str,
+    experiments: Mapping[str, type],
+    description: str,
+    argv: list[str] | None = None,
+    beside: Mapping[str, str] | None = None,
+) -> None:
     """Read the settings of one of `experiments` from the command line, run it, write its record and print its path.
 
-    A wrong setting ends with a usage message that names it, and the nearest one where it is unknown.
+    `beside` names commands of the program that are not experiments, for its help. A wrong setting ends with a usage message
+    that names it, and the nearest one where it is unknown.
     """
     parser = argparse.ArgumentParser(prog=program, description=description)
     commands = parser.add_subparsers(dest="name", required=True)
     for name, cls in experiments.items():
         short = {"help": cls.__doc__.split("\n")[0], "usage": f"{program} {name} [--setting value ...]"}
         add_options(commands.add_parser(name, **short, allow_abbrev=False), cls)
+    for name, about in (beside or {}).items():
+        commands.add_parser(name, help=about)
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name, out = given.pop("name"), given.pop("out")

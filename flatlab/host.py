@@ -85,6 +85,7 @@ class Host:
             part.write(whole)
             part.flush()
             os.fsync(part.fileno())
+        os.chmod(part.name, 0o644)
         os.replace(part.name, self.file)
         self._last = time.perf_counter()
         self._saving = self._last - now

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, MutableSet
 from contextlib import AbstractContextManager
 
@@ -153,6 +155,8 @@ class Passes:
         self._set_random(self._start)
         if self._held is None:
             self._held = _statistics(self.layers)
+        if "torch._dynamo" in sys.modules:
+            self._meet_untraced = _untraced()
         # Not in the first pass: a model compiled there would be compiled anew for every hook.
         hook = register_module_forward_pre_hook(self._hold)
         try:
@@ -164,7 +168,7 @@ class Passes:
 
     def _hold(self, module: nn.Module, _) -> None:
         if torch.compiler.is_compiling():
-            self._meet_untraced(module)
+            self._meet_untraced(self, module)
         elif module not in self.seen or self._capturing:
             self._meet(module)
 
@@ -177,8 +181,7 @@ class Passes:
         self.layers |= norms
         self._held.update(_statistics(norms))
 
-    @torch.compiler.disable
-    def _meet_untraced(self, module: nn.Module) -> None:
+    def _meet_if_new(self, module: nn.Module) -> None:
         if module not in self.seen or self._capturing:
             self._meet(module)
 
@@ -190,6 +193,12 @@ class Passes:
         torch.set_rng_state(cpu)
         for gpu, state in zip(self._gpus, gpus, strict=True):
             torch.cuda.set_rng_state(state, gpu)
+
+
+@functools.cache
+def _untraced() -> Callable[[Passes, nn.Module], None]:
+    # Not at import: the compiler takes seconds to load, and where nobody has loaded it no module is compiled.
+    return torch.compiler.disable(Passes._meet_if_new)
 
 
 def capturing(w: Tensor) -> bool:

@@ -1,7 +1,9 @@
 """Networks in training, and what is measured on the way."""
 
 from flatlab.training.gradient_pairs import GradientPairs
+from flatlab.training.local_gradients import LocalGradients
+from flatlab.training.network_slice import NetworkSlice
 from flatlab.training.train import Train
 from flatlab.training.twins import Twins
 
-__all__ = ["GradientPairs", "Train", "Twins"]
+__all__ = ["GradientPairs", "LocalGradients", "NetworkSlice", "Train", "Twins"]

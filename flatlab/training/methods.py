@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -17,6 +18,7 @@ METHODS = ("plain", *optim.__all__)
 OWN = ("base_optimizer", "check_finite", "no_sync", "seed")
 
 
+@functools.cache
 def options_of(method: str) -> dict[str, Any]:
     """The names and defaults of a method's own settings.
 

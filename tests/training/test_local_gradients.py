@@ -1,0 +1,56 @@
+"""LSAM's gradient beside another minibatch's, and the slice through two solutions."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from flatlab.data import load
+from flatlab.landscape import Landscape
+from flatlab.models import build
+from flatlab.training import LocalGradients, NetworkSlice
+from flatlab.training.local_gradients import gradient
+
+
+def test_the_gradient_is_that_of_the_landscape():
+    digits = load("digits")
+    x, y = digits.x_train[:32].float() / 16, digits.y_train[:32]
+    torch.manual_seed(0)
+    net = build("logistic", (1, 8, 8), 10)
+    landscape = Landscape.of(net, cross_entropy, (x, y))
+    loss, g = gradient(net, landscape.w0, x, y)
+    assert loss == pytest.approx(float(landscape.loss(landscape.w0)), rel=1e-6)
+    torch.testing.assert_close(g, landscape.grad(landscape.w0))
+
+
+def test_more_draws_change_the_gradient_less_and_a_wider_ball_more():
+    small = {"data": "digits", "network": "logistic", "steps": (5,), "lr": 0.01}
+    setting = LocalGradients(**small, rhos=(0.1, 1.0), draws=8, batches=2, others=4)
+    (state,) = setting.run()["states"]
+    near, far = state["balls"]
+    for ball in (near, far):
+        change = ball["change"]
+        assert change["1"] > change["2"] > change["4"] > change["8"]
+        assert change["1"] / change["4"] == pytest.approx(2, rel=0.35)
+        assert ball["sam_loss_change"] > ball["loss_change"]
+    assert far["change"]["1"] / near["change"]["1"] == pytest.approx(10, rel=0.2), "a smooth loss: proportional to rho"
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"rhos": (0.0, 0.1)}, "rhos must be > 0"), ({"rhos": (0.2, 0.1)}, "rhos must be increasing"),
+    ({"draws": 3}, "draws must be a power of 2"), ({"others": 1}, "got 128, 3 and 1"), ({"lr": 0.0}, "lr must be > 0"),
+])
+def test_wrong_settings_are_named(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        LocalGradients(**wrong)
+
+
+def test_a_slice_passes_through_both_solutions():
+    result = NetworkSlice(hidden=20, until=0.3, points=7, reach=3.0).run()
+    assert result["step"] == 1.0
+    assert max(result["train"][2], result["train"][4]) <= 0.301, "-1 and 1 are the solutions"
+    assert result["train"][3] > 0.3, "and there is a barrier between them"
+
+
+def test_a_slice_that_does_not_get_there_says_so():
+    with pytest.raises(RuntimeError, match=r"batches of 8: the training loss is above 1e-05 after 1 epochs"):
+        NetworkSlice(hidden=5, until=1e-5, epochs=1).run()
