@@ -142,7 +142,8 @@ def main(
     sub, cls = commands.choices[name], experiments[name]
     if unknown:
         sub.error(f"unknown {unknown[0]}; {_nearest(unknown[0], list(sub._option_string_actions))}")
-    place = {k: given.pop(k) for k in ("device", "every", "graph", "again") if k in given}
+    resumable = getattr(cls, "resumable", False)
+    place = {k: given.pop(k) for k in ("device", "every", "graph", "again")} if resumable else {}
     try:
         chosen = setting(cls, given)
     except ValueError as error:

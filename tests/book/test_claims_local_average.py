@@ -1,0 +1,281 @@
+"""What the ledger says of the LSAM paper: its theory against counterexamples, its text against its table, its radius
+against the records."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from flatlab import measures, models, records, rules
+from flatlab.data import load
+from flatlab.landscape import Landscape
+from flatlab.training import Train
+from toy_problems.one_dimensional import CURVES, Rough
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+PAPER = (0.01, 0.02, 0.05, 0.1, 0.15)
+"""The paper's radii."""
+
+
+def at(x):
+    return torch.tensor([x], dtype=torch.float64)
+
+
+def interval(rho, cells=100_000):
+    return rho * (2 * (torch.arange(cells, dtype=torch.float64) + 0.5) / cells - 1)
+
+
+# ---- theory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["wells", "needle", "kink", "rough"])
+def test_every_point_of_a_continuous_loss_is_a_lebesgue_point_sharp_or_flat(name):
+    """The bottoms of the narrow and of the wide well, the needle's tip, the kink, a corner of the rough curve."""
+    curve = CURVES[name]
+    for x in (-0.9, 0.0, 0.6):
+        assert (curve.average(at(x), 1e-6) - curve.loss(at(x))).abs() < 1e-4
+        assert curve.oscillation(at(x), 1e-6) < 1e-4
+
+
+def test_the_average_is_a_convolution_with_the_indicator_of_the_ball():
+    step, rho = 1 / 2048, 0.25
+    x = torch.arange(-2, 2, step, dtype=torch.float64)
+    kernel = np.ones(int(2 * rho / step) + 1)
+    smooth = np.convolve(CURVES["wells"].value(x).numpy(), kernel / len(kernel), mode="same")
+    inner = slice(600, -600)
+    np.testing.assert_allclose(smooth[inner], CURVES["wells"].average(x[:, None], rho)[inner], atol=2e-3)
+
+
+def test_equation_4_fails_at_a_jump_and_holds_at_a_kink():
+    """The gradient of the average against the average of the gradients, at rho = 0.1."""
+    for name, x, same in (("step", 0.0, False), ("kink", 0.03, True), ("wells", -0.8, True)):
+        curve = CURVES[name]
+        slope = (curve.average(at(x + 1e-5), 0.1) - curve.average(at(x - 1e-5), 0.1)).item() / 2e-5
+        mean = curve.grad((x + interval(0.1, 2_000))[:, None]).mean().item()
+        assert (abs(slope - mean) < 1e-2) == same, (name, slope, mean)
+
+
+def test_integrability_to_every_power_does_not_make_a_loss_continuous():
+    """The step is bounded, so in every L^p; its change over a distance r does not go to zero with r."""
+    step = CURVES["step"]
+    assert all(step.loss(at(r)) - step.loss(at(0.0)) > 0.29 for r in (1e-3, 1e-9))
+
+
+def test_theorem_4_1_fails_and_its_repair_holds():
+    """Samples l_a = min(1, 3 w^2 / 2) and l_b = 1 - l_a, equally likely; all of S of kind a; w = 0, rho = 1/2."""
+    l_a = (1.5 * interval(0.5) ** 2).clamp_max(1)
+    gap, one, two = 0.5, 0.0, abs(0.5 - l_a.mean().item())
+    three = (l_a - l_a.mean()).abs().mean().item()
+    assert two == pytest.approx(0.375) and three == pytest.approx(math.sqrt(1 / 12) / 3, rel=1e-4)
+    assert one + two + three == pytest.approx(0.4712, abs=1e-4) and one + two + three < gap
+    repaired = l_a.abs().mean().item()  # E |L_S(w + u) - L_S(w)|
+    assert one + two + repaired >= gap - 1e-9
+
+
+@pytest.mark.parametrize("d", [1, 2, 10, 1000])
+def test_equation_21_fails_at_every_quadratic_minimum(d):
+    """Its right side over its left is at most the mean absolute deviation of a Beta variable over its mean, below 1."""
+    a, b = 1 / 2, (d + 1) / 2
+    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    most = 2 * (d + 2) * math.exp(a * math.log(a) + b * math.log(b) - (a + b + 1) * math.log(a + b) - log_beta)
+    assert most < 0.97
+    generator = torch.Generator().manual_seed(d)
+    u2 = rules.ball(torch.zeros(8_000, d, dtype=torch.float64), 1.0, generator).square()
+    assert ((u2[:, 0] - 1 / (d + 2)).abs().mean() * (d + 2)).item() == pytest.approx(most, rel=0.04)
+    for _ in range(3):
+        rise = u2 @ torch.rand(d, dtype=torch.float64, generator=generator) ** 4
+        assert (rise - rise.mean()).abs().mean() < 1.02 * most * rise.mean()
+
+
+def test_equation_22_holds_for_fixed_weights():
+    n, delta = 50, 0.05
+    losses = torch.rand(20_000, n, generator=torch.Generator().manual_seed(0)).round()  # 0 or 1: the widest spread
+    exceeds = ((losses.mean(1) - 0.5).abs() > math.sqrt(math.log(2 / delta) / (2 * n))).float().mean()
+    assert 0 < exceeds <= delta
+
+
+def test_theorem_4_2_fails_for_a_learner_that_memorizes_coin_flips():
+    n, d, delta, rho = 400, 600, 0.05, 1e-6
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(n, d, dtype=torch.float64, generator=generator)
+        y = torch.randint(0, 2, (n,), generator=generator).double() * 2 - 1
+        w = torch.linalg.pinv(x) @ y
+        gap = 0.5 - torch.sigmoid(-10 * y * (x @ w)).mean().item()
+        lipschitz = 10 / 4 * x.norm(dim=1).mean().item()
+        bound = lipschitz * rho + math.sqrt(2 * math.log(2 / delta) / n)
+        assert gap > 0.4999 and bound < 0.14
+
+
+def test_the_complexity_of_a_ball_in_many_dimensions_makes_the_pac_bayes_bound_vacuous():
+    """KL of the uniform distribution on a ball to the best Gaussian: d = 1 by quadrature; ResNet-20 at the paper's rho."""
+
+    def divergence(d, norm, rho):
+        variance = (norm**2 + rho**2 * d / (d + 2)) / d
+        log_volume = d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1) + d * math.log(rho)
+        return d / 2 * math.log(2 * math.pi * math.e * variance) - log_volume
+
+    x, variance = 2.0 + interval(0.5), 4 + 0.25 / 3
+    log_prior = -x.square() / (2 * variance) - math.log(2 * math.pi * variance) / 2
+    assert divergence(1, 2.0, 0.5) == pytest.approx(-log_prior.mean().item(), rel=1e-6)  # the ball has length 1
+    norm = states()[-1]["weight_norm"]
+    assert math.sqrt(divergence(272_474, norm, 0.15) / 1e5) == pytest.approx(3.95, abs=0.1)
+    assert divergence(272_474, norm, 50.0) < divergence(272_474, norm, 5.0) < divergence(272_474, norm, 0.15)
+
+
+def test_the_bias_of_a_rough_loss_is_at_most_a_power_of_the_radius():
+    curve, constant = Rough(0.5, terms=40), []
+    for rho in torch.logspace(-5, -1, 30, dtype=torch.float64).tolist():
+        constant.append((curve.average(at(-2.0), rho) - curve.loss(at(-2.0))).abs().item() / rho**0.5)
+    assert max(constant) / min(constant) < 1.4
+
+
+def test_a_spike_of_any_power_has_a_gradient_that_is_not_integrable_to_large_powers():
+    """r^-beta in d dimensions: the integral of |gradient|^p over eps < r < 1 grows without bound once p (beta + 1) >= d."""
+    d, beta = 3, 0.5
+
+    def integral(p, eps):
+        return beta**p * (1 - eps ** (d - p * (beta + 1))) / (d - p * (beta + 1))
+
+    assert integral(1.5, 1e-12) == pytest.approx(integral(1.5, 1e-6), rel=1e-3)
+    assert integral(2.5, 1e-12) > 1e3 * integral(2.5, 1e-6)
+
+
+# ---- the radius in d dimensions --------------------------------------------------------------------------------------
+
+
+def test_a_coordinate_moves_by_rho_over_root_d():
+    d, rho = 272_474, 0.05
+    u = rules.ball(torch.zeros(4, d), rho, torch.Generator().manual_seed(0))
+    assert u.square().mean().sqrt().item() == pytest.approx(rho / math.sqrt(d + 2), rel=5e-3)
+    assert u.norm(dim=1).min() > 0.9999 * rho
+    assert rho / math.sqrt(d + 2) == pytest.approx(9.6e-5, rel=0.01)
+
+
+def test_the_average_adds_the_trace_over_2_d_plus_2():
+    class Bowl(Landscape):
+        d = 20
+        h = torch.linspace(0, 3, 20, dtype=torch.float64)
+
+        def losses(self, w, batch=None):
+            return (self.h * w * w).sum(-1, keepdim=True) / 2
+
+    estimate = measures.local_average(Bowl(), torch.zeros(20, dtype=torch.float64), 0.5, samples=20_000, antithetic=True)
+    assert abs(estimate.value - 0.5**2 / (2 * 22) * Bowl.h.sum().item()) < 4 * estimate.stderr
+
+
+def states():
+    (record,) = records.find(RESULTS, "local_gradients", data="cifar10", network="resnet20")
+    assert record["result"]["parameters"] == 272_474
+    return record["result"]["states"]
+
+
+def balls(state):
+    return {ball["rho"]: ball for ball in state["balls"]}
+
+
+def test_at_the_papers_radius_lsam_moves_the_gradient_less_than_another_minibatch():
+    start, later = states()
+    for state, half, most in ((start, 0.113, 0.197), (later, 0.021, 0.036)):
+        change = {rho: balls(state)[rho]["change"]["1"] / state["noise"] for rho in PAPER}
+        assert change[0.05] == pytest.approx(half, rel=0.15) and change[0.15] == pytest.approx(most, rel=0.15)
+        assert max(change.values()) < 0.25
+        for rho in PAPER:
+            assert abs(balls(state)[rho]["loss_change"]) < 4e-4 and state["loss_noise"] > 0.03
+
+
+def test_sam_moves_it_several_times_as_far_at_the_same_radius():
+    for state in states():
+        for rho in PAPER:
+            assert balls(state)[rho]["sam_change"] > 4 * balls(state)[rho]["change"]["1"]
+
+
+def test_the_change_grows_like_the_root_of_the_radius():
+    for state in states():
+        near, far = (balls(state)[rho]["change"]["1"] for rho in (0.01, 0.1))
+        assert math.log10(far / near) == pytest.approx(0.5, abs=0.08)
+
+
+def test_averaging_matters_at_radii_far_beyond_the_papers():
+    start, later = states()
+    assert balls(start)[5.0]["change"]["1"] / start["noise"] == pytest.approx(0.75, rel=0.15)
+    assert balls(later)[5.0]["change"]["1"] / later["noise"] == pytest.approx(0.29, rel=0.15)
+
+
+def test_more_draws_lower_the_noise_of_the_draws_and_it_grows_with_the_radius():
+    for state in states():
+        for ball in state["balls"]:
+            assert ball["change"]["1"] > ball["change"]["2"] > ball["change"]["4"]
+        changes = [ball["change"]["1"] for ball in state["balls"]]
+        assert changes == sorted(changes)
+
+
+# ---- on digits, now --------------------------------------------------------------------------------------------------
+
+
+def test_averaging_does_not_lower_the_noise_of_minibatches_at_the_papers_radius():
+    digits = load("digits")
+    torch.manual_seed(1)
+    loss = Landscape.of(models.build("fcn", (1, 8, 8), 10), cross_entropy, (digits.flat(digits.x_train), digits.y_train))
+    w, generator = loss.w0, torch.Generator().manual_seed(0)
+    plain, averaged = [], []
+    for batch in torch.arange(loss.n)[: 8 * 128].split(128):
+        plain.append(loss.grad(w, batch))
+        averaged.append(rules.lsam(w, lambda v, batch=batch: loss.grad(v, batch), 0.05, 4, generator=generator))
+    noise = [torch.stack(rows).var(0).sum().sqrt().item() for rows in (plain, averaged)]
+    assert noise[1] / noise[0] == pytest.approx(1, abs=0.02)
+
+
+def test_a_training_at_the_papers_radius_ends_where_sgd_ends():
+    same = {"data": "digits", "network": "fcn", "epochs": 3, "lr": 0.05, "weight_decay": 0.0}
+    sgd = Train(method="plain", **same).run()["final"]
+    ends = {rho: Train(method="LSAM", rho=rho, k=2, **same).run() for rho in (0.05, 30.0)}
+    assert ends[0.05]["final"]["loss"] == pytest.approx(sgd["loss"], rel=0.01)
+    assert ends[30.0]["final"]["loss"] > 1.2 * sgd["loss"], "at a radius beyond the weights' own length it does not"
+    assert ends[0.05]["gradients"] == 2 * ends[0.05]["steps"], "k gradients a step"
+
+
+# ---- the text against its table --------------------------------------------------------------------------------------
+
+SPREADS = {
+    "SGD": (0.11, 0.19, 0.36, 0.16, 0.16, 0.11, 0.17, 0.15, 0.06, 0.31),
+    "SAM*": (0.14, 0.21, 0.01, 0.12, 0.06, 0.32, 0.07, 0.37, 0.19, 0.27),
+    "ASAM": (0.23, 0.34, 0.06, 0.08, 0.14, 0.12, 0.32, 0.14, 0.31, 0.09),
+    "SAM": (0.24, 0.22, 0.08, 0.17, 0.16, 0.24, 0.19, 0.14, 0.35, 0.10),
+    "GASAM": (0.14, 0.31, 0.92, 0.34, 1.58, 0.13, 1.09, 1.52, 0.31, 3.03),
+    "SSAM": (0.22, 0.19, 0.16, 0.18, 0.09, 0.18, 0.14, 0.13, 0.15, 0.17),
+    "LSAM": (0.16, 0.10, 0.04, 0.06, 0.08, 0.08, 0.12, 0.09, 0.09, 0.07),
+}
+
+
+def test_the_lowest_deviation_is_anothers_in_five_of_ten_columns():
+    beaten = [k for k in range(10) if any(row[k] < SPREADS["LSAM"][k] for name, row in SPREADS.items() if name != "LSAM")]
+    assert beaten == [0, 2, 4, 6, 8]
+
+
+MEANS = {
+    "SGD": (92.78, 93.99, 95.47, 96.02, 96.02, 69.11, 72.38, 79.93, 80.42, 81.39),
+    "SAM*": (93.39, 94.93, 96.30, 96.91, 96.95, 70.30, 74.81, 81.09, 83.23, 84.03),
+    "ASAM": (93.11, 94.51, 95.74, 96.24, 96.39, 69.57, 72.82, 80.01, 81.34, 82.04),
+    "SAM": (93.43, 94.92, 96.20, 96.55, 96.91, 70.77, 75.02, 81.25, 82.94, 83.68),
+    "GASAM": (92.96, 94.18, 93.66, 95.75, 81.83, 69.02, 72.05, 77.81, 81.48, 45.59),
+    "SSAM": (93.46, 95.01, 96.33, 96.65, 97.04, 70.48, 75.11, 81.35, 82.80, 83.78),
+    "LSAM": (96.39, 96.56, 95.69, 97.03, 96.74, 80.18, 81.13, 78.81, 82.65, 82.84),
+}
+
+
+def test_the_gains_of_the_text_are_not_those_of_the_table():
+    gain = {other: [round(a - b, 2) for a, b in zip(MEANS["LSAM"], row, strict=True)] for other, row in MEANS.items()}
+    assert gain["SAM"][0] == 2.96 and gain["SAM*"][0] == 3.00, "ResNet-20, CIFAR-10: 1.6 in the text"
+    assert [other for other in gain if gain[other][5] == 11.07] == ["SGD"], "ResNet-20, CIFAR-100: 11.07 in the text"
+    assert [other for other in gain if gain[other][6] == 6.11] == ["SAM"], "ResNet-56, CIFAR-100: 6.11 in the text"
+    assert [other for other in gain if gain[other][4] < 0] == ["SAM*", "SAM", "SSAM"], "PyramidNet, CIFAR-10: below three"
+
+
+def test_lsam_is_the_best_in_five_of_ten_columns_and_not_above_sgd_in_all():
+    best = [k for k in range(10) if MEANS["LSAM"][k] == max(row[k] for row in MEANS.values())]
+    assert best == [0, 1, 3, 5, 6]
+    assert [k for k in range(10) if MEANS["LSAM"][k] < MEANS["SGD"][k]] == [7], "ResNeXt, CIFAR-100"

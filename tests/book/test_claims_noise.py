@@ -1,0 +1,169 @@
+"""What the chapter on the shape of gradient noise says of Figure 4, equation 11, Theorem 3 and Algorithm 1, asked again."""
+
+import functools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from flatlab import data, records, rules
+from flatlab.landscape import Landscape
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+
+
+@functools.cache
+def record(**config):
+    return records.find(RESULTS, "diagonal_network", **config)[-1]
+
+
+CODE = {"alternating": True, "batch": 10, "epochs": 400, "points": 30}
+TEXT = CODE | {"alternating": False}
+
+
+def final(config, method, rho=None, damping=1e-6, field="test"):
+    """A quantity after the last epoch, one a problem; infinite where the run diverged."""
+    curves = record(**config)["result"]["curves"]
+    (curve,) = [
+        c for c in curves if (c["method"], c.get("rho")) == (method, rho) and c.get("damping") in (None, damping)
+    ]
+    return torch.tensor([math.inf if v is None else v for v in curve[field][-1]], dtype=torch.float64)
+
+
+def median(values):
+    ordered = values.sort().values
+    return (ordered[4].item() + ordered[5].item()) / 2
+
+
+@pytest.mark.parametrize("config", [CODE, TEXT], ids=["code", "text"])
+def test_figure_4_samgcm_is_best_and_sparsest_and_sgd_worst(config):
+    sgd, sam, gcm = (final(config, *which) for which in (("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4)))
+    assert (sam < sgd).all() and (gcm < sam).sum() >= 9, "in nine problems of ten at least"
+    assert median(sgd) > 7 * median(sam) > 2 * 7 * median(gcm)
+    norms = [median(final(config, *which, field="l1")) for which in (("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4))]
+    assert norms[0] > norms[1] > norms[2] > 2.9, "three ones have the norm 3"
+    train = [median(final(config, *which, field="train")) for which in (("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4))]
+    assert train[0] < train[1] < train[2] < 0.01, "the noise alone leaves 0.01: SGD fits it, SAMGCM does not"
+
+
+@pytest.mark.parametrize("config", [CODE, TEXT], ids=["code", "text"])
+def test_figure_4_the_radii_of_the_text_give_no_such_picture(config):
+    assert torch.isinf(final(config, "SAMGCM", 0.005)).all(), "SAMGCM diverges at 0.005"
+    assert median(final(config, "SAM", 0.1)) > 3 * median(final(config, "SAM", 0.3))
+
+
+def test_equal_radii_samgcm_leads_by_its_shape_only_at_large_ones():
+    """The control that the paper lacks: SAM with SAMGCM's radius, and with its length step by step."""
+    small = median(final(CODE, "SAM", 0.3)) / median(final(CODE, "SAMGCM", 3e-4))
+    assert small == pytest.approx(1.0, abs=0.2)
+    assert median(final(CODE, "SAM", 0.2)) < median(final(CODE, "SAMGCM", 2e-4))
+    for config, least in ((CODE, 3), (TEXT, 6)):
+        for control in (final(config, "SAM", 0.5), final(config, "matched", 5e-4)):
+            assert median(control) > least * median(final(config, "SAMGCM", 5e-4))
+    best = {method: min(median(final(CODE, method, rho)) for rho in rhos)
+            for method, rhos in (("SAM", (0.2, 0.3, 0.4, 0.5)), ("SAMGCM", (2e-4, 3e-4, 4e-4, 5e-4, 7e-4)))}
+    assert best["SAM"] > 4 * best["SAMGCM"], "also when SAM's radius is tuned"
+
+
+def test_samgcm_begins_at_rho_over_the_root_of_the_damping():
+    for rho in (1e-4, 3e-4, 5e-4, 7e-4):
+        (curve,) = [c for c in record(**CODE)["result"]["curves"] if (c["method"], c.get("rho")) == ("SAMGCM", rho)]
+        assert torch.tensor(curve["ascent"][1]).double() / (rho / 1e-3) == pytest.approx(torch.ones(10).numpy(), abs=0.05)
+        assert median(torch.tensor(curve["ascent"][-1])) < 0.85 * rho / 1e-3, "and ends shorter"
+
+
+def test_sam_and_samgcm_shrink_the_balance():
+    """Theorem 2's conclusion: a smaller alpha than SAM's or SGD's goes with the sparser solution."""
+    assert median(final(CODE, "SGD", field="alpha")) == pytest.approx(0.13, abs=0.005)
+    for which in (("SAM", 0.3), ("SAMGCM", 5e-4)):
+        assert median(final(CODE, *which, field="alpha")) < 1e-3
+
+
+def test_the_damping_changes_the_verdict():
+    grid = {"alternating": True, "points": 2, "batch": 10}
+    sam = median(final(grid, "SAM", 0.3))
+    assert median(final(grid, "SAMGCM", 5e-4, 1e-6)) < sam / 2
+    assert median(final(grid, "SAMGCM", 5e-4, 1e-5)) > 4 * sam
+    assert torch.isinf(final(grid, "SAMGCM", 5e-4, 1e-8)).sum() > 5
+
+
+def test_equation_11_in_full_batch_does_not_give_the_order():
+    whole = {"batch": 100, "alternating": False}
+    sgd, gcm = final(whole, "SGD"), final(whole, "SAMGCM", 5e-4)
+    assert median(final(whole, "SAM", 0.1)) > 1.3 * median(sgd), "SAM is worse than no ascent at all"
+    assert median(final(whole, "SAM", 0.3)) > 5 * median(sgd)
+    assert median(gcm) > 0.8 * median(sgd), "SAMGCM gains a tenth, where minibatches gave it a factor of 60"
+    assert median(final(whole, "SAMGCM", 5e-4, field="l1")) > 6, "and is not sparse"
+    for damping in (1e-5, 1e-4):
+        assert median(final(whole, "SAMGCM", 5e-4, damping)) == pytest.approx(median(sgd), rel=0.1)
+
+
+def digits_run(lr, steps):
+    """CSAM on digits: relative error and cosine of m (0.9) with the full batch's difference, at every 20th step."""
+    digits = data.load("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    loss = Landscape.of(model, cross_entropy, (digits.flat(digits.x_train), digits.y_train))
+    generator, w, m, rows = torch.Generator().manual_seed(0), loss.w0, None, []
+    for step in range(steps):
+        batch = torch.randint(loss.n, (64,), generator=generator)
+        direction, m = rules.csam(w, lambda v, batch=batch: loss.grad(v, batch), m, rho=0.1, rho_cov=0.2, ema=0.9)
+        if step % 20 == 19:
+            g = loss.grad(w)
+            full = loss.grad(w + 0.1 * g / g.norm()) - g
+            rows.append([(m - full).norm() / full.norm(), cosine_similarity(m, full, 0)])
+        w = w - lr * direction
+    return torch.tensor(rows)[len(rows) // 2 :].mean(0).tolist()
+
+
+def test_theorem_3_the_average_is_near_only_while_the_network_stands_still():
+    error, cosine = digits_run(0.001, 40)
+    assert error < 0.8 and cosine > 0.7
+    error, cosine = digits_run(0.1, 120)
+    assert error > 0.95, "no nearer than zero"
+    assert cosine < 0.1
+
+
+def test_theorem_3_is_weaker_than_the_trivial_bound():
+    """On a beta-smooth loss every average of differences, zero too, lies within 2 beta rho of the full one."""
+    generator = torch.Generator().manual_seed(0)
+    curvature = torch.rand(50, 8, dtype=torch.float64, generator=generator)  # of sample i along coordinate j: at most 1
+    centre = torch.randn(50, 8, dtype=torch.float64, generator=generator)
+    w, m, rho = torch.randn(8, dtype=torch.float64, generator=generator), None, 0.1
+    for _ in range(200):
+        batch = torch.randint(50, (5,), generator=generator)
+
+        def grad(v, i=batch):
+            return (curvature[i] * (v - centre[i])).mean(0)
+
+        g = grad(w, slice(None))
+        full = grad(w + rho * g / g.norm(), slice(None)) - g
+        direction, m = rules.csam(w, grad, m, rho=rho, rho_cov=0.2, ema=0.9)
+        assert full.norm() <= rho and m.norm() <= rho and (m - full).norm() <= 2 * rho
+        w = w - 0.1 * direction
+
+
+def test_algorithm_1_subtracts_the_average_that_holds_the_new_term():
+    """Lines 5 and 6 as printed: d = alpha (difference - m before), nothing at alpha = 0; and lines 6, 7 climb rho_cov^2."""
+    slope = torch.tensor([3.0, 1.0], dtype=torch.float64)
+    w, before, seen = torch.tensor([2.0, 1.0], dtype=torch.float64), torch.tensor([0.1, 0.3], dtype=torch.float64), []
+
+    def grad(v):
+        seen.append(v)
+        return slope * v
+
+    for ema in (0.2, 0.9):
+        seen.clear()
+        rules.csam(w, grad, before, rho=0.5, rho_cov=0.2, ema=ema)
+        grown = slope * seen[1] - slope * w
+        d = grown - (ema * before + (1 - ema) * grown)
+        torch.testing.assert_close(d, ema * (grown - before))
+        torch.testing.assert_close(seen[2] - w, 0.2 * d / d.norm())
+        printed = 0.2 * (0.2 * d / d.norm())  # line 7 multiplies what line 6 has scaled already
+        assert printed.norm().item() == pytest.approx(0.04)
+    assert (grown - (0 * before + grown)).norm() == 0
+    with pytest.raises(ValueError, match="ema must be between 0 and 1, got 0"):
+        rules.csam(w, grad, before, ema=0)

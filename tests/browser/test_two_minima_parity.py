@@ -1,0 +1,147 @@
+"""JavaScript computes what Python computes: the steps on the two minima and in the valley, their exact shares and rests."""
+
+import numpy as np
+import pytest
+import torch
+
+from flatlab import rules
+from flatlab.measures.noise import minibatch_factor
+from flatlab.widgets.bundle import bundle
+from toy_problems import NonuniformMinima, ScalarFactorization
+from toy_problems.nonuniform_minima import METHODS, linearized, slope, step
+from toy_problems.random_product import crossing_rate, exit_shares, lyapunov_exponent, second_moment_radius
+
+F = NonuniformMinima()
+IMPORT = """async ([source, body, argument]) => {
+  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
+  return new Function("module", "argument", body)(module, argument);
+}"""
+
+
+@pytest.fixture(scope="module")
+def call(browser):
+    """`call(module, exports, body, argument)` runs `body` in the browser with the exports as `module`."""
+    page = browser.new_page()
+    page.goto("about:blank")
+
+    def called(name, exports, body, argument=None):
+        source = bundle(name, exports=False) + "\n".join(f"export {{ {e} }};" for e in exports)
+        return page.evaluate(IMPORT, [source, body, argument])
+
+    yield called
+    page.close()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_agrees_to_1e_12_on_random_points(call, method):
+    generator = torch.Generator().manual_seed(0)
+    x, v = 4 * torch.rand(2, 500, 1, dtype=torch.float64, generator=generator) - 1
+    x[0], x[1], x[2] = 0.0, 1.0, 1.0  # critical points
+    v[:2] = 0.0
+    picks = torch.randint(2, (500, 1), generator=generator)
+    body = """const {points, method} = argument;
+      return points.map(([x, v, pick]) => {
+        const p = {x, v};
+        module.STEPS[method](p, module.CURVATURES[pick], 0.6, 7, 0.01);
+        return [p.x, p.v];
+      });"""
+    points = torch.cat([x, v, picks.double()], 1).tolist()
+    found = call("two_minima", ["STEPS", "CURVATURES"], body, {"points": points, "method": method})
+    got = torch.tensor(found, dtype=torch.float64)
+    grad = F.grad if method == "GD" else lambda z: slope(z, F.curvatures[picks])
+    expected = torch.cat(step(method, x, v, grad, 0.6, 7), 1)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_loss_and_the_interval_agree(call):
+    x = torch.linspace(-2, 5, 200, dtype=torch.float64)
+    got = call("two_minima", ["loss"], "return argument.map(module.loss);", x.tolist())
+    np.testing.assert_allclose(got, F.loss(x[:, None]), rtol=1e-12, atol=1e-13)
+    ends = call("two_minima", ["INNER", "OUTER"], "return [module.INNER, module.OUTER];")
+    np.testing.assert_allclose(ends, [F.inner, F.outer], rtol=1e-12)
+
+
+@pytest.mark.parametrize("lr, start", [(0.54, 0.3), (0.6, 1e-4), (0.9, 1e-6)])
+def test_the_exact_shares_agree(call, lr, start):
+    factors, (low, high) = (1 - 0.2 * lr, 1 - 3.8 * lr), (end - 1 for end in F.outer)
+    body = "return module.leftShares('SGD', argument);"
+    got = call("two_minima", ["leftShares"], body, {"lr": lr, "distance": start, "rho": 0.01, "steps": 300})
+    np.testing.assert_allclose(got, exit_shares(factors, start, low, high, 300), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["SGD", "Momentum", "Nesterov"])
+def test_the_thresholds_on_the_page_are_those_of_the_linear_theory(call, method):
+    limits = call("two_minima", ["THRESHOLDS"], "return module.THRESHOLDS[argument];", method)
+    radius = crossing_rate(lambda r: second_moment_radius(linearized(method, r)), 1.0, 0.1, 0.9)
+    assert limits["meanSquare"] == pytest.approx(radius, abs=1e-5)
+    here, beside = (lyapunov_exponent(linearized(method, limits["almostSure"] + d), 500, 1000) for d in (0, 0.01))
+    slack = 4 * here.stderr / ((beside.value - here.value) / 0.01)  # of the exponent, in units of the learning rate
+    assert abs(here.value) <= max(4 * here.stderr, 1e-9) and slack < 0.005
+
+
+DATA = {"n": 300, "scale": 2, "product": 1, "seed": 4}
+
+
+@pytest.fixture(scope="module")
+def valley(call):
+    """The page's own data set, as the toy of Python."""
+    body = "const {x, y} = module.sample(argument); return [Array.from(x), Array.from(y)];"
+    x, y = torch.tensor(call("factorization", ["sample"], body, DATA), dtype=torch.float64)
+    return ScalarFactorization(x, y)
+
+
+def test_the_data_of_the_page_are_normal(valley):
+    assert valley.x.mean().abs() < 0.4 and valley.x.std().item() == pytest.approx(2, abs=0.3)
+    noise = valley.y - valley.x
+    assert noise.mean().abs() < 0.2 and noise.std().item() == pytest.approx(1, abs=0.15)
+    assert abs(torch.corrcoef(torch.stack([valley.x, noise]))[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("method", ["SGD", "SAM", "COV"])
+def test_a_step_in_the_valley_agrees_to_1e_12(call, valley, method):
+    generator = torch.Generator().manual_seed(1)
+    w = 6 * torch.rand(200, 2, dtype=torch.float64, generator=generator) - 3
+    w[0] = 0.0
+    batches = torch.randint(valley.n, (200, 10), generator=generator)
+    a = valley.x[batches].square().mean(1)
+    b = (valley.x[batches] * valley.y[batches]).mean(1)
+    lam, rho, lr = 0.3, 0.05, 0.01
+    weight = lam * minibatch_factor(valley.n, 10)
+    body = """const {method, points, data, options} = argument;
+      const found = module.moments(module.sample(data));
+      return points.map(([w1, w2, a, b]) => module.STEPS[method](w1, w2, a, b, {...options, data: found}));"""
+    points = torch.cat([w, a[:, None], b[:, None]], 1).tolist()
+    argument = {"method": method, "points": points, "data": DATA, "options": {"lr": lr, "rho": rho, "weight": weight}}
+    got = torch.tensor(call("factorization", ["sample", "moments", "STEPS"], body, argument), dtype=torch.float64)
+    rows = []
+    for v, batch in zip(w, batches, strict=True):
+        grad = lambda z, batch=batch: valley.grad(z, batch)  # noqa: E731
+        direction = rules.sam(v, grad, rho) if method == "SAM" else grad(v)
+        if method == "COV":
+            direction = direction + lam * valley.gradient_noise_grad(v, 10)
+        rows.append(v - lr * direction)
+    torch.testing.assert_close(got, torch.stack(rows), rtol=1e-12, atol=1e-12)
+
+
+def test_the_loss_the_factor_and_the_rest_agree(call, valley):
+    w = torch.tensor([[0.3, -2.0], [1.0, 1.0], [2.5, 0.7]], dtype=torch.float64)
+    body = """const {data, points, weights} = argument;
+      const found = module.moments(module.sample(data));
+      return [points.map(([x, y]) => module.loss(found, {x, y})), weights.map((v) => module.restingProduct(found, v)),
+              module.minibatchFactor(300, 10)];"""
+    weights = [0.0, 0.003, 0.03, 0.3, 30.0]
+    names = ["sample", "moments", "loss", "restingProduct", "minibatchFactor"]
+    losses, rests, factor = call("factorization", names, body, {"data": DATA, "points": w.tolist(), "weights": weights})
+    np.testing.assert_allclose(losses, valley.loss(w), rtol=1e-12)
+    np.testing.assert_allclose(rests, [valley.resting_product(v) for v in weights], rtol=1e-10, atol=1e-12)
+    assert factor == pytest.approx(minibatch_factor(300, 10), rel=1e-15)
+
+
+def test_a_minibatch_is_drawn_with_replacement_from_the_data(call, valley):
+    body = "return Array.from(module.minibatches(module.sample(argument), {batch: 5, steps: 4000, seed: 2}));"
+    found = torch.tensor(call("factorization", ["sample", "minibatches"], body, DATA), dtype=torch.float64).view(-1, 2)
+    xy = valley.x * valley.y
+    for values, kept in ((valley.x.square(), found[:, 0]), (xy, found[:, 1])):
+        error = values.std() / (5 * 4000) ** 0.5
+        assert abs(kept.mean() - values.mean()) < 4 * error
+        assert kept.std().item() == pytest.approx((values.std(correction=0) / 5**0.5).item(), rel=0.06)
