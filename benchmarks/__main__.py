@@ -1,6 +1,15 @@
 """All timings: `make bench`."""
 
-from benchmarks import explorables, measures, optimizers, success_rate, sweep, trainer
+from benchmarks import (
+    diagonal_network,
+    escape,
+    explorables,
+    measures,
+    optimizers,
+    success_rate,
+    sweep,
+    trainer,
+)
 from flatlab import records
 
 print("Machine:", records.provenance()["hardware"])
@@ -8,5 +17,7 @@ explorables.main()
 optimizers.main()
 measures.main()
 success_rate.main()
+escape.main()
+diagonal_network.main()
 trainer.main()
 sweep.main()

@@ -6,9 +6,14 @@ import sys
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
+from flatlab.widgets.bundle import bundle
 from tests.browser.served import SITE, browser_path, served
 
 CHAPTER = "book/toys/sam_saddle.html"
+IMPORT = """async ([source, body, argument]) => {
+  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
+  return new Function("module", "argument", body)(module, argument);
+}"""
 REMEDY = (
     "the browser tests need Chromium or Chrome: install one (Debian and Ubuntu: apt-get install chromium), "
     "or let Playwright fetch its own: .venv/bin/playwright install chromium"
@@ -36,6 +41,21 @@ def browser():
                 pytest.fail(f"{REMEDY}\n{error}", pytrace=False)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def call(browser):
+    """`call(modules, names, body, argument)` runs `body` in the browser, with these names of the modules as `module`."""
+    page = browser.new_page()
+    page.goto("about:blank")
+
+    def called(modules, names, body, argument=None):
+        modules = (modules,) if isinstance(modules, str) else modules
+        source = bundle(*modules, exports=False) + "".join(f"\nexport {{ {name} }};" for name in names)
+        return page.evaluate(IMPORT, [source, body, argument])
+
+    yield called
+    page.close()
 
 
 @pytest.fixture

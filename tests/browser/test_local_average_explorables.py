@@ -9,31 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from flatlab.widgets.bundle import bundle
 from toy_problems.one_dimensional import CURVES, Table
 
 CHAPTER = "book/toys/local_average.html"
 RECORDS = Path(__file__).parents[2] / "book" / "results" / "network_slice"
 TABLE = {"start": -3.0, "step": 0.25, "values": [((7 * k) % 11) / 10 for k in range(25)]}
 ALL = {**CURVES, "table": Table(**TABLE)}
-IMPORT = """async ([source, body, argument]) => {
-  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
-  return new Function("module", "argument", body)(module, argument);
-}"""
-
-
-@pytest.fixture(scope="module")
-def call(browser):
-    """`call(module, names, body, argument)` runs `body` in the browser with the module's exports as `module`."""
-    page = browser.new_page()
-    page.goto("about:blank")
-
-    def called(module, names, body, argument=None):
-        source = bundle(module, exports=False) + "\n".join(f"export {{ {name} }};" for name in names)
-        return page.evaluate(IMPORT, [source, body, argument])
-
-    yield called
-    page.close()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -8,29 +8,10 @@ import pytest
 import torch
 
 from flatlab import rules
-from flatlab.widgets.bundle import bundle
 from toy_problems import DiagonalNetwork
 from toy_problems.diagonal_network import SparseRegression
 
 CHAPTER = "book/toys/noise_structure.html"
-IMPORT = """async ([source, body, argument]) => {
-  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
-  return new Function("module", "argument", body)(module, argument);
-}"""
-
-
-@pytest.fixture(scope="module")
-def call(browser):
-    """`call(modules, names, body, argument)` runs `body` in the browser with these names of the modules as `module`."""
-    page = browser.new_page()
-    page.goto("about:blank")
-
-    def called(modules, names, body, argument=None):
-        source = bundle(*modules, exports=False) + "".join(f"\nexport {{ {name} }};" for name in names)
-        return page.evaluate(IMPORT, [source, body, argument])
-
-    yield called
-    page.close()
 
 
 def problem(n=20, features=30):

@@ -8,30 +8,10 @@ import torch
 
 from flatlab import rules
 from flatlab.descent import milestones, trajectory
-from flatlab.widgets.bundle import bundle
 from toy_problems import Lucchi
 
 F = Lucchi()
 NAMES = ["gd", "sam", "usam", "asam", "stable_sam", "stable_asam"]
-IMPORT = """async ([source, body, argument]) => {
-  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
-  return new Function("module", "argument", body)(module, argument);
-}"""
-
-
-@pytest.fixture(scope="module")
-def call(browser):
-    """`call(modules, body, argument)` runs `body` in the browser with the modules' exports as `module`."""
-    page = browser.new_page()
-    page.goto("about:blank")
-
-    def called(names, body, argument=None):
-        exporter = "\n".join(f"export {{ {name} }};" for name in names[1])
-        source = bundle(*names[0], exports=False) + exporter
-        return page.evaluate(IMPORT, [source, body, argument])
-
-    yield called
-    page.close()
 
 
 def options_for(name):
@@ -48,7 +28,7 @@ def test_rules_agree_to_1e_12_on_random_points(call, name):
       const direction = ([x, y]) => module.RULES[name]({x, y}, module.grad, options);
       return points.map(direction).map(({x, y}) => [x, y]);"""
     argument = {"points": w.tolist(), "name": name, "options": options_for(name)}
-    got = torch.tensor(call((["lucchi", "rules"], ["RULES", "grad"]), body, argument), dtype=torch.float64)
+    got = torch.tensor(call(["lucchi", "rules"], ["RULES", "grad"], body, argument), dtype=torch.float64)
     expected = getattr(rules, name)(w, F.grad, **options_for(name))
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
@@ -56,7 +36,7 @@ def test_rules_agree_to_1e_12_on_random_points(call, name):
 def test_the_loss_agrees(call):
     w = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     body = "return argument.map(([x, y]) => module.loss({x, y}));"
-    got = call((["lucchi"], ["loss"]), body, w.tolist())
+    got = call(["lucchi"], ["loss"], body, w.tolist())
     np.testing.assert_allclose(got, F.loss(w), rtol=1e-12, atol=1e-13)
 
 
@@ -64,7 +44,7 @@ def test_the_loss_agrees(call):
 def test_a_trajectory_agrees_step_by_step(call, name):
     body = """const {path, ratios} = module.trajectory(module.RULES[argument], module.grad, {x: -0.6, y: 1.6},
         {lr: 0.1, steps: 300, rho: 0.2}); return [path.map((w) => [w.x, w.y]), ratios];"""
-    path, ratios = call((["lucchi", "rules", "descent"], ["RULES", "grad", "trajectory"]), body, name)
+    path, ratios = call(["lucchi", "rules", "descent"], ["RULES", "grad", "trajectory"], body, name)
     start = torch.tensor([-0.6, 1.6], dtype=torch.float64)
     rule, options = getattr(rules, name), {} if name == "gd" else {"rho": 0.2}
     expected = trajectory(rule, F.grad, start, lr=0.1, steps=300, **options)
@@ -79,7 +59,7 @@ def test_a_trajectory_agrees_step_by_step(call, name):
 def test_the_basin_map_agrees_start_by_start(call, name, lr, rho, steps):
     body = "return Array.from(module.mirrored(module.basinRows({...argument, radius: 0.1, from: 0, to: 128})));"
     argument = {"method": name, "lr": lr, "rho": rho, "steps": steps}
-    got = np.array(call((["basin"], ["basinRows", "mirrored"]), body, argument)).reshape(256, 256)
+    got = np.array(call(["basin"], ["basinRows", "mirrored"], body, argument)).reshape(256, 256)
     centres = (torch.arange(256, dtype=torch.float64) + 0.5) / 256 * 4 - 2
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     rule, options = getattr(rules, name), {} if name == "gd" else {"rho": rho}

@@ -6,30 +6,11 @@ import torch
 
 from flatlab import rules
 from flatlab.measures.noise import minibatch_factor
-from flatlab.widgets.bundle import bundle
 from toy_problems import NonuniformMinima, ScalarFactorization
 from toy_problems.nonuniform_minima import METHODS, linearized, slope, step
 from toy_problems.random_product import crossing_rate, exit_shares, lyapunov_exponent, second_moment_radius
 
 F = NonuniformMinima()
-IMPORT = """async ([source, body, argument]) => {
-  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
-  return new Function("module", "argument", body)(module, argument);
-}"""
-
-
-@pytest.fixture(scope="module")
-def call(browser):
-    """`call(module, exports, body, argument)` runs `body` in the browser with the exports as `module`."""
-    page = browser.new_page()
-    page.goto("about:blank")
-
-    def called(name, exports, body, argument=None):
-        source = bundle(name, exports=False) + "\n".join(f"export {{ {e} }};" for e in exports)
-        return page.evaluate(IMPORT, [source, body, argument])
-
-    yield called
-    page.close()
 
 
 @pytest.mark.parametrize("method", METHODS)
