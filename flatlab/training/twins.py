@@ -65,8 +65,9 @@ class Twins(Train):
             second = first
         a, b = (Trainer(self, replace(source, train=pair), host.device, host.graph) for pair in (first, second))
         if self.nudge is not None:
+            first_weights = next(b.model.parameters())
             with torch.no_grad():
-                next(b.model.parameters()).view(-1)[0] += self.nudge
+                first_weights[(0,) * first_weights.ndim] += self.nudge
         report(f"{self.title()}: twice {a.weights().numel():,} parameters on {host.device}")
         pair = Pairing(a, b)
         with deterministic(host.device):

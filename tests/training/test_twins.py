@@ -23,8 +23,10 @@ def test_twins_start_at_one_place_and_part():
     assert {"whole_train_loss", "whole_train_accuracy"} <= set(result["final"])
 
 
-def test_a_nudge_to_one_weight_is_all_that_tells_nudged_twins_apart():
-    distances = Twins(**SMALL, identical=True, nudge=1e-3).run()["distances"]
+@pytest.mark.parametrize("network", ["fcn3", "resnet20"])
+def test_a_nudge_to_one_weight_is_all_that_tells_nudged_twins_apart(network):
+    few = {"network": network, "epochs": 1, "examples": 201}
+    distances = Twins(**SMALL | few, identical=True, nudge=1e-3).run()["distances"]
     assert 0 < distances[0]["distance"] < 1e-3
     with pytest.raises(ValueError, match="nudge = 0.001 has no effect here: it needs identical twins"):
         Twins(**SMALL, nudge=1e-3)
