@@ -8,6 +8,8 @@ SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/
 
 .PHONY: book serve test bench clean
 .DEFAULT_GOAL := book
+# The networks here are small: a second thread costs more than it gives, and tests and chapters run side by side.
+export OMP_NUM_THREADS ?= 1
 
 book: $(SITE)/.built
 	@echo
