@@ -33,7 +33,7 @@ def test_distance_and_generalization_error_rise_together(network, method):
 def test_sgd_twins_part_fastest_with_lenet_and_not_with_the_fcn():
     for epoch in (5, 10, 30):
         sgd, sam, stable = (twins("lenet5", m)[0][epoch] for m in ("plain", "SAM", "StableSAM"))
-        assert sgd > 1.2 * sam and sgd > 1.2 * stable
+        assert sgd > 1.1 * sam and sgd > 1.1 * stable
     assert twins("fcn", "SAM")[0][60] > 1.4 * twins("fcn")[0][60]
 
 
@@ -43,9 +43,10 @@ def test_stable_sam_twins_stay_closer_than_sams():
 
 
 def test_a_larger_distance_does_not_mean_a_larger_gap():
-    """The fully connected network: SAM's twins are farther apart than SGD's and generalize better."""
-    (far, sam), (near, sgd) = twins("fcn", "SAM"), twins("fcn")
-    assert far[-1] > near[-1] and gap(sam)[-1] < gap(sgd)[-1]
+    """SAM's twins are farther apart than SGD's (the FCN) or StableSAM's (LeNet), and their gap is smaller."""
+    for network, other in (("fcn", "plain"), ("lenet5", "StableSAM")):
+        (far, sam), (near, others) = twins(network, "SAM"), twins(network, other)
+        assert far[-1] > 1.04 * near[-1] and gap(sam)[-1] < 0.97 * gap(others)[-1]
 
 
 @pytest.mark.parametrize(("network", "epochs"), [("fcn", 60), ("lenet5", 10)])
