@@ -29,6 +29,7 @@ PAPER = {
     "lsam_figures_12_13": 5 * 2,
     "nonuniformity_table_1": (5 + 6) * 3 * 3,
     "nonuniformity_table_1_fcn3": 3 * 3,
+    "nonuniformity_fcn3_tuning": 4 * 5,
     "nonuniformity_table_1_vit": 3 * 3,
     "nonuniformity_figure_5": 2 * 5 * 3,
     "nonuniformity_table_2": 2 * 3 * 3,
