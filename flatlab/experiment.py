@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, field, fields
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from flatlab import records
+from flatlab.clock import Clock
 from flatlab.host import Host, Stopped, stop_on_signals
 
 __all__ = ["main", "option", "perform", "setting"]
@@ -71,20 +71,20 @@ def perform(
     """
     if command is None:
         command = command_of("python -m flatlab", chosen.experiment.replace("_", "-"), chosen)
-    began = time.perf_counter()
     if not getattr(chosen, "resumable", False):
-        return _save(chosen, out, chosen.run(report), time.perf_counter() - began, command)
+        clock = Clock()
+        return _save(chosen, out, chosen.run(report), clock, command)
     host = Host(unfinished(chosen, out)) if host is None else host
     host.config = config_of(chosen)
     with host.only_one():
         result = chosen.run(report, host)
-        path = _save(chosen, out, result, time.perf_counter() - began + host.seconds_before, command)
+        path = _save(chosen, out, result, host.clock, command)
         host.forget()
     return path
 
 
-def _save(chosen: Any, out: str | Path, result: dict, wall_s: float, command: str) -> Path:
-    return records.save(out, chosen.experiment, config_of(chosen), result, wall_s=wall_s, command=command)
+def _save(chosen: Any, out: str | Path, result: dict, clock: Clock, command: str) -> Path:
+    return records.save(out, chosen.experiment, config_of(chosen), result, command=command, **clock.times())
 
 
 def config_of(chosen: Any) -> dict[str, Any]:

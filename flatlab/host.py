@@ -19,7 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Host", "Stopped", "stop_on_signals"]
+from flatlab.clock import Clock
+
+__all__ = ["Host", "Stopped", "on_signals", "stop_on_signals"]
 
 Tensors = dict[str, Tensor]
 Watch = Callable[[dict[str, Any]], None]
@@ -59,10 +61,10 @@ class Host:
         self.stop = threading.Event()
         self.config: dict[str, Any] = {}
         """The settings of the run, kept with its state for whoever looks at what is unfinished."""
-        self.seconds_before = 0.0
-        """Wall time of the starts before this one, up to the state that was taken up."""
+        self.clock = Clock()
+        """Counts from the first start on, up to the state that was taken up, and since this start."""
         self._saving = 0.0
-        self._began = self._last = time.perf_counter()
+        self._last = time.perf_counter()
 
     def due(self) -> bool:
         """Whether `every` minutes have passed since the last checkpoint."""
@@ -77,8 +79,7 @@ class Host:
         if self.file is None:
             return
         now = time.perf_counter()
-        seconds = self.seconds_before + now - self._began
-        header = {"state": json.dumps(state | {"seconds": seconds, "config": self.config}, allow_nan=False)}
+        header = {"state": json.dumps(state | {"times": self.clock.times(), "config": self.config}, allow_nan=False)}
         whole = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.file.parent, prefix=self.file.stem, suffix=".part", delete=False) as part:
@@ -100,7 +101,7 @@ class Host:
                 tensors = {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.file} is no checkpoint ({error}): delete it to start anew") from None
-        self.seconds_before = state.pop("seconds")
+        self.clock.before = state.pop("times")
         state.pop("config", None)
         return tensors, state
 
@@ -138,17 +139,25 @@ def _device(name: str) -> torch.device:
 
 
 @contextmanager
-def stop_on_signals(host: Host) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the run to stop at the end of its step; a second one ends the process at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        host.stop.set()
-        signal.signal(number, old[number])
-
+def on_signals(ask: Callable[[int], None]) -> Iterator[None]:
+    """Meanwhile Ctrl-C and SIGTERM call `ask` with the signal's number, and do nothing else."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    old = {number: signal.signal(number, ask) for number in numbers}
+    old = {number: signal.signal(number, lambda number, frame: ask(number)) for number in numbers}
     try:
         yield
     finally:
         for number in numbers:
             signal.signal(number, old[number])
+
+
+@contextmanager
+def stop_on_signals(host: Host) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the run to stop at the end of its step; a second one ends the process at once."""
+
+    def ask(number: int) -> None:
+        if host.stop.is_set():
+            os._exit(128 + number)
+        host.stop.set()
+
+    with on_signals(ask):
+        yield

@@ -43,10 +43,13 @@ def path(folder: str | Path, experiment: str, config: dict) -> Path:
     return Path(folder) / experiment / f"{key(config)}.json"
 
 
-def save(folder: str | Path, experiment: str, config: dict, result: dict, *, wall_s: float, command: str) -> Path:
+def save(
+    folder: str | Path, experiment: str, config: dict, result: dict, *, wall_s: float, cpu_s: float, command: str
+) -> Path:
     """Write the record `folder/experiment/key.json` in one move, so that a reader never meets half of it.
 
-    `wall_s` is the run's wall time in seconds, `command` the command line that makes the record again.
+    `wall_s` is the run's wall time in seconds, `cpu_s` the processor time of all its threads, which neighbours on the
+    machine do not lengthen; `command` is the command line that makes the record again.
     """
     record = {
         "experiment": experiment,
@@ -54,6 +57,7 @@ def save(folder: str | Path, experiment: str, config: dict, result: dict, *, wal
         "config": config,
         "command": command,
         "wall_s": round(wall_s, 2),
+        "cpu_s": round(cpu_s, 2),
         "provenance": provenance(),
         "result": result,
     }

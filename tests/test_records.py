@@ -11,24 +11,25 @@ from flatlab import records
 
 
 def test_a_record_is_found_again_with_all_that_belongs_to_it(tmp_path):
-    path = records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": 2}, wall_s=1.5, command="python -m trial")
+    path = records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": 2}, wall_s=1.5, cpu_s=2.5, command="python -m trial")
     assert path == tmp_path / "trial" / f"{records.key({'lr': 0.1})}.json"
     (record,) = records.find(tmp_path, "trial", lr=0.1)
-    assert record["result"] == {"loss": 2} and record["command"] == "python -m trial" and record["wall_s"] == 1.5
+    assert record["result"] == {"loss": 2} and record["command"] == "python -m trial"
+    assert (record["wall_s"], record["cpu_s"]) == (1.5, 2.5)
     assert {"commit", "libraries", "python", "hardware", "finished"} <= set(record["provenance"])
     assert record["key"] in records.describe(record) and "python -m trial" in records.describe(record)
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no half-written file is left"
 
 
 def test_a_missing_record_is_named(tmp_path):
-    records.save(tmp_path, "trial", {"lr": 0.1}, {}, wall_s=0, command="")
+    records.save(tmp_path, "trial", {"lr": 0.1}, {}, wall_s=0, cpu_s=1, command="")
     with pytest.raises(FileNotFoundError, match=r"no record of trial, lr=0.2 under"):
         records.find(tmp_path, "trial", lr=0.2)
 
 
 def test_not_a_number_never_reaches_a_record(tmp_path):
     with pytest.raises(ValueError, match="[Nn]a[Nn]|JSON"):
-        records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": float("nan")}, wall_s=0, command="")
+        records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": float("nan")}, wall_s=0, cpu_s=1, command="")
 
 
 def run(*words):

@@ -17,7 +17,7 @@ def out(tmp_path):
         config = {"data": "digits", "method": method, "epochs": 3} | ({} if rho is None else {"rho": rho})
         curves = [{"epoch": e, "accuracy": 0.5 + 0.1 * e + 0.01 * seconds, "loss": 1 / e} for e in (1, 2, 3)]
         result = {"curves": curves, "final": curves[-1]}
-        records.save(tmp_path, "train", config, result, wall_s=60.0 * seconds, command="")
+        records.save(tmp_path, "train", config, result, wall_s=60.0 * seconds, cpu_s=1, command="")
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def test_it_answers_without_torch(out):
 
 
 def test_two_hundred_records_are_read(capsys, tmp_path):
-    (record,) = [json.loads(records.save(tmp_path, "train", {"seed": 0}, {}, wall_s=1, command="").read_text())]
+    (record,) = [json.loads(records.save(tmp_path, "train", {"seed": 0}, {}, wall_s=1, cpu_s=1, command="").read_text())]
     for seed in range(1, 200):
         text = json.dumps(record | {"key": f"{seed:012x}", "config": {"seed": seed}})
         (tmp_path / "train" / f"{seed:012x}.json").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -22,7 +23,7 @@ MIDPOINTS = 200
 """Cells of the midpoint rule for the oscillation."""
 
 
-class Curve(Landscape):
+class Curve(Landscape, ABC):
     r"""A loss `L` of one weight, shape `(..., 1)`, with a primitive `F` and the points where it may peak.
 
     Its average over the ball of radius $\rho$, here the interval $[w - \rho, w + \rho]$, is then exact:
@@ -36,13 +37,13 @@ class Curve(Landscape):
     n = 1
     peaks: Sequence[float] = ()
 
+    @abstractmethod
     def value(self, x: Tensor) -> Tensor:
         """`L(x)`, number by number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def primitive(self, x: Tensor) -> Tensor:
         """A function whose derivative is `L` wherever `L` is continuous, number by number."""
-        raise NotImplementedError
 
     def losses(self, w, batch=None):
         """The one term, `L(w)`: `(..., 1) -> (..., 1)`."""

@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import torch
 from rich.console import Console
 
 from flatlab.experiment import command_of, config_of, record_of, unfinished, words
+from flatlab.host import on_signals
 from flatlab.runs import called, differing
 from flatlab.sweep.attempt import Order
 from flatlab.sweep.board import Board
@@ -135,20 +135,15 @@ def order(name: str, run: Any, out: Path, threads: int) -> Order:
 def signals(stop: threading.Event, board: Board) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask the sweep to stop; a second one ends it without waiting for its runs to have saved."""
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int) -> None:
         if stop.is_set():
             board.close()
             os._exit(128 + number)
         stop.set()
         board.say("stopping: the running ones save their state; once more leaves them to it")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    old = {number: signal.signal(number, ask) for number in numbers}
-    try:
+    with on_signals(ask):
         yield
-    finally:
-        for number in numbers:
-            signal.signal(number, old[number])
 
 
 def report(outcome: Outcome, labels: Mapping[Order, str], console: Console, why: str) -> None:

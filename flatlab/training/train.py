@@ -61,7 +61,7 @@ class Train:
     damping: float | None = option(None, "SAMGCM: added to the covariance, >= 0")
     relative: bool | None = option(None, "SAMGCM: whether the damping is measured in the covariance's own size")
 
-    fa: float | None = option(None, "weight of the FA penalty tr(H^2) / B, >= 0")
+    fa: float | None = option(None, "weight of the FA penalty tr(H^2) / B, >= 0; 0 measures tr(H^2) alone")
     cov: float | None = option(None, "weight of the COV penalty Tr C (n - b) / (b (n - 1)), >= 0")
     probes: int | None = option(None, "FA: random vectors an estimate, >= 1; 5 unless given")
     penalty_every: int | None = option(None, "FA: steps from one estimate to the next, >= 1; 1 unless given")
@@ -138,9 +138,10 @@ class Train:
         """Train, and return the curves (a dict an epoch), the last epoch's scores, and what they stand on.
 
         `curves` hold `epoch`, `lr`, `train_loss` and `train_accuracy` (means over the epoch's steps, at the moving
-        weights), `loss` and `accuracy` (held-out images, after the epoch). `gradients` counts gradient evaluations of
-        a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss is not
-        finite, and `Stopped` where `host.stop` is set.
+        weights), `loss` and `accuracy` (held-out images, after the epoch); with `fa`, `hessian_frobenius` is the mean of
+        the epoch's estimates of tr(H^2), each that of a minibatch's loss without dropout. `gradients` counts gradient
+        evaluations of a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss
+        is not finite, and `Stopped` where `host.stop` is set.
         """
         host = Host() if host is None else host
         source = examples(self)

@@ -35,8 +35,8 @@ class Trainer:
     """A network, its optimizer and its place in the schedule, made from settings and examples."""
 
     def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
-        if graph and (setting.method == "LSAM" or setting.precision == "fp16"):
-            raise ValueError("graph: neither LSAM's draws nor the scale of fp16 can be replayed; run without it")
+        if graph and (setting.method == "LSAM" or setting.fa is not None or setting.precision == "fp16"):
+            raise ValueError("graph: neither the draws of LSAM and fa nor fp16's scale can be replayed; run without it")
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale
         torch.manual_seed(setting.seed)
         model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes)
@@ -51,6 +51,8 @@ class Trainer:
         self.epoch, self.step, self.samples = 0, 0, 0
         self.curves: list[dict[str, float]] = []
         self.losses = torch.zeros(len(self.batches), device=device)
+        self.curvature = torch.zeros(2, device=device)
+        """Sum and number of the epoch's estimates of tr(H^2), where the FA penalty takes them."""
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         self._samples_a_step = 0
         self._step = Captured(self._one_step, self._count) if graph else self._one_step
@@ -81,6 +83,7 @@ class Trainer:
         if self.step == 0:
             torch.manual_seed(epoch_seed(self.setting.seed, self.epoch))
             self.right.zero_()
+            self.curvature.zero_()
         self.batches.begin(self.epoch)
         self.model.train()
         look, seen = LOOK if self.device.type == "cuda" else 1, self.step
@@ -148,7 +151,12 @@ class Trainer:
         if s.fa is not None:
             step = self.epoch * len(self.batches) + self.step
             how = {"probes": s.probes, "step": step, "every": s.penalty_every}
-            total = s.fa * hessian_frobenius_penalty(self.model, self._loss, (x, y), **how)
+            # Probes of their own generator: dropout then draws the same masks with the penalty and without.
+            how["generator"] = torch.Generator(self.device).manual_seed(epoch_seed(s.seed, step))
+            penalty = hessian_frobenius_penalty(self.model, self._loss, (x, y), **how)
+            total = s.fa * penalty
+            if step % s.penalty_every == 0:
+                self.curvature += torch.stack([penalty.detach() * len(x), self.curvature.new_ones(())])
         if s.cov is not None:
             how = {"batch_size": s.batch, "population": len(self.train[1])}
             total = total + s.cov * gradient_noise_penalty(self.model, self._loss, (x, y), **how)
@@ -175,6 +183,9 @@ class Trainer:
             "loss": loss,
             "accuracy": accuracy,
         }
+        if self.setting.fa is not None:
+            total, count = self.curvature.tolist()
+            scores["hessian_frobenius"] = total / count if count else None
         if self.setting.evaluate_train:
             scores["whole_train_loss"], scores["whole_train_accuracy"] = self.evaluate(*self.train)
         self.curves.append(scores)
@@ -225,7 +236,8 @@ class Trainer:
         if self.scaler is not None:
             parts["scaler"] = self.scaler.state_dict()
         tensors, rest = part(parts, "")
-        tensors |= {"losses": self.losses, "right": self.right, "random.cpu": torch.get_rng_state()}
+        tensors |= {"losses": self.losses, "right": self.right, "curvature": self.curvature}
+        tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         names = ("epoch", "step", "samples", "curves")
@@ -242,6 +254,7 @@ class Trainer:
             self.scaler.load_state_dict(parts["scaler"])
         self.losses.copy_(tensors["losses"])
         self.right.copy_(tensors["right"])
+        self.curvature.copy_(tensors["curvature"])
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)

@@ -28,14 +28,14 @@ PAPER = {
     "lsam_figures_10_11": 4 * 2,
     "lsam_figures_12_13": 5 * 2,
     "nonuniformity_table_1": (5 + 6) * 3 * 3,
-    "nonuniformity_table_1_fcn3": 3 * 3,
+    "nonuniformity_table_1_fcn3": 4 * 3 * 4,
     "nonuniformity_fcn3_tuning": 4 * 5,
     "nonuniformity_table_1_vit": 3 * 3,
     "nonuniformity_figure_5": 2 * 5 * 3,
     "nonuniformity_table_2": 2 * 3 * 3,
-    "fa_table_1": 5 * 3,
-    "fa_table_2": 5 * 3,
-    "fa_table_3": 5 * 3,
+    "fa_table_1": 6 * 5,
+    "fa_table_2": 6 * 5,
+    "fa_table_3": 6 * 5,
     "relative_flatness_figure_5": 110,
 }
 """Runs behind each table or figure, counted in the papers."""

@@ -15,6 +15,7 @@ from flatlab.training import Train
 
 RUNS = {
     "dropout and the memory of CSAM": {"network": "mlp512_256", "method": "CSAM", "examples": 96, "epochs": 4},
+    "dropout and the probes of FA": {"network": "mlp512_256", "fa": 0.1, "penalty_every": 3, "examples": 96, "epochs": 4},
     "the draws of LSAM": {"network": "fcn3", "method": "LSAM", "epochs": 4},
     "BatchNorm, crops, Adam": {
         "network": "resnet20", "method": "SAM", "base": "Adam", "lr": 0.001, "augment": "crop", "examples": 64, "epochs": 2,
