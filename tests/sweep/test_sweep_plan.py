@@ -18,9 +18,9 @@ PLANS = {(file.stem, size): read(file, size, EXPERIMENTS) for file in FILES for 
 
 PAPER = {
     "stable_sam_figures_1_3": 2 * 3 * 3,
-    "stable_sam_figure_5": 2 * 3 * 3 + 2 * 3,  # and the controls
-    "stable_sam_figure_6": 2 * 3 * 3 + 2 * 3,
-    "stable_sam_figure_7": 2 * 3 * 3 + 2 * 3,
+    "stable_sam_figure_5": 2 * 3 * 3 + 2 * 2,  # and the controls
+    "stable_sam_figure_6": 2 * 3 * 3 + 2,
+    "stable_sam_figure_7": 2 * 3 * 3 + 2,
     "stable_sam_table_2": 2 * 5 * (1 + 4 * 5) * 3,
     "stable_sam_table_4": 2 * 2 * 4 * 3,
     "lsam_table_1": 2 * 5 * 6 * 3,  # without GASAM
