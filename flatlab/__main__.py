@@ -16,10 +16,10 @@ def run(argv: list[str] | None = None) -> None:
 
         return runs.main(argv[1:], PROGRAM)
     from flatlab.experiment import main
-    from flatlab.training import GradientPairs, LocalGradients, NetworkSlice, Train, Twins
+    from flatlab.training import GradientPairs, LocalGradients, LossPlane, NetworkSlice, Train, Twins
 
     experiments = {"train": Train, "twins": Twins, "gradient-pairs": GradientPairs}
-    experiments |= {"local-gradients": LocalGradients, "network-slice": NetworkSlice}
+    experiments |= {"local-gradients": LocalGradients, "loss-plane": LossPlane, "network-slice": NetworkSlice}
     if argv[:1] == ["sweep"]:
         from flatlab.sweep.command import main as sweep
 
