@@ -16,9 +16,9 @@ def run(argv: list[str] | None = None) -> None:
 
         return runs.main(argv[1:], PROGRAM)
     from flatlab.experiment import main
-    from flatlab.training import GradientPairs, LocalGradients, LossPlane, NetworkSlice, Train, Twins
+    from flatlab.training import GradientPairs, LocalGradients, LossPlane, Minimum, NetworkSlice, Train, Twins
 
-    experiments = {"train": Train, "twins": Twins, "gradient-pairs": GradientPairs}
+    experiments = {"train": Train, "minimum": Minimum, "twins": Twins, "gradient-pairs": GradientPairs}
     experiments |= {"local-gradients": LocalGradients, "loss-plane": LossPlane, "network-slice": NetworkSlice}
     if argv[:1] == ["sweep"]:
         from flatlab.sweep.command import main as sweep

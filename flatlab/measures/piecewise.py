@@ -55,7 +55,9 @@ def piecewise_linear_trace(landscape: Landscape, w: Tensor, chunk: int = 128) ->
             outputs = functional_call(landscape.model, weights, (x,))
         if outputs.ndim != 2 or outputs.shape[1] > OUTPUTS:
             return None
-        values, vectors = torch.linalg.eigh(vmap(second)(outputs, landscape.y[index]).detach())
+        # In float64: single precision returns nan for a sample whose second derivative is as small as 1e-13.
+        values, vectors = torch.linalg.eigh(vmap(second)(outputs, landscape.y[index]).detach().double())
+        vectors = vectors.to(outputs.dtype)
         scale = values.abs().amax()
         for c in range(outputs.shape[1]):
             if values[:, c].abs().amax() <= torch.finfo(w.dtype).eps * scale:  # softmax: one direction is flat

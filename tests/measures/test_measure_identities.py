@@ -238,6 +238,19 @@ def test_nonuniformity_by_lanczos_is_that_of_the_full_matrix():
     assert hessian_nonuniformity(net, net.w0, tol=1e-8, chunk=2) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_well_trained_network_of_saturated_samples_has_a_trace_in_single_precision(seed):
+    """Where p is 1 but for 1e-13, the second derivative in the outputs is too small for a float32 eigensolver."""
+    generator = torch.Generator().manual_seed(seed)
+    net, x = nn.Sequential(nn.Linear(3, 10, bias=False)), torch.randn(200, 3, generator=generator)
+    with torch.no_grad():
+        net[0].weight.copy_(20 * torch.randn(10, 3, generator=generator))
+        y, p = net(x).argmax(1), net(x).double().softmax(1)
+    landscape = Landscape.of(net, cross_entropy, (x, y))
+    expected = ((1 - p.square().sum(1)) * x.double().square().sum(1)).mean()  # sum_c p_c (1 - p_c) ||x||^2
+    assert hessian_trace(landscape, landscape.w0).value == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_fisher_rao_of_a_bias_free_relu_network_is_its_layers_times_the_output_form():
     model = two_layers(nn.ReLU, bias=False)
     x, y = random(9, 4, seed=1), torch.arange(9) % 3
