@@ -144,6 +144,68 @@ def test_a_spike_of_any_power_has_a_gradient_that_is_not_integrable_to_large_pow
     assert integral(2.5, 1e-12) > 1e3 * integral(2.5, 1e-6)
 
 
+def test_the_bound_has_no_best_radius():
+    """(C_D + C_S) rho^alpha + sqrt(2 log(2 / delta) / n) grows with rho at every n and alpha: nothing is balanced."""
+    rho = torch.logspace(-8, 0, 200, dtype=torch.float64)
+    for n in (100, 50_000):
+        for alpha in (0.1, 0.5, 1.0):
+            bound = 2.0 * rho**alpha + math.sqrt(2 * math.log(2 / 0.05) / n)
+            assert (bound.diff() > 0).all()
+            rate = n ** (-1 / (2 * alpha))
+            assert 2.0 * (rate / 2) ** alpha < 2.0 * rate**alpha, "half of the radius that the paper chooses is better"
+
+
+def test_where_the_loss_is_constant_on_the_ball_nothing_oscillates():
+    step = CURVES["step"]  # constant beyond its edge at 0
+    assert step.oscillation(at(1.0), 0.5) < 1e-12 and step.oscillation(at(0.1), 0.5) > 0.05
+
+
+def test_a_lipschitz_loss_moves_by_at_most_its_constant_times_the_radius():
+    """|w| has the constant 1 and attains it; the two wells' constant is measured on a grid."""
+    for name in ("kink", "wells"):
+        curve = CURVES[name]
+        x = torch.linspace(-2, 2, 20_001, dtype=torch.float64)
+        constant = (curve.value(x).diff() / x.diff()).abs().max()
+        for centre in (-0.8, 0.0, 0.7):
+            for rho in (0.01, 0.3):
+                moved = (curve.value(centre + interval(rho, 2001)) - curve.value(torch.tensor(centre))).abs().max()
+                assert moved <= constant * rho * (1 + 1e-3)
+
+
+def test_the_empirical_term_of_a_pac_bayes_bound_with_a_ball_is_the_local_average():
+    """E over Q, uniform on the interval, of L_S: by drawing from Q, against the closed form of the average."""
+    for name in ("wells", "rough"):
+        draws = rules.ball(at(0.4).expand(200_000, 1), 0.3, torch.Generator().manual_seed(0))
+        risk = CURVES[name].loss(at(0.4) + draws)
+        exact = CURVES[name].average(at(0.4), 0.3).item()
+        assert risk.mean().item() == pytest.approx(exact, abs=5 * risk.std().item() / len(risk) ** 0.5)
+
+
+def test_a_spike_of_power_d_or_more_is_not_integrable():
+    """The integral of r^-beta r^(d-1) over eps < r < 1 stays finite as eps falls if beta < d, and grows if beta > d."""
+    d = 3
+
+    def integral(beta, eps):
+        return (1 - eps ** (d - beta)) / (d - beta)
+
+    assert integral(2.5, 1e-12) == pytest.approx(integral(2.5, 1e-9), rel=1e-3)
+    assert integral(3.5, 1e-12) > 30 * integral(3.5, 1e-9)
+
+
+@pytest.mark.parametrize("p", [2.0, 4.0, 20.0])
+def test_a_gradient_integrable_to_the_power_p_makes_the_loss_hoelder_with_exponent_1_minus_1_over_p(p):
+    """|w|^beta in one dimension: its gradient is in L^p for beta > 1 - 1/p, and then 1 - 1/p is an exponent of it."""
+    beta = 1 - 1 / p + 0.01
+    power = p * (beta - 1) + 1  # the integral of |gradient|^p from eps to 1 is beta^p (1 - eps^power) / power
+    assert power > 0
+    x = torch.logspace(-12, 0, 100, dtype=torch.float64)
+    y = torch.linspace(0, 1, 101, dtype=torch.float64)[:, None] * x
+    quotient = (x**beta - y**beta) / (x - y).clamp_min(1e-300) ** (1 - 1 / p)
+    assert quotient[:-1].max() <= 1 + 1e-9, "with the constant 1, on every scale"
+    too_rough = 1 - 1 / p - 0.05
+    assert (x**too_rough / x ** (1 - 1 / p))[0] > 3, "while a rougher one, with no gradient in L^p, exceeds every constant"
+
+
 # ---- the radius in d dimensions --------------------------------------------------------------------------------------
 
 

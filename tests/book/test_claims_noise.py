@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from flatlab import data, records, rules
+from flatlab.intervals import student
 from flatlab.landscape import Landscape
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -167,3 +168,43 @@ def test_algorithm_1_subtracts_the_average_that_holds_the_new_term():
     assert (grown - (0 * before + grown)).norm() == 0
     with pytest.raises(ValueError, match="ema must be between 0 and 1, got 0"):
         rules.csam(w, grad, before, ema=0)
+
+
+# ---- FCN-3 on MNIST --------------------------------------------------------------------------------------------------
+
+
+def fcn3(noise, method, **config):
+    """Test accuracy in percent after 20 epochs, by seed."""
+    settings = {"data": "mnist", "network": "fcn3", "epochs": 20, "lr": 0.1, "label_noise": noise, "method": method}
+    found = records.find(RESULTS, "train", **settings, **config)
+    return {r["config"]["seed"]: 100 * r["result"]["final"]["accuracy"] for r in found}
+
+
+def lead(ours, others):
+    """Mean and 95% half-width of the difference, seed by seed."""
+    assert set(ours) == set(others) == {1, 42, 123}
+    return student([ours[s] - others[s] for s in ours])
+
+
+def test_csam_is_the_highest_on_mnist_by_little():
+    csam, sam, asam = fcn3(0.0, "CSAM", rho_cov=0.05), fcn3(0.0, "SAM"), fcn3(0.0, "ASAM")
+    assert [round(student(list(v.values()))[0], 2) for v in (sam, asam, csam)] == [98.49, 98.56, 98.60]
+    over_sam, over_asam = lead(csam, sam), lead(csam, asam)
+    assert over_sam == pytest.approx((0.11, 0.10), abs=0.006) and over_asam == pytest.approx((0.03, 0.20), abs=0.006)
+
+
+@pytest.mark.parametrize(("noise", "tuned", "papers"), [(0.2, 0.46, 0.33), (0.4, 0.81, 0.64), (0.6, 2.59, 1.33)])
+def test_with_wrong_labels_csam_stays_below_sam(noise, tuned, papers):
+    sam, sgd = fcn3(noise, "SAM"), fcn3(noise, "plain")
+    for rho_cov, gap in ((0.05, tuned), (0.2, papers)):
+        csam = fcn3(noise, "CSAM", rho_cov=rho_cov)
+        assert -lead(csam, sam)[0] == pytest.approx(gap, abs=0.006)
+        assert all(csam[seed] < sam[seed] for seed in sam)
+    assert abs(lead(fcn3(noise, "CSAM", rho_cov=0.05), sgd)[0]) < 0.2 and lead(sam, sgd)[0] > 0.5
+
+
+def test_sam_on_mnist_does_not_mind_its_radius_over_a_decade():
+    trials = records.find(RESULTS, "train", data="mnist", network="fcn3", validation=5000, method="SAM")
+    held = {r["config"]["rho"]: 100 * r["result"]["final"]["accuracy"] for r in trials}
+    decade = [held[rho] for rho in (0.02, 0.05, 0.1, 0.2)]
+    assert max(decade) - min(decade) < 0.101 and min(decade) - held[0.5] > 1.0
