@@ -1,0 +1,271 @@
+"""What the ledger says of the relative flatness paper: its identities, and Figures 3 and 4 asked of the records again."""
+
+import functools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from flatlab import records
+from flatlab.landscape import Landscape
+from flatlab.measures import fisher_rao, hessian_trace, pac_bayes, relative_flatness, weight_norm
+from toy_problems import GaussianFeatures, relu_curve
+from toy_problems.flatness_and_gap import correlation, density_error, limit_correlation
+from toy_problems.gaussian_features import FourGaussians
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+F64 = torch.float64
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def haar(count, m, seed=0):
+    q, r = torch.linalg.qr(normal(count, m, m, seed=seed))
+    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
+
+
+# --- identities ----------------------------------------------------------------------------------------------------
+
+
+def head(w, phi):
+    """g(w phi): any smooth function of the product."""
+    return (phi @ w.mT).tanh().sum(-1)
+
+
+def test_equations_1_and_7_moving_the_features_is_moving_the_weights():
+    w, phi, a, y = normal(3, 5), normal(40, 5, seed=1), 0.3 * normal(5, 5, seed=2), normal(40, seed=3)
+    torch.testing.assert_close(head(w, phi + phi @ a.mT), head(w + w @ a, phi))
+    moved, held = ((head(*at) - y).square().mean() for at in ((w + w @ a, phi), (w, phi + phi @ a.mT)))
+    torch.testing.assert_close(moved, held)
+
+
+def test_section_2_the_risk_decomposes_over_cells_and_the_gap_over_local_densities():
+    """One sample a cell of a partition of the line; all integrals by the midpoint rule."""
+    x = (torch.arange(200_000, dtype=F64) + 0.5) / 200_000  # uniform on [0, 1]
+    loss = (torch.sin(5 * x) - (x > 0.37).double()).square()
+    samples = torch.tensor([0.11, 0.29, 0.52, 0.93], dtype=F64)
+    at = (samples * 200_000).long()
+    edges = torch.tensor([0.2, 0.4, 0.7], dtype=F64)
+    cell = torch.bucketize(x, edges)
+    alphas = torch.bincount(cell) / len(x)
+    means = torch.stack([loss[cell == k].mean() for k in range(4)])
+    torch.testing.assert_close((alphas * means).sum(), loss.mean())  # equation (2)
+
+    def representativeness(local):
+        """Equation (3); `local` holds the mean loss under each sample's own density."""
+        return loss.mean() - local.mean()
+
+    quarters = torch.stack([part.mean() for part in loss.chunk(4)])  # cells of equal probability, true local densities
+    assert representativeness(quarters).abs() < 1e-12
+    gap = loss.mean() - loss[at].mean()
+    torch.testing.assert_close(representativeness(loss[at]), gap)  # point masses
+    boxes = torch.stack([loss[k - 4000 : k + 4000].mean() for k in at.tolist()])  # densities in between
+    torch.testing.assert_close(representativeness(boxes) + (boxes - loss[at]).mean(), gap)
+    assert (representativeness(boxes) - gap).abs() > 1e-3
+
+
+def test_proposition_2_random_orthogonal_matrices_spread_a_feature_over_its_sphere():
+    m, phi = 5, normal(5, seed=4)
+    turned = haar(40_000, m) @ phi / phi.norm()
+    torch.testing.assert_close(turned.norm(dim=-1), torch.ones(40_000, dtype=F64))
+    assert turned.mean(0).abs().max() < 4 / math.sqrt(m * 40_000)
+    assert (turned.mT @ turned / 40_000 - torch.eye(m) / m).abs().max() < 0.006
+    # Fourth moment of a coordinate of a uniform point on the sphere: 3 / (m (m + 2)).
+    assert turned[:, 0].pow(4).mean().item() == pytest.approx(3 / (m * (m + 2)), rel=0.03)
+    # Times a radius delta U^(1/m): the uniform kernel of bandwidth delta ||phi||, from matrices of norm below delta.
+    radius = 0.4 * torch.rand(40_000, dtype=F64, generator=torch.Generator().manual_seed(1)) ** (1 / m)
+    moved = radius[:, None] * turned * phi.norm()
+    assert radius.max() < 0.4 and moved.norm(dim=-1).max() < 0.4 * phi.norm()
+    for share in (0.2, 0.6, 0.9):  # the volume within a radius
+        within = (moved.norm(dim=-1) < share * 0.4 * phi.norm()).double().mean().item()
+        assert within == pytest.approx(share**m, abs=0.01)
+
+
+def test_theorem_5s_remainder_is_of_fourth_order():
+    """One output, two features: the random directions form a circle, over which the mean is exact to rounding."""
+    four = GaussianFeatures(normal(30, 2), normal(30, seed=1).sign(), "logistic")
+    w = torch.tensor([0.9, 0.9], dtype=F64)
+    assert four.grad(w).norm() > 0.1, "no minimum"
+    angle = 2 * math.pi * torch.arange(64, dtype=F64) / 64
+    circle = w.norm() * torch.stack([angle.cos(), angle.sin()], -1)
+    kappa = four.relative_flatness(w)
+    rest = [(four.loss(w + d * circle).mean() - four.loss(w) - d**2 / 4 * kappa).abs().item() for d in (0.02, 0.04, 0.08)]
+    for small, large in zip(rest, rest[1:], strict=False):
+        assert math.log2(large / small) == pytest.approx(4, abs=0.1)
+
+
+def test_neurons_of_other_layers_may_be_rescaled_one_by_one():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    data = normal(30, 4), torch.arange(30) % 3
+    net = Landscape.of(model, cross_entropy, data)
+    before = {layer: relative_flatness(net, net.w0, layer) for layer in ("0", "2", "4")}
+    factor = torch.tensor([0.2, 5.0, 1.0, 3.0, 0.7], dtype=F64)
+    with torch.no_grad():
+        model[0].weight *= factor[:, None]
+        model[0].bias *= factor
+        model[2].weight /= factor
+    other = Landscape.of(model, cross_entropy, data)
+    after = {layer: relative_flatness(other, other.w0, layer) for layer in before}
+    assert after["4"] == pytest.approx(before["4"], rel=1e-10)
+    assert after["0"] == pytest.approx(before["0"], rel=1e-10), "the neurons that this layer makes"
+    assert abs(after["2"] / before["2"] - 1) > 0.1, "the neurons that it takes in: the feature layer"
+
+
+def test_theorem_4_as_printed_fails_and_dead_neurons_have_no_scale():
+    net, w = relu_curve.network(), relu_curve.trained(1)
+    factors = torch.tensor([1, 5, 1, 1, 0.3, 1], dtype=F64)
+    moved = relu_curve.rescaled(w, factors)
+
+    def normalized(at, power):
+        a, b, *_ = at.split([6, 6, 6, 1])
+        spread = torch.relu(relu_curve.INPUTS * a + b).std(0, correction=0) ** power
+        return relative_flatness(net, relu_curve.rescaled(at, 1 / spread))
+
+    assert normalized(moved, 1) == pytest.approx(normalized(w, 1), rel=1e-10), "the standard deviation"
+    assert normalized(moved, 2) > 5 * normalized(w, 2), "the variance"
+    assert normalized(w, 1) == pytest.approx(relative_flatness(net, w, normalize=True), rel=1e-10)
+    half_dead = relu_curve.trained(5)
+    with pytest.raises(ValueError, match="2 of 6 features do not vary"):
+        relative_flatness(net, half_dead, normalize=True)
+    first = torch.tensor([0.1, 1, 1, 1, 1, 1], dtype=F64)
+    shrunk = relu_curve.rescaled(half_dead, first)
+    assert hessian_trace(net, shrunk).value == pytest.approx(hessian_trace(net, half_dead).value, rel=1e-9)
+    assert relative_flatness(net, shrunk) > 2 * relative_flatness(net, half_dead), "a neuron that computes nothing"
+
+
+def test_of_the_competing_measures_only_the_fisher_rao_norm_is_invariant():
+    net, w = relu_curve.network(), relu_curve.trained(1)
+    other = relu_curve.rescaled(w, 3.0)
+    assert fisher_rao(net, other) == pytest.approx(fisher_rao(net, w), rel=1e-9)
+    for measure in (hessian_trace, weight_norm, pac_bayes):
+        assert abs(float(measure(net, other)) / float(measure(net, w)) - 1) > 0.5
+
+
+def test_the_factor_of_theorem_6_and_the_density_estimate_depend_on_the_dimension():
+    errors = []
+    for m in (2, 5, 10):
+        four = FourGaussians.of("rectangle", 2.0, m)
+        generator = torch.Generator().manual_seed(0)
+        phi, _ = four.draw(500, 2, generator)
+        errors.append(min(density_error(four, phi, d, 2000, generator) for d in (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)))
+    assert errors[0] < 0.35 and errors == sorted(errors) and errors[2] > 0.7
+    factor = 50_000 ** (-2 / (4 + 84))
+    assert factor == pytest.approx(0.782, abs=1e-3)
+
+
+# --- Figure 3 ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def record(experiment):
+    (found,) = records.find(RESULTS, experiment)
+    return found
+
+
+def curves(**wanted):
+    rows = record("flatness_and_gap")["result"]["curves"]
+    return [c for c in rows if all(c[k] == v for k, v in wanted.items())]
+
+
+def test_figure_3_the_correlation_falls_with_the_separation_in_most_settings():
+    rows = curves()
+    up = [c for c in rows if c["low"][-1] > c["high"][0]]
+    down = [c for c in rows if c["high"][-1] < c["low"][0]]
+    assert (len(rows), len(up), len(down)) == (78, 2, 55)
+    for c in up:
+        assert (c["generator"], c["loss"], c["penalty"]) == ("halved", "logistic", 1e-5)
+        assert c["pearson"][0] < -0.4 and c["gap_train"][-1] > 0, "from negative, where the training loss is used up"
+        assert c["limit"][-1] < -0.9, "and not to first order"
+    assert all(c in down for c in curves(generator="rectangle"))
+
+
+def test_figure_3_the_correlation_is_strongest_where_the_classes_touch():
+    for c in curves(generator="rectangle"):
+        assert c["pearson"][0] > 0.92 and max(c["pearson"]) < c["pearson"][0] + 0.06
+    for c in curves(generator="drawn"):
+        assert max(c["pearson"]) == c["pearson"][0] > 0.3
+    for c in curves(generator="published", penalty=0.002):
+        assert max(map(abs, c["pearson"])) < 0.3
+
+
+def test_figure_3_on_one_distribution_is_the_first_order_prediction():
+    (c,) = curves(generator="rectangle", m=2, loss="squared", penalty=0.002)
+    separations = record("flatness_and_gap")["config"]["separations"]
+    for separation, found, limit in zip(separations, c["pearson"], c["limit"], strict=True):
+        assert found == pytest.approx(limit, abs=0.03)
+        assert limit == pytest.approx(limit_correlation(separation, 2), abs=0.015)
+    for c in curves(generator="rectangle", loss="logistic", penalty=0.002):
+        # The few samples near the border make up kappa and the training loss alike.
+        assert c["pearson"][-1] < -0.7 and c["kappa_train"][-1] > 0.6 and c["gap_train"][-1] < -0.7
+
+
+# --- Figure 4 ------------------------------------------------------------------------------------------------------
+
+
+def studied(m, delta):
+    """Gap, estimate by splits, kappa's term and feature robustness with true labels, shape (separations, sets) each."""
+    found = record("representativeness")
+    k = found["config"]["deltas"].index(delta)
+    rows = [p for p in found["result"]["points"] if p["m"] == m]
+    gap, kappa = (torch.tensor([p[name] for p in rows], dtype=F64) for name in ("gap", "kappa"))
+    split, true = (torch.tensor([p[name][k] for p in rows], dtype=F64) for name in ("split", "true"))
+    worst = torch.tensor([p["distance"][k] * p["most"] for p in rows], dtype=F64)
+    return gap, split, delta**2 / (2 * m) * kappa, true, worst
+
+
+@pytest.mark.parametrize("m, ratio", [(2, 5.1), (10, 3.4)])
+def test_figure_4_the_bound_holds_falls_and_does_not_know_the_gap(m, ratio):
+    gap, split, held, _, _ = studied(m, 0.1)
+    bound = split + held
+    assert (gap <= bound).double().mean() > 0.94
+    assert (bound / gap.abs()).median().item() == pytest.approx(ratio, abs=0.05)
+    # At least 40% lower at the largest separation; on the way up by a standard error of a point at most.
+    assert bound.mean(1)[-1] < 0.6 * bound.mean(1)[0] and bound.mean(1).diff().max() < 0.0015
+    assert correlation(bound, gap).mean() < 0 and correlation(bound, gap).max() < 0.05
+
+
+@pytest.mark.parametrize("m", [2, 10])
+def test_figure_4_the_estimate_is_the_scatter_of_the_test_part_and_not_representativeness(m):
+    gap, split, _, true, _ = studied(m, 0.05)
+    known = (gap - true).abs()
+    assert correlation(split, known).abs().max() < 0.2
+    # The gap scatters like a mean of 500 losses, a split like the difference of one of 50 and one of 450.
+    scatter = math.sqrt(2 / math.pi) * math.sqrt(1 / 50 + 1 / 450) * math.sqrt(500) * gap.std(1)
+    assert (split.mean(1) / scatter - 1).abs().max() < 0.25
+
+
+@pytest.mark.parametrize("m", [2, 10])
+def test_representativeness_is_far_below_its_worst_case_but_not_below_the_gap(m):
+    for delta in (0.05, 0.1, 0.2):
+        gap, _, _, true, worst = studied(m, delta)
+        known = (gap - true).abs()
+        assert (worst / known.mean(1)).min() > 7
+    for delta in record("representativeness")["config"]["deltas"]:
+        gap, _, _, true, _ = studied(m, delta)
+        assert (gap - true).abs().mean() > 0.8 * gap.abs().mean()
+        assert m == 10 or delta == 0.05 or (gap - true).mean(1)[-2:].max() < 0, "against kappa's term"
+    for delta in (0.05, 0.1):
+        gap, _, _, true, _ = studied(m, delta)
+        assert (gap - true).abs().mean(1)[-1] < 0.8 * (gap - true).abs().mean(1)[0], "smaller where the classes are apart"
+    gap, _, _, true, _ = studied(m, 0.8)
+    assert (gap - true).abs().mean(1)[-1] > 2 * (gap - true).abs().mean(1)[0], "and larger for a wide kernel"
+
+
+@pytest.mark.parametrize("m", [2, 10])
+def test_labels_that_are_constant_approximately_are_enough(m):
+    _, _, held, true, _ = studied(m, 0.1)
+    share = true.mean(1) / held.mean(1)
+    assert share[-1] > 0.98 and share[-2] > 0.94 and share[0] < 0.6
+
+
+def test_feature_robustness_with_true_labels_follows_the_gap_where_flatness_does_not():
+    gap, _, held, true, _ = studied(10, 0.8)
+    assert correlation(true, gap)[0] > 0.9 and correlation(held, gap)[0] < 0.5
+    gap, _, held, _, _ = studied(10, 0.1)
+    assert (gap <= held).double().mean().item() == pytest.approx(0.35, abs=0.01)
