@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from flatlab.experiment import option
 from flatlab.host import Host
-from flatlab.training.drive import drive
-from flatlab.training.examples import examples
 from flatlab.training.train import Train, deterministic, summary
 from flatlab.training.trainer import Trainer
 
@@ -54,11 +52,8 @@ class LossPlane(Train):
         `plane["test"]` that of held-out images; a loss that is not finite is None. `lengths` are those of `w`, `a` and `b`.
         """
         host = Host() if host is None else host
-        source = examples(self)
-        trainer = Trainer(self, source, host.device, host.graph)
-        report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
+        trainer = self.trained(report, host)
         with deterministic(host.device):
-            drive(trainer, host)
             return summary(trainer) | self._plane(trainer, report)
 
     @torch.no_grad()

@@ -143,13 +143,15 @@ class Train:
         evaluations of a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss
         is not finite, and `Stopped` where `host.stop` is set.
         """
-        host = Host() if host is None else host
-        source = examples(self)
-        trainer = Trainer(self, source, host.device, host.graph)
+        return summary(self.trained(report, Host() if host is None else host))
+
+    def trained(self, report: Callable[[str], None], host: Host) -> Trainer:
+        """The trainer at the end of its run, with all that `run` raises."""
+        trainer = Trainer(self, examples(self), host.device, host.graph)
         report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
         with deterministic(host.device):
             drive(trainer, host)
-        return summary(trainer)
+        return trainer
 
 
 def summary(trainer: Trainer) -> dict[str, Any]:

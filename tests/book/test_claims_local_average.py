@@ -313,6 +313,36 @@ SPREADS = {
 }
 
 
+def surface(method, **config):
+    """Mean training loss at 0, 1/4 and 1/2 of the filters' lengths from the solution, and the run's last scores."""
+    settings = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15, "method": method}
+    (r,) = records.find(RESULTS, "loss_plane", **settings, **config)
+    places, z = r["result"]["places"], r["result"]["plane"]["train"]
+
+    def edge(distance):
+        at = [v for x, row in zip(places, z, strict=True) for y, v in zip(places, row, strict=True)
+              if abs(max(abs(x), abs(y)) - distance) < 1e-6]  # fmt: skip
+        return sum(at) / len(at)
+
+    return [edge(d) for d in (0.0, 0.25, 0.5)], r["result"]["final"]
+
+
+def test_lsams_landscape_is_sgds_at_the_papers_radius_and_sams_at_a_hundred_times_that():
+    sgd, sam, small, large = (
+        surface(method, **how)[0]
+        for method, how in (("plain", {}), ("SAM", {"rho": 0.05}), ("LSAM", {"rho": 0.05}), ("LSAM", {"rho": 5.0}))
+    )
+    assert all(abs(a / b - 1) < 0.02 for a, b in zip(small, sgd, strict=True))
+    assert sam[2] == pytest.approx(1.5, abs=0.05) and large[2] == pytest.approx(1.5, abs=0.05)
+    assert sgd[2] == pytest.approx(2.05, abs=0.05)
+
+
+def test_the_lower_training_loss_is_sgds_and_the_narrower_surroundings_too():
+    (sgd, plain), (sam, sams), (lsam, large) = surface("plain"), surface("SAM"), surface("LSAM", rho=5.0)
+    assert sgd[0] < 0.7 and sam[0] > 0.85 and lsam[0] > 0.95 and sgd[2] > 1.3 * max(sam[2], lsam[2])
+    assert plain["loss"] > max(sams["loss"], large["loss"]) and plain["accuracy"] > max(sams["accuracy"], large["accuracy"])
+
+
 def test_the_lowest_deviation_is_anothers_in_five_of_ten_columns():
     beaten = [k for k in range(10) if any(row[k] < SPREADS["LSAM"][k] for name, row in SPREADS.items() if name != "LSAM")]
     assert beaten == [0, 2, 4, 6, 8]

@@ -5,6 +5,7 @@ import { choice, clamp, h, onChange, presets } from "./controls.mjs";
 import { BINS, KINDS, Tally, cup, faces, form, full, reading, square, times, trace, variance } from "./dice.mjs";
 import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "./plotly.mjs";
 import { Strokes } from "./strokes.mjs";
+import { onceSeen } from "./sight.mjs";
 
 const ENTRIES = ["xx", "xy", "xz", "yy", "yz", "zz"];
 const PLACES = [["xx", "xy", "xz"], ["xy", "yy", "yz"], ["xz", "yz", "zz"]];
@@ -292,14 +293,11 @@ async function render({ model, el }) {
   };
   redraw();
   restart();
-  const sight = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
-    sight.disconnect();
+  const sighted = () => {
     seen = true;
     if (!still.matches && game.tallies.Rademacher.count === 0) go();
-  }, { threshold: 0.3 });
-  sight.observe(el);
-  const stops = [() => sight.disconnect(), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
+  };
+  const stops = [onceSeen(el, sighted), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
   return () => {
     playing = false;
     stops.forEach((stop) => stop());

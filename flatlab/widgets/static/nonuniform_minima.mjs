@@ -6,6 +6,7 @@ import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } fr
 import { uniform } from "./random.mjs";
 import { Strokes } from "./strokes.mjs";
 import { CURVATURES, OUTER, STEPS, THRESHOLDS, VELOCITY, leftShares, loss, reach, term } from "./two_minima.mjs";
+import { onceSeen } from "./sight.mjs";
 
 const COUNT = 500;
 const NAMES = ["method", "lr", "distance", "rho", "steps", "seed"];
@@ -317,14 +318,11 @@ async function render({ model, el }) {
   };
   redraw();
   restart();
-  const sight = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
-    sight.disconnect();
+  const sighted = () => {
     seen = true;
     if (!still.matches && state.t === 0) go();
-  }, { threshold: 0.3 });
-  sight.observe(el);
-  const stops = [() => sight.disconnect(), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
+  };
+  const stops = [onceSeen(el, sighted), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
   return () => {
     playing = false;
     stops.forEach((stop) => stop());
