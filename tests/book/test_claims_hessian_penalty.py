@@ -269,14 +269,15 @@ def test_table_3_is_on_114_cases_and_its_third_row_is_no_mean_of_three_runs():
 
 LAMBDAS = (None, 0.0, 0.001, 0.01, 0.1, 1.0)
 EPOCHS = {"cifar100": 10, "newsgroups": 20, "breast_cancer": 20}
+RATE = {"cifar100": 0.01, "newsgroups": 0.001, "breast_cancer": 0.001}
 
 
 def study(name):
     """The records of a table by weight and seed; None unless all of its thirty runs are there."""
     network = "logistic" if name == "newsgroups" else "mlp512_256"
     try:
-        found = records.find(RESULTS, "train", data=name, network=network, base="Adam", method="plain", epochs=EPOCHS[name],
-                             validation=None, examples=None, label_noise=None)
+        run = {"epochs": EPOCHS[name], "lr": RATE[name], "validation": None, "examples": None, "label_noise": None}
+        found = records.find(RESULTS, "train", data=name, network=network, base="Adam", method="plain", **run)
     except FileNotFoundError:
         return None
     runs = {fa: {} for fa in LAMBDAS}

@@ -39,6 +39,7 @@ PAPER = {
     "fa_table_2": 6 * 5,
     "fa_table_3": 6 * 5,
     "relative_flatness_figure_5": 110,
+    "relative_flatness_figure_5_digits": 110,
 }
 """Runs behind each table or figure, counted in the papers."""
 

@@ -1,0 +1,165 @@
+"""What the ledger says of Figure 5 of the relative flatness paper, asked of the records of LeNet5's minima again.
+
+A verdict is computed from the minima that there are, and must be that of the ledger; more minima may change both.
+"""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flatlab import records
+from flatlab.predictors import MEASURES, columns, gaps, predictors, set_up, within
+from tests.test_predictors import study
+
+BOOK = Path(__file__).parents[2] / "book"
+FEWEST = 22
+"""Minima, as many as there are set-ups, below which nothing is claimed."""
+RIVALS = {"trace": "Tr H", "pac-bayes": "PAC-Bayes 1/σ²", "fisher-rao": "Fisher-Rao", "weights-norm": "‖w‖"}
+"""The paper's other measures, as its text defines them."""
+SCALED = ("Tr H", "PAC-Bayes 1/σ²", "‖w‖")
+"""Those of them that a rescaling of layers changes."""
+
+
+def minima():
+    """The records whose training reached the loss at which it was to stop."""
+    try:
+        found = records.find(BOOK / "results", "minimum", data="cifar10", network="lenet5", examples=10000)
+    except FileNotFoundError:
+        return []
+    return [r for r in found if r["result"]["reached"]]
+
+
+def of_all(parts, whole="held"):
+    """`held` where all of them hold, `did not hold` where none does, else `held in part`."""
+    return whole if all(parts) else "held in part" if any(parts) else "did not hold"
+
+
+def leads(rival):
+    """That kappa's correlation is higher: held if both intervals of the lead are above 0, not if it leads in neither."""
+    both = rival.behind_pearson, rival.behind_spearman
+    return "held" if all(c.low > 0 for c in both) else of_all([c.value > 0 for c in both], "held in part")
+
+
+def verdicts(found):
+    """The verdict on each claim, from the predictors of the loss gap."""
+    kappa, rivals = found["κ"], {claim: found[name] for claim, name in RIVALS.items()}
+    own = {claim: leads(p) for claim, p in rivals.items()}
+    others = [p for claim, p in rivals.items() if claim != "fisher-rao"] + [kappa]
+    fisher = rivals["fisher-rao"]
+    best = "held" if set(own.values()) == {"held"} else "did not hold" if "did not hold" in own.values() else "held in part"
+    strong = kappa.pearson, kappa.spearman
+    lost = [c.low > 0 for name in SCALED for c in (found[name].lost_pearson, found[name].lost_spearman)]
+    correlated = [c.low > 0 for p in (kappa, *(rivals[k] for k in ("trace", "pac-bayes"))) for c in (p.pearson, p.spearman)]
+    return {
+        "figure-5-relative-flatness": best,
+        "summary-outperforms": best,
+        "figure-5-trace": own["trace"],
+        "figure-5-pac-bayes": own["pac-bayes"],
+        "figure-5-weights-norm": own["weights-norm"],
+        "figure-5-fisher-rao": of_all(
+            [fisher.pearson.value < min(p.pearson.value for p in others),
+             fisher.spearman.value < min(p.spearman.value for p in others)]
+        ),
+        "summary-strong-correlation": "held" if all(c.low > 0.5 for c in strong) else
+        of_all([c.value > 0.5 for c in strong], "held in part"),
+        "background-measures-correlate": of_all(correlated),
+        "reparametrization-reduces-correlation": of_all(lost),
+    }  # fmt: skip
+
+
+def ledger():
+    entries = yaml.safe_load((BOOK / "claims.yml").read_text())
+    return {e["id"].removeprefix("relative-flatness/"): e for e in entries if e["id"].startswith("relative-flatness/")}
+
+
+@pytest.fixture(scope="module")
+def found():
+    reached = minima()
+    if len(reached) < FEWEST:
+        pytest.skip(f"{len(reached)} of the 110 minima of LeNet5 are there: verdicts need {FEWEST}")
+    return predictors(reached)
+
+
+CLAIMS = (
+    "figure-5-relative-flatness", "summary-outperforms", "figure-5-trace", "figure-5-pac-bayes", "figure-5-weights-norm",
+    "figure-5-fisher-rao", "summary-strong-correlation", "background-measures-correlate",
+    "reparametrization-reduces-correlation",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_verdict_is_that_of_the_minima(found, claim):
+    entry = ledger()[claim]
+    if entry["verdict"] == "not run yet":
+        pytest.skip(f"the ledger says nothing of {claim} yet")
+    assert entry["verdict"] == verdicts(found)[claim]
+
+
+def test_of_the_papers_measures_only_two_survive_a_rescaling_of_layers():
+    """Each of them at each minimum, over what it was before; the function stays the same to rounding."""
+    reached = minima()
+    if not reached:
+        pytest.skip("none of the 110 minima of LeNet5 is there")
+    ratios = columns(reached, rescaled=True) / columns(reached)
+    change = {name: [abs(v - 1) for v in column] for name, column in zip(MEASURES, ratios.T, strict=True)}
+    for name in ("κ", "κ, Theorem 4", "Fisher-Rao", "−margin"):
+        assert max(change[name]) < 1e-3, name
+    for name in SCALED:
+        assert statistics.median(change[name]) > 0.1, name
+    assert all(r["result"]["rescaling"]["output_change"] < 1e-4 for r in reached)
+
+
+def test_a_verdict_follows_the_correlations():
+    """Of made-up minima whose gap is kappa and a little noise, kappa leads, and not where it is the trace that is so."""
+    made = study()
+    told = verdicts(predictors(made, samples=300))
+    assert told["figure-5-trace"] == told["summary-strong-correlation"] == "held"
+    assert told["reparametrization-reduces-correlation"] == "held in part", "two of the three measures say nothing here"
+    for r in made:
+        for m in (r["result"]["measures"], r["result"]["rescaled"]):
+            m["pac_bayes"], m["weight_norm"] = m["trace"], m["trace"]["value"]
+            m["relative_flatness"], m["trace"] = m["trace"]["value"], {"value": m["relative_flatness"]}
+    told = verdicts(predictors(made, samples=300))
+    assert told["figure-5-trace"] == told["figure-5-relative-flatness"] == "did not hold"
+    assert told["reparametrization-reduces-correlation"] == "held in part", "the trace keeps its own"
+    for r in made:
+        for m in (r["result"]["measures"], r["result"]["rescaled"]):
+            m["trace"], m["relative_flatness"] = m["pac_bayes"], r["result"]["scores"]["loss_gap"]
+    assert verdicts(predictors(made, samples=300))["reparametrization-reduces-correlation"] == "held"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    try:
+        runs = records.find(BOOK / "results", "minimum", data="digits", network="fcn3", examples=300, few=300)
+    except FileNotFoundError:
+        runs = []
+    reached = [r for r in runs if r["result"]["reached"]]
+    if len(reached) < 110:
+        pytest.skip(f"{len(reached)} of the 110 minima on digits are there")
+    return reached
+
+
+def test_on_digits_the_norm_of_the_weights_predicts_and_curvature_has_the_wrong_sign(digits):
+    found = predictors(digits, samples=500)
+    assert found["‖w‖"].spearman.low > 0.1 and found["‖w‖, last layer"].spearman.low > 0.1
+    assert found["Tr H"].spearman.high < 0 and found["PAC-Bayes 1/σ²"].spearman.high < 0
+    assert found["κ"].spearman.low < 0 < found["κ"].spearman.high
+    assert found["‖w‖"].behind_spearman.high < 0, "the norm is clearly ahead of kappa"
+    assert found["PAC-Bayes 1/σ²"].given_loss.high < 0, "nor is it the training loss alone"
+
+
+def test_on_digits_a_larger_rate_alone_makes_the_minimum_flatter_and_the_gap_larger(digits):
+    tau, pairs = within(digits, "lr")
+    assert pairs > 40
+    assert max(tau[name] for name in ("κ", "κ, Theorem 4", "Tr H", "PAC-Bayes 1/σ²")) < -0.5 and tau["‖w‖"] > 0.5
+    x = columns(digits)
+    by = {name: x[:, k] for k, name in enumerate(MEASURES)} | {"gap": gaps(digits)}
+    rate = [r["config"]["lr"] for r in digits]
+    rest = [(set_up(r)[0], set_up(r)[2:], r["config"]["seed"]) for r in digits]
+    pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if rest[i] == rest[j] and rate[i] < rate[j]]
+    larger = {name: sum(column[j] > column[i] for i, j in pairs) for name, column in by.items()}
+    assert len(pairs) == 50 and larger["‖w‖"] == 50 and larger["gap"] >= 45
+    assert larger["Tr H"] <= 7 and larger["κ"] <= 9
