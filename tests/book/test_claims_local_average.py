@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from flatlab import measures, models, records, rules
 from flatlab.data import load
+from flatlab.intervals import student
 from flatlab.landscape import Landscape
 from flatlab.training import Train
 from toy_problems.one_dimensional import CURVES, Rough
@@ -311,6 +312,28 @@ SPREADS = {
     "SSAM": (0.22, 0.19, 0.16, 0.18, 0.09, 0.18, 0.14, 0.13, 0.15, 0.17),
     "LSAM": (0.16, 0.10, 0.04, 0.06, 0.08, 0.08, 0.12, 0.09, 0.09, 0.07),
 }
+
+
+def lenet(method, score, **config):
+    """A last score of LeNet5 on 10,000 images of CIFAR-10, by seed, for the seeds that all cells have."""
+    settings = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15, "lr": 0.03, "method": method}
+    found = {r["config"]["seed"]: r["result"]["final"][score] for r in records.find(RESULTS, "train", **settings, **config)}
+    return [found[seed] for seed in (1, 42, 123)]
+
+
+def apart(score, **config):
+    """Mean difference of an LSAM cell to SGD, seed by seed, and its 95% half-width."""
+    ours, sgd = lenet("LSAM", score, k=1, **config), lenet("plain", score)
+    return student([a - b for a, b in zip(ours, sgd, strict=True)])
+
+
+def test_a_whole_training_on_cifar_ends_where_sgd_ends_at_the_papers_radii_and_not_far_beyond():
+    for rho in PAPER:
+        mean, half = apart("accuracy", rho=rho)
+        assert abs(mean) < 0.004 and abs(mean) < half, rho
+        assert abs(apart("loss", rho=rho)[0]) < 0.012, rho
+    assert apart("train_loss", rho=5.0)[0] > 0.3 and apart("loss", rho=5.0)[0] < -0.08
+    assert apart("accuracy", rho=5.0)[0] < 0 and apart("accuracy", rho=10.0)[0] < -0.06
 
 
 def surface(method, **config):
