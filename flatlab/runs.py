@@ -79,7 +79,7 @@ def standing(file: Path) -> Standing:
             state = json.loads(whole.metadata()["state"])
         # Twins keep one state each; the second is behind.
         epoch = state["epoch"] if "epoch" in state else state["b"]["epoch"]
-        return Standing(file.stem, epoch, state.get("config", {}), state["seconds"])
+        return Standing(file.stem, epoch, state.get("config", {}), state["times"]["wall_s"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is no checkpoint ({error}); delete it to start anew") from None
 
