@@ -545,8 +545,7 @@ def test_the_ledger_says_what_the_records_of_the_study_say(claim):
 def test_measuring_the_curvature_changes_no_weight():
     """The rows with fa = 0 end with the weights of those without, to the bit."""
     tables = [runs for runs in map(study, EPOCHS) if runs]
-    if not tables:
-        pytest.skip("not run yet")
+    assert len(tables) >= 2, "20 Newsgroups and Breast Cancer"
     for runs in tables:
         for seed, r in runs[0.0].items():
             assert r["result"]["weights"] == runs[None][seed]["result"]["weights"]

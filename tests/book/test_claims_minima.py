@@ -132,14 +132,9 @@ def test_a_verdict_follows_the_correlations():
 
 @pytest.fixture(scope="module")
 def digits():
-    try:
-        runs = records.find(BOOK / "results", "minimum", data="digits", network="fcn3", examples=300, few=300)
-    except FileNotFoundError:
-        runs = []
-    reached = [r for r in runs if r["result"]["reached"]]
-    if len(reached) < 110:
-        pytest.skip(f"{len(reached)} of the 110 minima on digits are there")
-    return reached
+    runs = records.find(BOOK / "results", "minimum", data="digits", network="fcn3", examples=300, few=300)
+    assert len(runs) == 110 and all(r["result"]["reached"] for r in runs)
+    return runs
 
 
 def test_on_digits_the_norm_of_the_weights_predicts_and_curvature_has_the_wrong_sign(digits):

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 
 
 class Links(HTMLParser):
@@ -90,7 +91,8 @@ def test_a_notebook_is_plain_markdown_and_code_without_outputs():
 def test_a_notebook_runs_from_top_to_bottom_as_it_is_published(path):
     notebook = nbformat.read(path, as_version=4)
     folder = ROOT / Path(path).relative_to(SITE / "notebooks").parent
-    NotebookClient(notebook, timeout=90, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    timeout = CONFIG["execute"]["timeout"]  # of a cell, as when the book is built
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     bundles = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
     for used, live in (("flatlab.widgets", "jupyter.widget-view"), ("figure.show()", "plotly.v1")):
         if any(used in cell.source for cell in notebook.cells):
@@ -145,6 +147,6 @@ def test_a_record_is_whole_and_clean():
 
 
 def test_the_readme_and_the_book_name_one_address():
-    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    address = CONFIG["repository"]["url"]
     named = set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / "README.md").read_text()))
     assert named == {address}

@@ -14,9 +14,6 @@ def page(site, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{site}/{CHAPTER}")
     place = page.locator(f"{SECTION} [data-explorable=figure]").first
-    if not place.count():
-        page.close()
-        pytest.skip("no minima had been measured when the page was built")
     place.scroll_into_view_if_needed()
     page.wait_for_function(f"() => {MATRIX}?._fullLayout", timeout=20_000)
     yield page

@@ -123,8 +123,8 @@ def test_a_penalty_of_weight_zero_measures_the_curvature_of_the_same_run():
 
 
 def test_the_curvature_in_the_curves_is_the_trace_of_the_squared_hessian_of_a_minibatch():
-    """At the start of logistic regression H = (diag(p) - p p^T) (x) mean x x^T, and many probes leave 3% of chance."""
-    setting = Train(data="digits", network="logistic", batch=1437, lr=1e-9, epochs=1, fa=0.0, probes=2000)
+    """At the start of logistic regression H = (diag(p) - p p^T) (x) mean x x^T, and many probes leave 5% of chance."""
+    setting = Train(data="digits", network="logistic", examples=40, batch=40, lr=1e-9, epochs=1, fa=0.0, probes=1000)
     final = setting.run()["final"]
     source = examples(setting)
     torch.manual_seed(setting.seed)
@@ -135,7 +135,7 @@ def test_the_curvature_in_the_curves_is_the_trace_of_the_squared_hessian_of_a_mi
     x = torch.cat([x.flatten(1), torch.ones(len(x), 1)], 1)
     hessian = torch.einsum("na,nb,ni,nj->aibj", p, -p, x, x) / len(x)
     hessian += torch.diag_embed(torch.einsum("na,ni,nj->ija", p, x, x) / len(x)).permute(2, 0, 3, 1)
-    assert final["hessian_frobenius"] == pytest.approx(float(hessian.square().sum()), rel=0.03)
+    assert final["hessian_frobenius"] == pytest.approx(float(hessian.square().sum()), rel=0.05)
 
 
 @pytest.mark.parametrize("method", METHODS)
