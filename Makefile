@@ -41,7 +41,7 @@ test: $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory book
 	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, about 11 minutes"
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(SITE)/.built
 	@echo "== Timing, about 6 minutes; leave the machine alone meanwhile"
