@@ -16,6 +16,7 @@ from flatlab import models
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
+from flatlab.training.denormals import flushed
 from flatlab.training.examples import Examples
 from flatlab.training.methods import base_optimizer, options_of, wrap
 from flatlab.training.tree import join, like, part
@@ -93,14 +94,16 @@ class Trainer:
                     group["lr"].fill_(self.rate())
                 else:
                     group["lr"] = self.rate()
-            self.losses[self.step] = self._step(*self.batches[self.step])
+            with flushed():
+                self.losses[self.step] = self._step(*self.batches[self.step])
             self.step += 1
             if self.step - seen >= look or self.step == len(self.batches):
                 self._check(seen)
                 seen = self.step
                 if self.step < len(self.batches):
                     yield
-        self._end_epoch()
+        with flushed():
+            self._end_epoch()
         yield
 
     def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
