@@ -17,7 +17,7 @@ book: $(SITE)/.built
 	@echo "or run 'make serve' and go to http://localhost:8000/."
 
 $(SITE)/.built: $(VENV)/.ready $(SOURCES)
-	@echo "== Building the book: every chapter whose text, code or records have changed is executed, about 5 minutes"
+	@echo "== Building the book: every chapter whose text, code or records have changed is executed, 5 to 8 minutes"
 	@$(BIN)/jupyter-book build . --warningiserror --quiet > _build.log 2>&1 || { cat _build.log; rm -f _build.log; exit 1; }
 	@rm -f _build.log
 	@touch $@
@@ -40,7 +40,7 @@ test: $(VENV)/.ready
 	@echo "== Checking style (seconds)"
 	@$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory book
-	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, about 11 minutes"
+	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 10 to 15 minutes"
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(SITE)/.built
