@@ -10,6 +10,7 @@ import torch
 
 from flatlab import rules
 from flatlab.descent import trajectory
+from tests.browser.gestures import drawn, press, slide, tick
 from toy_problems import Lucchi
 
 CHAPTER = "book/toys/sam_saddle.html"
@@ -18,14 +19,6 @@ RECORDS = Path(__file__).parents[2] / "book" / "results" / "lucchi_success_rate"
 
 def words(frame):
     return frame.locator(".flatlab-status").inner_text()
-
-
-def slide(frame, name, share):
-    """Move a slider to a share of its way, as a reader's drag does."""
-    frame.locator(f'input[data-name="{name}"]').evaluate(
-        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
-    )
-    frame.page.wait_for_timeout(80)
 
 
 def shown(frame, name):
@@ -67,20 +60,16 @@ def test_saddle_says_what_became_of_the_three_runs(open_page, explorable):
 
 def test_saddle_presets_show_what_they_name(open_page, explorable):
     frame = explorable(open_page(), "SamSaddle")
-    frame.get_by_role("button", name="Circling the minimum").click()
-    frame.page.wait_for_timeout(200)
+    press(frame, "Circling the minimum")
     assert "GD reached (1, 1)" in words(frame) and "SAM circles (1, 1) at distance" in words(frame)
-    frame.get_by_role("button", name="Both fall into the saddle").click()
-    frame.page.wait_for_timeout(200)
+    press(frame, "Both fall into the saddle")
     said = words(frame)
     assert "GD reached" in said and "StableSAM is caught at the saddle" in said
     assert re.search(r"; SAM (is caught at|circles) the saddle", said)
-    frame.get_by_role("button", name="Only out of time").click()
-    frame.page.wait_for_timeout(200)
+    press(frame, "Only out of time")
     assert re.search(r"GD is at \(.*\), still moving", words(frame))
     assert census(frame)["astray"] > 50
-    frame.get_by_role("button", name="SAM diverges").click()
-    frame.page.wait_for_timeout(200)
+    press(frame, "SAM diverges")
     assert re.search(r"; SAM diverged at step \d+;", words(frame))
     assert census(frame)["diverged"] > 5, "a diverged start has its own colour on the map"
 
@@ -114,7 +103,7 @@ def test_saddle_start_is_dragged_by_mouse(open_page, explorable):
     assert (x, y) == pytest.approx((-1.5, -0.5), abs=0.02)
     page.mouse.move(*layer_point(frame, 1.0, 1.0))
     assert start(frame) == (x, y), "after the release the point stays"
-    page.wait_for_timeout(100)
+    drawn(frame)
     assert "GD reached (−1, −1)" in words(frame)
 
 
@@ -242,6 +231,5 @@ def test_success_rates_against_time_draw_other_axes(open_page, explorable):
     frame = explorable(open_page(), "SuccessRates")
     chart = frame.locator(".flatlab-plot")
     assert "learning rate × steps" not in chart.inner_text()
-    frame.get_by_label("learning rate × steps").check()
-    frame.page.wait_for_timeout(300)
+    tick(frame, "learning rate × steps")
     assert "learning rate × steps" in chart.inner_text()

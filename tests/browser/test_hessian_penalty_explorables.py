@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from tests.browser.gestures import drawn, press, slide, tick
 from toy_problems import Ravines
 
 CHAPTER = "book/toys/hessian_penalty.html"
@@ -122,20 +123,8 @@ def words(frame):
     return frame.locator(".flatlab-status").inner_text()
 
 
-def press(frame, name):
-    frame.get_by_role("button", name=name, exact=True).click()
-    frame.page.wait_for_timeout(200)
-
-
 def number(text):
     return float(text.replace("−", "-").replace(",", ""))
-
-
-def slide(frame, name, share):
-    frame.locator(f'input[data-name="{name}"]').evaluate(
-        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
-    )
-    frame.page.wait_for_timeout(100)
 
 
 def shown(frame, name):
@@ -159,8 +148,7 @@ def test_dice_agree_with_the_formula_and_presets_show_what_they_name(still):
     assert number(cell(still, ("kind", "Gaussian"), "formula")) == 2 * (81 + 1 + 16)
     press(still, "Only H² is diagonal")
     assert "H² is diagonal" in words(still) and number(cell(still, ("kind", "Gaussian"), "formula")) == 2 * (25 + 25 + 16)
-    still.get_by_label("tr(H), by vᵀHv").check()
-    still.page.wait_for_timeout(200)
+    tick(still, "tr(H), by vᵀHv")
     assert number(cell(still, ("kind", "Rademacher"), "formula")) == 16, "for tr(H) its off-diagonal counts"
     press(still, "Nothing on the diagonal")
     assert "Signs gain nothing here" in words(still)
@@ -177,7 +165,7 @@ def test_dice_agree_with_the_formula_and_presets_show_what_they_name(still):
 def test_a_typed_entry_changes_the_matrix_on_both_sides(still):
     press(still, "Diagonal")
     still.get_by_label("H, row 1, column 3").fill("2")
-    still.page.wait_for_timeout(200)
+    drawn(still)
     assert still.get_by_label("H, row 3, column 1").input_value() == "2"
     H = dense((3, 0, 2, 1, 0, -2))
     squared = [number(t) for t in still.locator(".flatlab-matrix output").all_inner_texts()]
@@ -272,7 +260,7 @@ def test_ravines_start_is_dragged_and_sliders_answer(open_page, explorable):
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
     page.mouse.up()
-    page.wait_for_timeout(150)
+    drawn(frame)
     assert "both runs end in the flat valley" in words(frame)
     slide(frame, "lam", 1.0)
     slide(frame, "batch", 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.browser.gestures import drawn, press, slide
 from toy_problems.one_dimensional import CURVES, Table
 
 CHAPTER = "book/toys/local_average.html"
@@ -65,13 +66,6 @@ def words(frame):
     return frame.locator(".flatlab-status").inner_text()
 
 
-def slide(frame, name, share):
-    frame.locator(f'input[type="range"][data-name="{name}"]').evaluate(
-        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
-    )
-    frame.page.wait_for_timeout(100)
-
-
 def shown(frame, name):
     text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
     return float(text.replace(",", ""))
@@ -80,11 +74,6 @@ def shown(frame, name):
 def cells(frame, row):
     texts = frame.locator(f'tr[data-row="{row}"] td').all_inner_texts()
     return [float(t.replace("−", "-")) for t in texts if t not in ("", "–")]
-
-
-def press(frame, name):
-    frame.get_by_role("button", name=name, exact=True).click()
-    frame.page.wait_for_timeout(200)
 
 
 def test_lens_presets_show_what_they_name(open_page, explorable):
@@ -132,7 +121,7 @@ def test_lens_is_moved_by_mouse(open_page, explorable):
     page.mouse.up()
     assert shown(frame, "w") == 2
     page.mouse.click(*at(0.5))
-    page.wait_for_timeout(100)
+    drawn(frame)
     assert shown(frame, "w") == pytest.approx(0.5, abs=0.02)
     w = torch.tensor([[shown(frame, "w")]], dtype=torch.float64)
     assert cells(frame, "average")[0] == pytest.approx(CURVES["wells"].average(w, 0.1).item(), abs=6e-4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flatlab import rules
+from tests.browser.gestures import drawn, press, slide
 from toy_problems import DiagonalNetwork
 from toy_problems.diagonal_network import SparseRegression
 
@@ -97,23 +98,16 @@ def test_the_noise_is_as_the_sliders_say(call):
 
 def settled(frame):
     """Wait for the race that was asked for last."""
-    frame.page.wait_for_timeout(150)
+    drawn(frame)
     frame.locator(".flatlab-status", has_text="After").or_(frame.locator(".flatlab-status", has_text="Nothing")).wait_for(
         timeout=30_000
     )
-    frame.page.wait_for_timeout(50)
+    drawn(frame)
     return frame.locator(".flatlab-status").inner_text()
 
 
 def value(frame, method, key):
     return frame.locator(f'tr[data-method="{method}"] td[data-value="{key}"]').inner_text()
-
-
-def slide(frame, name, share):
-    frame.locator(f'input[data-name="{name}"]').evaluate(
-        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
-    )
-    frame.page.wait_for_timeout(80)
 
 
 def shown(frame, name):
@@ -133,10 +127,10 @@ def test_the_race_shows_the_papers_order_and_how_far_samgcm_climbs(open_page, ex
 def test_the_race_presets_and_sliders_change_the_verdict(open_page, explorable):
     frame = explorable(open_page(CHAPTER), "SparseRace")
     settled(frame)
-    frame.get_by_role("button", name="The paper’s text").click()
+    press(frame, "The paper’s text")
     assert re.search(r"SAMGCM diverged in epoch \d+", settled(frame))
     assert "∞" in value(frame, "SAMGCM", "test")
-    frame.get_by_role("button", name="Ten times the damping").click()
+    press(frame, "Ten times the damping")
     assert "SAM has the lowest test loss" in settled(frame), "another damping, another winner"
     slide(frame, "nonzeros", 1.0)
     slide(frame, "features", 0.0)
@@ -168,7 +162,7 @@ def test_a_dragged_point_moves_the_ellipse_and_noise_along_the_step_is_less(open
     page.mouse.down()
     page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"], steps=4)
     page.mouse.up()
-    page.wait_for_timeout(80)
+    drawn(frame)
     label = frame.locator(".flatlab-knob").get_attribute("aria-label")
     x, y = map(float, re.search(r"x (-?[\d.]+), y (-?[\d.]+)\.", label).groups())
     assert (x, y) == pytest.approx((1, 1), abs=0.02) and value(frame, "SAMGCM", "rise") != before
@@ -179,8 +173,7 @@ def test_a_dragged_point_moves_the_ellipse_and_noise_along_the_step_is_less(open
 
 def test_equal_noise_makes_samgcm_sam(open_page, explorable):
     frame = explorable(open_page(CHAPTER), "NoiseEllipsoid")
-    frame.get_by_role("button", name="Equal noise").click()
-    frame.page.wait_for_timeout(80)
+    press(frame, "Equal noise: SAM again")
     assert "the same gradient noise as along SAM’s" in frame.locator(".flatlab-status").inner_text()
     for key in ("length", "noise", "rise"):
         assert value(frame, "SAM", key) == value(frame, "SAMGCM", key) == value(frame, "turned", key)

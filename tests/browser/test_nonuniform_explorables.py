@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from tests.browser.gestures import drawn, press, slide, tick
 from toy_problems import NonuniformMinima
 from toy_problems.random_product import exit_shares
 
@@ -25,17 +26,6 @@ def swarm(frame, steps):
     return {k: v if k == "method" or v is None else float(v) for k, v in said.groupdict().items()}
 
 
-def preset(frame, name):
-    frame.get_by_role("button", name=name).click()
-
-
-def slide(frame, name, value):
-    """Move a slider to a tick."""
-    frame.locator(f'input[data-name="{name}"]').evaluate(
-        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
-    )
-
-
 @pytest.fixture
 def still(open_page, explorable):
     """The swarm on a page whose reader wants no motion: every run is at its end at once."""
@@ -50,46 +40,42 @@ def test_the_swarm_leaves_as_the_exact_share_says_and_presets_show_what_they_nam
         assert now["theory"] == pytest.approx(exact, abs=0.5) and now["error"] == pytest.approx(6, abs=1)
         assert abs(now["left"] - exact) < 5 * now["error"]
         assert now["zero"] + now["one"] + now["elsewhere"] == 500
-        still.get_by_role("button", name="Again, new draws").click()
-        still.page.wait_for_timeout(150)
-    preset(still, "A little less: it stays")
+        press(still, "Again, new draws")
+    press(still, "A little less: it stays")
     assert swarm(still, 600)["left"] == 0
-    preset(still, "SAM leaves there")
+    press(still, "SAM leaves there")
     now = swarm(still, 600)
     assert now["method"] == "SAM" and now["lr"] == 0.54 and now["zero"] > 480 and now["theory"] is None
-    preset(still, "Full batch: it stays")
+    press(still, "Full batch: it stays")
     assert swarm(still, 200)["one"] == 500
-    preset(still, "Neither minimum holds")
+    press(still, "Neither minimum holds")
     now = swarm(still, 200)
     assert now["method"] == "Nesterov" and now["zero"] + now["one"] == 0 and now["outside"] > 400
-    preset(still, "The paper’s Figure 1")
+    press(still, "The paper’s Figure 1")
     assert swarm(still, 200)["zero"] == pytest.approx(450, abs=35)
 
 
 def test_every_control_of_the_swarm_answers(still):
     first = swarm(still, 200)
-    slide(still, "distance", 400)
+    slide(still, "distance", 1)
     assert swarm(still, 200)["left"] > first["left"], "a start near the way out"
     slide(still, "lr", 0)
-    still.page.wait_for_timeout(150)
     now = swarm(still, 200)
     assert now["lr"] == 0.2 and now["left"] == 0
     slide(still, "steps", 0)
     assert swarm(still, 20)["steps"] == 20
     assert not still.locator('input[data-name="rho"]').is_visible(), "a radius is SAM's only"
     for method in ("Momentum", "Nesterov", "SAM as published", "GD", "SAM"):
-        still.get_by_label(method, exact=True).check()
-        still.page.wait_for_timeout(150)
+        tick(still, method)
         assert swarm(still, 20)["method"] == method
     slide(still, "distance", 0)
-    slide(still, "steps", 29)
-    slide(still, "lr", 170)  # 0.54
+    slide(still, "steps", 1)
+    slide(still, "lr", 170 / 390)  # 0.54
     counts = {}
-    for tick in (0, 100):
-        slide(still, "rho", tick)
-        still.page.wait_for_timeout(200)
-        counts[tick] = swarm(still, 600)["left"]
-    assert counts[0] == 0 and counts[100] == 500, "it is the kicks of size rho that carry SAM out"
+    for share in (0, 1):
+        slide(still, "rho", share)
+        counts[share] = swarm(still, 600)["left"]
+    assert counts[0] == 0 and counts[1] == 500, "it is the kicks of size rho that carry SAM out"
 
 
 def test_the_swarm_runs_pauses_and_steps(open_page, explorable):
@@ -127,7 +113,7 @@ NORMS = re.compile(
 
 
 def norms(frame):
-    frame.page.wait_for_timeout(400)
+    drawn(frame)
     said = NORMS.fullmatch(frame.locator(".flatlab-status").inner_text())
     assert said, frame.locator(".flatlab-status").inner_text()
     return {name: float(value) for name, value in said.groupdict().items()}
@@ -139,13 +125,13 @@ def test_the_valley_shows_what_the_records_show(open_page, explorable):
     assert now["steps"] == 10_000 and now["least"] == pytest.approx(1.416, abs=0.015)
     assert now["sgd"] == pytest.approx(2.96, abs=0.02)
     assert now["sam"] == pytest.approx(now["least"], rel=0.03) and now["cov"] == pytest.approx(now["least"], rel=0.02)
-    preset(frame, "The paper’s Figure 2")
+    press(frame, "The paper’s Figure 2")
     now = norms(frame)
     assert now["cov"] < now["least"] < now["sgd"] and abs(now["product"]) < 0.6 * abs(now["valley"])
-    preset(frame, "Without the factor")
+    press(frame, "Without the factor")
     now = norms(frame)
     assert now["product"] == pytest.approx(now["rest"], abs=0.02) and now["rest"] < now["valley"] - 0.03
-    preset(frame, "Small batches move SGD, too")
+    press(frame, "Small batches move SGD, too")
     now = norms(frame)
     assert now["sgd"] == now["sam"] == now["cov"] < 1.62, "without radius and penalty all three are SGD"
 
@@ -163,7 +149,7 @@ def test_every_control_of_the_valley_answers_and_its_start_is_dragged(open_page,
     assert norms(frame)["sgd"] != now["sgd"]
     slide(frame, "steps", 0)
     assert norms(frame)["steps"] == 100
-    slide(frame, "batch", 400)
+    slide(frame, "batch", 1)
     assert norms(frame)["valley"] == before["valley"], "the data stay"
     frame.get_by_label("−0.01, as in the paper").check()
     assert norms(frame)["valley"] == pytest.approx(-0.01, abs=0.02)

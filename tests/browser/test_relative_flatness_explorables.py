@@ -8,6 +8,7 @@ import torch
 
 from flatlab.measures import fisher_rao, relative_flatness, top_eigenvalues, weight_norm
 from flatlab.widgets.bundle import STATIC
+from tests.browser.gestures import drawn, slide, tick
 from toy_problems import GaussianFeatures, relu_curve
 from toy_problems.flatness_and_gap import halved_risk
 
@@ -123,32 +124,25 @@ def number(frame, name, column=0):
     return float(row(frame, name, column).replace("−", "-").split("; ")[-1])
 
 
-def press(frame, name):
-    frame.get_by_role("button", name=name).click()
-    frame.page.wait_for_timeout(120)
+def said_after(frame, preset):
+    frame.get_by_role("button", name=preset).click()
+    drawn(frame)
     return frame.locator(".flatlab-status").inner_text()
-
-
-def slide(frame, name, share):
-    frame.locator(f'input[data-name="{name}"]').evaluate(
-        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
-    )
-    frame.page.wait_for_timeout(120)
 
 
 def test_layers_leave_kappa_alone_neurons_move_it_and_the_standard_deviation_holds_it(open_page, explorable):
     frame = explorable(open_page(CHAPTER), "Reparameterize")
-    assert "relative flatness has not moved" in press(frame, "Layers")
+    assert "relative flatness has not moved" in said_after(frame, "Layers")
     assert number(frame, "trace", 2) > 5 and row(frame, "last", 2) == "1" == row(frame, "loss", 2)
-    said = press(frame, "One neuron")
+    said = said_after(frame, "One neuron")
     assert "relative flatness is" in said and number(frame, "last", 2) > 2 and row(frame, "sd", 2) == "1"
-    assert "relative flatness has not moved" in press(frame, "unless normalized")
-    assert "relative flatness is" in press(frame, "by the variance") and number(frame, "variance", 2) != 1
+    assert "relative flatness has not moved" in said_after(frame, "unless normalized")
+    assert "relative flatness is" in said_after(frame, "by the variance") and number(frame, "variance", 2) != 1
     slide(frame, "beta", 0.5)
     assert "relative flatness has not moved" in frame.locator(".flatlab-status").inner_text()
     slide(frame, "alpha", 1.0)
     assert number(frame, "top", 2) > 30
-    assert "2 neurons are dead" in press(frame, "A dead neuron")
+    assert "2 neurons are dead" in said_after(frame, "A dead neuron")
     assert row(frame, "trace", 2) == "1" and number(frame, "last", 2) == 3.0 and row(frame, "sd").startswith("undefined")
 
 
@@ -161,21 +155,19 @@ def test_the_neuron_and_the_network_can_be_chosen(open_page, explorable):
         seen.add(row(frame, "last", 2))
     assert len(seen) == 3
     before = row(frame, "loss")
-    frame.get_by_label("two of six dead").check()
-    frame.page.wait_for_timeout(120)
+    tick(frame, "two of six dead")
     assert row(frame, "loss") != before
 
 
 def test_flatness_and_robustness_agree_far_apart_and_part_near_the_border(open_page, explorable):
     frame = explorable(open_page(CHAPTER), "LocallyConstantLabels")
-    press(frame, "Far apart")
+    said_after(frame, "Far apart")
     assert number(frame, "held") == pytest.approx(number(frame, "real"), rel=0.1)
-    said = press(frame, "Near")
+    said = said_after(frame, "Near")
     assert "Flatness sees the first only" in said and number(frame, "held") > 1.3 * number(frame, "real")
     assert number(frame, "real") + number(frame, "rest") == pytest.approx(number(frame, "gap"), abs=2e-4)
     assert number(frame, "predicted") == number(frame, "held"), "the loss is quadratic"
-    frame.get_by_label("logistic").check()
-    frame.page.wait_for_timeout(120)
+    tick(frame, "logistic")
     assert number(frame, "predicted") != number(frame, "held")
     slide(frame, "delta", 0.0)
     assert row(frame, "held") == row(frame, "real") == "0"

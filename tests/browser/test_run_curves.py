@@ -6,6 +6,7 @@ from importlib import resources
 import pytest
 
 from flatlab.widgets import RunCurves
+from tests.browser.gestures import drawn
 
 SEEDS = (1, 42, 123)
 EPOCHS = 10
@@ -61,7 +62,7 @@ def rows(frame):
 
 
 def settled(frame):
-    frame.page.wait_for_timeout(120)
+    drawn(frame)
     return frame
 
 

@@ -1,0 +1,25 @@
+"""What a reader's hand does, and the wait until the page has answered: a fixed pause is too short on a busy machine."""
+
+
+def drawn(frame):
+    """Wait until the explorables have drawn what was changed: they do so in the next animation frame."""
+    frame.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def press(frame, name):
+    frame.get_by_role("button", name=name, exact=True).click()
+    drawn(frame)
+
+
+def tick(frame, label):
+    """Choose a radio button or tick a box by its label."""
+    frame.get_by_label(label, exact=True).check()
+    drawn(frame)
+
+
+def slide(frame, name, share):
+    """Move a slider to a share of its way, as a reader's drag does."""
+    frame.locator(f'input[type="range"][data-name="{name}"]').evaluate(
+        "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
+    )
+    drawn(frame)
