@@ -1,4 +1,4 @@
-"""Sparse regression by a diagonal linear network (Zhou et al. 2025, section 3.2 and Figure 4; Woodworth et al. 2020)."""
+"""Sparse regression by a diagonal linear network (Zhou et al. 2026, section 3.2 and Figure 4; Woodworth et al. 2020)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DiagonalNetwork(Landscape):
     broadcast against those of `w`, shape `(..., 2 features)`. `scale = 1/4` is the paper's. All methods are closed
     forms. Raises `ValueError` if the shapes do not fit or `scale` is not positive.
 
-    Source: Zhou et al. 2025, equation (12); Woodworth et al. 2020, section 4.
+    Source: Zhou et al. 2026, equation (12); Woodworth et al. 2020, section 4.
 
     >>> net = DiagonalNetwork(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([3.0, 0.0]))
     >>> w = torch.tensor([1.0, 1.0, 0.0, 1.0])
