@@ -1,7 +1,9 @@
 """What the ledger says of the LSAM paper: its theory against counterexamples, its text against its table, its radius
 against the records."""
 
+import itertools
 import math
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -314,17 +316,26 @@ SPREADS = {
 }
 
 
-def lenet(method, score, **config):
-    """A last score of LeNet5 on 10,000 images of CIFAR-10, by seed, for the seeds that all cells have."""
+SEEDS = (1, 42, 123)
+
+
+def lenet(method, **config):
+    """The runs of LeNet5 on 10,000 images of CIFAR-10, for the seeds that all cells have."""
     settings = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15, "lr": 0.03, "method": method}
-    found = {r["config"]["seed"]: r["result"]["final"][score] for r in records.find(RESULTS, "train", **settings, **config)}
-    return [found[seed] for seed in (1, 42, 123)]
+    found = {r["config"]["seed"]: r["result"] for r in records.find(RESULTS, "train", **settings, **config)}
+    return [found[seed] for seed in SEEDS]
 
 
-def apart(score, **config):
-    """Mean difference of an LSAM cell to SGD, seed by seed, and its 95% half-width."""
-    ours, sgd = lenet("LSAM", score, k=1, **config), lenet("plain", score)
-    return student([a - b for a, b in zip(ours, sgd, strict=True)])
+def apart(score, k=1, **config):
+    """Mean difference of an LSAM cell to SGD in a last score, seed by seed, and its 95% half-width."""
+    pairs = zip(lenet("LSAM", k=k, **config), lenet("plain"), strict=True)
+    return student([ours["final"][score] - sgd["final"][score] for ours, sgd in pairs])
+
+
+def jumps(runs):
+    """Mean change of the test accuracy from one epoch to the next, over the last ten, in points."""
+    curves = [[point["accuracy"] for point in run["curves"]][-11:] for run in runs]
+    return 100 * statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
 
 
 def test_a_whole_training_on_cifar_ends_where_sgd_ends_at_the_papers_radii_and_not_far_beyond():
@@ -334,6 +345,16 @@ def test_a_whole_training_on_cifar_ends_where_sgd_ends_at_the_papers_radii_and_n
         assert abs(apart("loss", rho=rho)[0]) < 0.012, rho
     assert apart("train_loss", rho=5.0)[0] > 0.3 and apart("loss", rho=5.0)[0] < -0.08
     assert apart("accuracy", rho=5.0)[0] < 0 and apart("accuracy", rho=10.0)[0] < -0.06
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 8, 16])
+def test_at_the_papers_radius_no_number_of_draws_changes_the_end_or_calms_the_curve(k):
+    mean, half = apart("accuracy", k=k, rho=0.05)
+    assert abs(mean) < 0.007 and abs(mean) < half
+    assert abs(apart("loss", k=k, rho=0.05)[0]) < 0.015 and abs(apart("train_loss", k=k, rho=0.05)[0]) < 0.012
+    runs = lenet("LSAM", k=k, rho=0.05)
+    assert 0.7 < jumps(runs) / jumps(lenet("plain")) < 1.4
+    assert all(run["gradients"] == k * run["steps"] for run in runs)
 
 
 def surface(method, **config):
