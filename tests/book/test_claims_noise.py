@@ -1,6 +1,7 @@
 """What the chapter on the shape of gradient noise says of Figure 4, equation 11, Theorem 3 and Algorithm 1, asked again."""
 
 import functools
+import itertools
 import math
 from pathlib import Path
 
@@ -168,6 +169,45 @@ def test_algorithm_1_subtracts_the_average_that_holds_the_new_term():
     assert (grown - (0 * before + grown)).norm() == 0
     with pytest.raises(ValueError, match="ema must be between 0 and 1, got 0"):
         rules.csam(w, grad, before, ema=0)
+
+
+# ---- section 4: from the trace of C to minibatches -------------------------------------------------------------------
+
+
+def sample_gradients(n=6, d=4):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("b", [1, 2, 3, 6])
+def test_over_all_minibatches_the_gradient_is_unbiased_and_equation_13_is_the_trace_over_b(b):
+    """Of minibatches drawn without replacement the mean of (13) is Tr C (n - b) / (b (n - 1)), exactly."""
+    each = sample_gradients()
+    whole, n = each.mean(0), len(each)
+    trace = (each - whole).square().sum(1).mean()
+    batches = torch.stack([each[list(rows)].mean(0) for rows in itertools.combinations(range(n), b)])
+    torch.testing.assert_close(batches.mean(0), whole)
+    surrogate = (batches.square().sum(1) - whole.square().sum()).mean()
+    torch.testing.assert_close(surrogate, trace * (n - b) / (b * (n - 1)))
+    parted = torch.stack([rows.mean(0) for rows in each.split(b)])
+    assert each.square().sum(1).mean() >= parted.square().sum(1).mean() - 1e-12
+
+
+def test_lemma_2_is_the_perturbation_of_the_linearized_surrogate():
+    """Two samples' quadratics in the plane: the maximum of (13) on the circle, by a grid, turns away from Lemma 2's."""
+    H = torch.tensor([[[3.0, 0.5], [0.5, 1.0]], [[0.5, 0.0], [0.0, 2.0]]], dtype=torch.float64)
+    c = torch.tensor([[1.0, 0.0], [-0.5, 1.0]], dtype=torch.float64)
+    angle = torch.linspace(0, 2 * math.pi, 36_001, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()], 1)
+
+    def surrogate(w):
+        each = torch.einsum("kij,nkj->nki", H, w[:, None] - c)
+        return each[:, 0].square().sum(1) - each.mean(1).square().sum(1)
+
+    w = torch.tensor([[0.3, -0.2]], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(surrogate(w).sum(), w)
+    w, printed = w.detach(), slope / slope.norm()
+    cosines = [(circle[surrogate(w + rho * circle).argmax()] @ printed[0]).item() for rho in (1e-3, 1.0)]
+    assert cosines[0] > 0.99999 and cosines[1] < 0.99
 
 
 # ---- FCN-3 on MNIST --------------------------------------------------------------------------------------------------
