@@ -100,6 +100,7 @@ def quadratics(count=4000, d=5):
     g = generator()
     h = 10 ** uniform(g, count, d, low=-2, high=1)
     rho_over_G = 10 ** uniform(g, count, low=-2, high=1)
+    rho_over_G[: count // 4] = 0  # SGD
     C = 1 + uniform(g, count, high=3)
     xi = rho_over_G * (1 + (C - 1) * uniform(g, count))
     return h, h.amin(1), h.amax(1), rho_over_G, C, xi
