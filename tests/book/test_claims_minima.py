@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flatlab import records
-from flatlab.predictors import MEASURES, columns, gaps, predictors, set_up, within
+from flatlab.predictors import MEASURES, SETTINGS, columns, gaps, predictors, set_up, within
 from tests.test_predictors import study
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -156,3 +156,74 @@ def test_on_digits_a_larger_rate_alone_makes_the_minimum_flatter_and_the_gap_lar
     larger = {name: sum(column[j] > column[i] for i, j in pairs) for name, column in by.items()}
     assert len(pairs) == 50 and larger["‖w‖"] == 50 and larger["gap"] >= 45
     assert larger["Tr H"] <= 7 and larger["κ"] <= 9
+
+
+# ---- what all five papers take for granted, asked of both studies --------------------------------------------------------
+
+
+def pairs(runs, setting):
+    """Pairs of minima that differ in one setting alone, the smaller value first."""
+    of = lambda r: tuple(r["config"][s] for s in SETTINGS if s != setting)  # noqa: E731
+    value = [r["config"][setting] for r in runs]
+    held = [of(r) for r in runs]
+    count = range(len(runs))
+    return [(i, j) for i in count for j in count if held[i] == held[j] and value[i] < value[j]]
+
+
+def share_larger(runs, setting, quantity):
+    """Share of those pairs in which the larger value of the setting has the larger quantity."""
+    column = gaps(runs) if quantity == "gap" else columns(runs)[:, list(MEASURES).index(quantity)]
+    found = pairs(runs, setting)
+    return sum(column[j] > column[i] for i, j in found) / len(found)
+
+
+def flat_generalizes(studies):
+    return of_all([predictors(runs, samples=500)["Tr H"].spearman.low > 0 for runs in studies])
+
+
+def flatness_beats_norms(studies):
+    """Whether the best of three measures of flatness is ahead of the norm and of the margin, in each study."""
+    ahead = []
+    for runs in studies:
+        found = predictors(runs, samples=2)
+        best = max(found[name].spearman.value for name in ("κ", "Tr H", "PAC-Bayes 1/σ²"))
+        ahead += [best > found[name].spearman.value for name in ("‖w‖", "−margin")]
+    return of_all(ahead)
+
+
+def small_batches(studies):
+    flatter = [share_larger(runs, "batch", "Tr H") > 0.8 for runs in studies]
+    better = [share_larger(runs, "batch", "gap") > 0.8 for runs in studies]
+    return of_all(flatter + better)
+
+
+def batches_and_rates(studies):
+    flatter = [share_larger(runs, "lr", "Tr H") < 0.2 for runs in studies]
+    return "held in part" if small_batches(studies) != of_all(flatter) else of_all(flatter)
+
+
+def correlates_but_does_not_explain(studies):
+    found = [predictors(runs, samples=500)["Tr H"].spearman for runs in studies]
+    return of_all([c.low > 0 for c in found] + [c.value < 0.9 for c in found])
+
+
+def insufficient(studies):
+    return of_all([predictors(runs, samples=2)["Tr H"].spearman.value < 0.9 for runs in studies])
+
+
+BACKGROUND = {
+    "stable-sam/background-flat-generalizes": flat_generalizes,
+    "lsam/background-flat-generalizes": flat_generalizes,
+    "fa/background-flat-generalizes": flat_generalizes,
+    "fa/summary-correlates-not-explains": correlates_but_does_not_explain,
+    "fa/background-small-batches": small_batches,
+    "lsam/background-batch-size": batches_and_rates,
+    "nonuniformity/background-flatness-insufficient": insufficient,
+    "relative-flatness/background-jiang": flatness_beats_norms,
+}
+
+
+@pytest.mark.parametrize("claim", BACKGROUND)
+def test_what_the_papers_take_for_granted_is_asked_of_both_sets_of_minima(claim, digits):
+    (entry,) = [e for e in yaml.safe_load((BOOK / "claims.yml").read_text()) if e["id"] == claim]
+    assert entry["verdict"] == BACKGROUND[claim]((digits, minima()))

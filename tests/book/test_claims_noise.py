@@ -179,15 +179,15 @@ def sample_gradients(n=6, d=4):
 
 
 @pytest.mark.parametrize("b", [1, 2, 3, 6])
-def test_over_all_minibatches_the_gradient_is_unbiased_and_equation_13_is_the_trace_over_b(b):
-    """Of minibatches drawn without replacement the mean of (13) is Tr C (n - b) / (b (n - 1)), exactly."""
+def test_over_all_minibatches_the_gradient_is_unbiased_and_the_mean_of_equation_13_is_the_trace_of_c(b):
+    """Of minibatches drawn without replacement, exactly; C as in equation (4), with its factor (n - b) / (b (n - 1))."""
     each = sample_gradients()
     whole, n = each.mean(0), len(each)
-    trace = (each - whole).square().sum(1).mean()
+    trace = (n - b) / (b * (n - 1)) * (each - whole).square().sum(1).mean()
     batches = torch.stack([each[list(rows)].mean(0) for rows in itertools.combinations(range(n), b)])
     torch.testing.assert_close(batches.mean(0), whole)
     surrogate = (batches.square().sum(1) - whole.square().sum()).mean()
-    torch.testing.assert_close(surrogate, trace * (n - b) / (b * (n - 1)))
+    torch.testing.assert_close(surrogate, trace)
     parted = torch.stack([rows.mean(0) for rows in each.split(b)])
     assert each.square().sum(1).mean() >= parted.square().sum(1).mean() - 1e-12
 
