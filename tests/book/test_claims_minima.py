@@ -36,16 +36,18 @@ def of_all(parts, whole="held"):
     return whole if all(parts) else "held in part" if any(parts) else "did not hold"
 
 
-def leads(rival):
-    """That kappa's correlation is higher: held if both intervals of the lead are above 0, not if it leads in neither."""
+def leads(kappa, rival):
+    """That kappa's correlation is higher: held if both intervals of the lead are above 0 and kappa's own correlation is
+    positive, in part if it leads otherwise, as before a rival whose sign is wrong, and not if it leads in neither."""
     both = rival.behind_pearson, rival.behind_spearman
-    return "held" if all(c.low > 0 for c in both) else of_all([c.value > 0 for c in both], "held in part")
+    whole = all(c.low > 0 for c in both) and min(kappa.pearson.value, kappa.spearman.value) > 0
+    return "held" if whole else of_all([c.value > 0 for c in both], "held in part")
 
 
 def verdicts(found):
     """The verdict on each claim, from the predictors of the loss gap."""
     kappa, rivals = found["κ"], {claim: found[name] for claim, name in RIVALS.items()}
-    own = {claim: leads(p) for claim, p in rivals.items()}
+    own = {claim: leads(kappa, p) for claim, p in rivals.items()}
     others = [p for claim, p in rivals.items() if claim != "fisher-rao"] + [kappa]
     fisher = rivals["fisher-rao"]
     best = "held" if set(own.values()) == {"held"} else "did not hold" if "did not hold" in own.values() else "held in part"
@@ -156,6 +158,21 @@ def test_on_digits_a_larger_rate_alone_makes_the_minimum_flatter_and_the_gap_lar
     larger = {name: sum(column[j] > column[i] for i, j in pairs) for name, column in by.items()}
     assert len(pairs) == 50 and larger["‖w‖"] == 50 and larger["gap"] >= 45
     assert larger["Tr H"] <= 7 and larger["κ"] <= 9
+
+
+def test_on_lenet_too_the_norm_predicts_and_curvature_has_the_wrong_sign(found):
+    runs = minima()
+    assert len(runs) == 110
+    assert found["‖w‖"].spearman.low > 0.4 and found["−margin"].spearman.low > 0.4
+    for name in ("Tr H", "PAC-Bayes 1/σ²"):
+        assert found[name].spearman.high < -0.2 and found[name].given_loss.high < -0.3, name
+    assert found["κ"].spearman.low < 0 < found["κ"].spearman.high
+    assert found["Fisher-Rao"].behind_spearman.high < 0, "it is ahead of kappa"
+    larger = {quantity: share_larger(runs, "lr", quantity) for quantity in ("‖w‖", "gap", "Tr H")}
+    assert larger["‖w‖"] == 1 and larger["gap"] > 0.9 and larger["Tr H"] < 0.05
+    accuracy = predictors(runs, "accuracy_gap", samples=300)
+    assert accuracy["Tr H"].spearman.high < 0 < accuracy["‖w‖"].spearman.low
+    assert accuracy["training loss"].spearman.value == pytest.approx(-0.62, abs=0.01)
 
 
 # ---- what all five papers take for granted, asked of both studies --------------------------------------------------------
