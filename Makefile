@@ -40,7 +40,7 @@ test: $(VENV)/.ready
 	@echo "== Checking style (seconds)"
 	@$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory book
-	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 10 to 15 minutes"
+	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 6 to 12 minutes"
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(SITE)/.built
