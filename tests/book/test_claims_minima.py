@@ -1,6 +1,6 @@
 """What the ledger says of Figure 5 of the relative flatness paper, asked of the records of LeNet5's minima again.
 
-A verdict is computed from the minima that there are, and must be that of the ledger; more minima may change both.
+A verdict is computed from the minima, and must be that of the ledger.
 """
 
 import statistics
@@ -14,8 +14,6 @@ from flatlab.predictors import MEASURES, SETTINGS, columns, gaps, predictors, se
 from tests.test_predictors import study
 
 BOOK = Path(__file__).parents[2] / "book"
-FEWEST = 22
-"""Minima, as many as there are set-ups, below which nothing is claimed."""
 RIVALS = {"trace": "Tr H", "pac-bayes": "PAC-Bayes 1/σ²", "fisher-rao": "Fisher-Rao", "weights-norm": "‖w‖"}
 """The paper's other measures, as its text defines them."""
 SCALED = ("Tr H", "PAC-Bayes 1/σ²", "‖w‖")
@@ -23,12 +21,10 @@ SCALED = ("Tr H", "PAC-Bayes 1/σ²", "‖w‖")
 
 
 def minima():
-    """The records whose training reached the loss at which it was to stop."""
-    try:
-        found = records.find(BOOK / "results", "minimum", data="cifar10", network="lenet5", examples=10000)
-    except FileNotFoundError:
-        return []
-    return [r for r in found if r["result"]["reached"]]
+    """The records of LeNet5: all 110 are there, and each training reached the loss at which it was to stop."""
+    found = records.find(BOOK / "results", "minimum", data="cifar10", network="lenet5", examples=10000)
+    assert len(found) == 110 and all(r["result"]["reached"] for r in found)
+    return found
 
 
 def of_all(parts, whole="held"):
@@ -78,10 +74,7 @@ def ledger():
 
 @pytest.fixture(scope="module")
 def found():
-    reached = minima()
-    if len(reached) < FEWEST:
-        pytest.skip(f"{len(reached)} of the 110 minima of LeNet5 are there: verdicts need {FEWEST}")
-    return predictors(reached)
+    return predictors(minima())
 
 
 CLAIMS = (
@@ -100,8 +93,6 @@ def test_the_verdict_is_that_of_the_minima(found, claim):
 def test_of_the_papers_measures_only_two_survive_a_rescaling_of_layers():
     """Each of them at each minimum, over what it was before; the function stays the same to rounding."""
     reached = minima()
-    if not reached:
-        pytest.skip("none of the 110 minima of LeNet5 is there")
     ratios = columns(reached, rescaled=True) / columns(reached)
     change = {name: [abs(v - 1) for v in column] for name, column in zip(MEASURES, ratios.T, strict=True)}
     for name in ("κ", "κ, Theorem 4", "Fisher-Rao", "−margin"):
@@ -162,7 +153,6 @@ def test_on_digits_a_larger_rate_alone_makes_the_minimum_flatter_and_the_gap_lar
 
 def test_on_lenet_too_the_norm_predicts_and_curvature_has_the_wrong_sign(found):
     runs = minima()
-    assert len(runs) == 110
     assert found["‖w‖"].spearman.low > 0.4 and found["−margin"].spearman.low > 0.4
     for name in ("Tr H", "PAC-Bayes 1/σ²"):
         assert found[name].spearman.high < -0.2 and found[name].given_loss.high < -0.3, name
