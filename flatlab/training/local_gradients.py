@@ -36,7 +36,8 @@ class LocalGradients:
     network: str = option("resnet20", "network of flatlab.models")
     steps: tuple[int, ...] = option((0, 150), "measured after so many steps of SGD, increasing")
     rhos: tuple[float, ...] = option((0.01, 0.02, 0.05, 0.1, 0.15, 0.5, 1.5, 5.0), "radii, in the weights' units, > 0")
-    draws: int = option(4, "points of the ball for each minibatch, a power of 2")
+    ks: tuple[int, ...] = option((1, 2, 3, 4, 8, 16), "draws of a step of LSAM, increasing, >= 1")
+    draws: int = option(48, "points of the ball for each minibatch, >= 2 and a multiple of every k")
     batches: int = option(3, "minibatches whose gradients are averaged over the ball, >= 1")
     others: int = option(12, "minibatches whose plain gradients give the noise, >= 2 and >= batches")
     batch: int = option(128, "samples a minibatch, >= 1")
@@ -44,14 +45,15 @@ class LocalGradients:
     seed: int = option(1, "of initialization, order and draws")
 
     def __post_init__(self):
-        for name in ("steps", "rhos"):
+        for name in ("steps", "rhos", "ks"):
             values = getattr(self, name)
             if not values or list(values) != sorted(set(values)) or values[0] < 0:
                 raise ValueError(f"{name} must be increasing and >= 0, got {values}")
-        if self.rhos[0] == 0:
-            raise ValueError("rhos must be > 0, got 0")
-        if self.draws < 2 or self.draws & (self.draws - 1):
-            raise ValueError(f"draws must be a power of 2, at least 2, got {self.draws}")
+        for name in ("rhos", "ks"):
+            if getattr(self, name)[0] == 0:
+                raise ValueError(f"{name} must be > 0, got 0")
+        if self.draws < 2 or any(self.draws % k for k in self.ks):
+            raise ValueError(f"draws must be at least 2 and a multiple of every k in {self.ks}, got {self.draws}")
         if not 1 <= self.batches <= self.others or self.others < 2 or self.batch < 1:
             raise ValueError(
                 f"need batch >= 1 and 1 <= batches <= others with others >= 2, "
@@ -65,9 +67,10 @@ class LocalGradients:
 
         `norm` is the length of a minibatch's gradient and `noise` the distance of two such; `loss` is the mean loss and
         `loss_noise` the standard deviation of a minibatch's. Every entry of `balls` has, for a `rho`, the distance
-        `change` of LSAM's gradient from the plain one for `k` = 1, 2, 4, ... draws; `systematic`, the square of the
+        `change` of LSAM's gradient from the plain one for each number `k` of draws; `systematic`, the square of the
         length of its mean over the draws, estimated without bias from pairs of draws (it may come out negative);
-        `loss_change`, the mean of `L(w + u) - L(w)`; and `sam_change` and `sam_loss_change`, the same for SAM's point.
+        `loss_change`, the mean of `L(w + u) - L(w)`, and `loss_spread`, the root mean square of that difference's mean
+        over `k` draws, for each `k`; and `sam_change` and `sam_loss_change`, the same for SAM's point.
         Raises `FloatingPointError` if the training diverges.
         """
         found = load(self.data)
@@ -109,14 +112,16 @@ class LocalGradients:
         return out | {"balls": [self._ball(net, w, rho, batches, plain, generator, report) for rho in self.rhos]}
 
     def _ball(self, net, w, rho, batches, plain, generator, report) -> dict:
-        ks = [2**k for k in range(self.draws.bit_length())]
-        squares, systematic, losses, sam = {k: [] for k in ks}, [], [], []
+        squares, spreads = ({k: [] for k in self.ks} for _ in range(2))
+        systematic, losses, sam = [], [], []
         for (x, y), (loss, g) in zip(batches[: self.batches], plain, strict=False):
             around = [gradient(net, w + rules.ball(w, rho, generator), x, y) for _ in range(self.draws)]
             apart = torch.stack([far - g for _, far in around]).double()
-            losses += [near - loss for near, _ in around]
-            for k in ks:
+            rises = torch.tensor([near - loss for near, _ in around], dtype=torch.float64)
+            losses += rises.tolist()
+            for k in self.ks:
                 squares[k].append(apart.unflatten(0, (-1, k)).mean(1).square().sum(1).mean())
+                spreads[k].append(rises.unflatten(0, (-1, k)).mean(1).square().mean())
             whole, each = apart.sum(0).square().sum(), apart.square().sum()
             systematic.append((whole - each) / (self.draws * (self.draws - 1)))
             far_loss, far = gradient(net, w + rho * rules.unit(g), x, y)
@@ -131,10 +136,12 @@ class LocalGradients:
             "systematic": mean(systematic),
             "loss_change": mean(losses),
             "loss_change_error": float(torch.tensor(losses).std() / len(losses) ** 0.5),
+            "loss_spread": {str(k): mean(v) ** 0.5 for k, v in spreads.items()},
             "sam_change": mean([s for s, _ in sam]) ** 0.5,
             "sam_loss_change": mean([c for _, c in sam]),
         }
-        report(f"rho {rho:g}: change {out['change']['1']:.3g}, of SAM {out['sam_change']:.3g}, loss {mean(losses):+.2g}")
+        changes = ", ".join(f"{change:.3g}" for change in out["change"].values())
+        report(f"rho {rho:g}: change {changes}, of SAM {out['sam_change']:.3g}, loss {mean(losses):+.2g}")
         return out
 
 

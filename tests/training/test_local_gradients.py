@@ -24,20 +24,27 @@ def test_the_gradient_is_that_of_the_landscape():
 
 def test_more_draws_change_the_gradient_less_and_a_wider_ball_more():
     small = {"data": "digits", "network": "logistic", "steps": (5,), "lr": 0.01}
-    setting = LocalGradients(**small, rhos=(0.1, 1.0), draws=8, batches=2, others=4)
+    setting = LocalGradients(**small, rhos=(0.1, 1.0), batches=2, others=4)
     (state,) = setting.run()["states"]
     near, far = state["balls"]
     for ball in (near, far):
-        change = ball["change"]
-        assert change["1"] > change["2"] > change["4"] > change["8"]
-        assert change["1"] / change["4"] == pytest.approx(2, rel=0.35)
+        assert list(ball["change"]) == ["1", "2", "3", "4", "8", "16"]
+        for sizes in (ball["change"], ball["loss_spread"]):
+            assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+            assert sizes["1"] / sizes["4"] == pytest.approx(2, rel=0.35)
+        noise = ball["change"]["1"] ** 2 - ball["systematic"]
+        for k, change in ball["change"].items():
+            assert change**2 == pytest.approx(ball["systematic"] + noise / int(k), rel=0.3), "mean^2 + variance / k"
+        assert ball["loss_spread"]["1"] > abs(ball["loss_change"])
         assert ball["sam_loss_change"] > ball["loss_change"]
     assert far["change"]["1"] / near["change"]["1"] == pytest.approx(10, rel=0.2), "a smooth loss: proportional to rho"
 
 
 @pytest.mark.parametrize("wrong, said", [
     ({"rhos": (0.0, 0.1)}, "rhos must be > 0"), ({"rhos": (0.2, 0.1)}, "rhos must be increasing"),
-    ({"draws": 3}, "draws must be a power of 2"), ({"others": 1}, "got 128, 3 and 1"), ({"lr": 0.0}, "lr must be > 0"),
+    ({"draws": 32}, r"multiple of every k in \(1, 2, 3, 4, 8, 16\), got 32"), ({"ks": (0, 2)}, "ks must be > 0, got 0"),
+    ({"draws": 1, "ks": (1,)}, "draws must be at least 2"),
+    ({"others": 1}, "got 128, 3 and 1"), ({"lr": 0.0}, "lr must be > 0"),
 ])
 def test_wrong_settings_are_named(wrong, said):
     with pytest.raises(ValueError, match=said):
