@@ -30,11 +30,14 @@ def test_equations_are_set_without_the_network(open_page):
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("width", [320, 360, 1280])
 def test_no_page_is_wider_than_the_screen(open_page, explorable, path, width):
-    page = open_page(path, viewport={"width": width, "height": 800})
+    page = open_page(path, equations=True, viewport={"width": width, "height": 800})
+    page.evaluate("window.MathJax?.startup?.promise?.then(() => null)")  # until the equations are set
     if path == CHAPTER:
         for name in NAMES:
             explorable(page, name)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cells = "[...document.querySelectorAll('table.claims td')].map((cell) => cell.getBoundingClientRect().right)"
+    assert all(right <= width for right in page.evaluate(cells)), "every claim reads without scrolling sideways"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -65,7 +68,7 @@ def test_the_theme_switch_redraws_the_explorable(open_page, explorable):
 
 
 def test_first_paint_weighs_less_than_700_kilobytes_without_plotly(open_page, site):
-    page = open_page("book/notation.html")
+    page = open_page("book/notation.html", equations=True)
     page.wait_for_load_state("networkidle")
     sizes, plotly = {}, []
 
