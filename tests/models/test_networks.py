@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import max_pool2d, relu
 
 from flatlab.models import NAMES, build
 from flatlab.models.densenet import DenseNet
@@ -16,6 +17,7 @@ from flatlab.models.vision_transformer import VisionTransformer
 from flatlab.models.weights import he_normal
 from flatlab.models.wide_resnet import WideResNet
 from flatlab.training.gradient_pairs import network
+from tests.models.small_networks import CONVOLUTIONAL, SMALL, shape
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 
@@ -44,18 +46,6 @@ COUNTED = {
     "lenet5": 62_006,  # 456 + 2416 + 48120 + 10164 + 850
     "logistic": 30_730,  # 3072 * 10 + 10
     "mlp512_256": 1_707_274,  # 3072 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
-}
-
-# Small relatives, one of each family, with every branch of its code.
-SMALL = {
-    "ResNet A": lambda: ResNet((3, 8, 8), 3, 8, "A"),
-    "ResNet B": lambda: ResNet((3, 8, 8), 3, 8, "B"),
-    "ResNeXt": lambda: ResNeXt((3, 8, 8), 3, 11, 4, 2),
-    "WideResNet": lambda: WideResNet((3, 8, 8), 3, 10, 1),
-    "PyramidNet": lambda: PyramidNet((3, 8, 8), 3, 8, 9),
-    "PyramidNet, bottleneck": lambda: PyramidNet((3, 8, 8), 3, 11, 9, True),
-    "DenseNet": lambda: DenseNet((3, 8, 8), 3, 10, 4),
-    "LeNet5": lambda: build("lenet5", MNIST, 3),
 }
 
 
@@ -141,11 +131,11 @@ def test_convolutions_start_he_normal_by_fan_out():
     assert float(grouped.weight.detach().std()) == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", CONVOLUTIONAL)
 def test_channels_last_changes_the_layout_and_nothing_else(family):
     torch.manual_seed(0)
     net = SMALL[family]().double().eval()
-    x = torch.randn(2, *(MNIST if family == "LeNet5" else (3, 8, 8)), dtype=torch.float64)
+    x = torch.randn(2, *shape(family), dtype=torch.float64)
     plain = net(x)
     net.to(memory_format=torch.channels_last)
     layouts = []
@@ -226,3 +216,16 @@ def test_errors_name_what_came_and_what_is_allowed(call, says):
 
 def test_hidden_layers_are_as_named():
     assert [tuple(p.shape) for p in perceptron((4,), 2, (3,)).parameters()] == [(3, 4), (3,), (2, 3), (2,)]
+
+
+def test_lenet_pools_before_it_rectifies_and_nothing_changes():
+    """Pooling rectified maps, as LeNet is drawn, gives the same outputs and gradients, bit by bit."""
+    torch.manual_seed(0)
+    net, x = build("lenet5", CIFAR, 10), torch.randn(16, *CIFAR)
+    ours = net(x)
+    h = max_pool2d(relu(net.conv2(max_pool2d(relu(net.conv1(x)), 2))), 2)
+    drawn = net.out(relu(net.linear2(relu(net.linear1(h.flatten(1))))))
+    assert torch.equal(ours, drawn)
+    weights = list(net.parameters())
+    for a, b in zip(*(torch.autograd.grad(y.square().sum(), weights) for y in (ours, drawn)), strict=True):
+        assert torch.equal(a, b)
