@@ -209,6 +209,24 @@ def test_a_gradient_integrable_to_the_power_p_makes_the_loss_hoelder_with_expone
     assert (x**too_rough / x ** (1 - 1 / p))[0] > 3, "while a rougher one, with no gradient in L^p, exceeds every constant"
 
 
+def test_the_loss_of_a_network_grows_like_the_power_of_its_depth():
+    """Weights scaled by t: a ReLU network without biases of three layers has cross-entropy of order t^3."""
+    digits = load("digits")
+    x, y = digits.flat(digits.x_train[:100]).double(), digits.y_train[:100]
+    torch.manual_seed(0)
+    sizes = (64, 20, 20, 10)
+    weights = [torch.randn(b, a, dtype=torch.float64) / a**0.5 for a, b in itertools.pairwise(sizes)]
+
+    def loss(t):
+        h = x
+        for k, w in enumerate(weights):
+            h = h @ (t * w).T
+            h = h.relu() if k < len(weights) - 1 else h
+        return cross_entropy(h, y).item()
+
+    assert math.log10(loss(1e4) / loss(1e3)) == pytest.approx(3, abs=1e-3)
+
+
 # ---- the radius in d dimensions --------------------------------------------------------------------------------------
 
 

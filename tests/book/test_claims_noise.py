@@ -248,3 +248,50 @@ def test_sam_on_mnist_does_not_mind_its_radius_over_a_decade():
     held = {r["config"]["rho"]: 100 * r["result"]["final"]["accuracy"] for r in trials}
     decade = [held[rho] for rho in (0.02, 0.05, 0.1, 0.2)]
     assert max(decade) - min(decade) < 0.101 and min(decade) - held[0.5] > 1.0
+
+
+# ---- sections 1, 3 and 4, on small worlds ------------------------------------------------------------------------------
+
+
+def stays(curvatures, rate):
+    """Whether SGD, one of two samples a step, comes back to a minimum: the mean of log |1 - rate h| is negative."""
+    return torch.tensor(curvatures, dtype=torch.float64).mul(-rate).add(1).abs().log().mean().item() < 0
+
+
+def test_noise_lets_sgd_leave_a_flat_minimum_and_stay_at_a_sharper_quiet_one():
+    """Samples' curvatures -1 and 3 (mean 1) beside 1.5 and 1.5, at a rate of 1; by the exponent, and by running it."""
+    assert not stays((-1.0, 3.0), 1.0) and stays((1.5, 1.5), 1.0)
+    generator, out = torch.Generator().manual_seed(0), []
+    for pair in ((-1.0, 3.0), (1.5, 1.5)):
+        w = torch.full((4000,), 1e-6, dtype=torch.float64)
+        for _ in range(200):
+            w = w - torch.tensor(pair, dtype=torch.float64)[torch.randint(2, w.shape, generator=generator)] * w
+        out.append((w.abs() > 1e-6).double().mean().item())
+    assert out[0] > 0.99 and out[1] == 0
+
+
+def test_noise_in_step_with_the_curvature_leaves_a_minimum_that_descent_does_not():
+    """Samples' curvatures 0 and 2 h, their mean h: SGD leaves from a rate of 1 / h on, descent from 2 / h."""
+    for h in (0.5, 2.0):
+        assert stays((0.0, 2 * h), 0.99 / h) and not stays((0.0, 2 * h), 1.01 / h)
+        assert stays((h, h), 1.99 / h) and not stays((h, h), 2.01 / h)
+
+
+def test_the_difference_of_gradients_is_the_hessian_times_the_unit_gradient_and_not_times_the_gradient():
+    """With a step of length rho, as line 4 of Algorithm 1 has it; the text's step rho g has the length rho |g|."""
+    digits = data.load("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10)).double()
+    loss = Landscape.of(model, cross_entropy, (digits.flat(digits.x_train).double(), digits.y_train))
+    g = loss.grad(loss.w0)
+    product = loss.hvp(loss.w0, g)
+    errors = []
+    for rho in (0.02, 0.01):
+        difference = (loss.grad(loss.w0 + rho * rules.unit(g)) - g) / rho
+        errors.append(((difference - product / g.norm()).norm() / (product / g.norm()).norm()).item())
+    assert errors[1] < 0.02 and errors[0] / errors[1] == pytest.approx(2, rel=0.2)
+    assert abs(g.norm().item() - 1) > 0.3, "so that the two steps differ here"
+
+
+def test_the_logarithm_of_one_over_root_t_bounds_no_mean_square():
+    assert all(math.log(1 / math.sqrt(T)) < 0 for T in (2, 100, 10**6))

@@ -249,6 +249,34 @@ def test_theorem_17_fails_too_in_two_dimensions():
     assert excess > 4 * second_term(rate, G, RHO / G) * most**2 / least
 
 
+# ---- section 3: what the surrogate gradient tells ----------------------------------------------------------------------
+
+
+def test_a_surrogate_gradient_below_the_plain_one_marks_negative_curvature_and_not_flatness():
+    """On quadratics `H` the surrogate is (1 + rho H / |g|) g: as long as g at least, unless an eigenvalue is negative."""
+    gen = generator()
+    for low, count in ((0.0, 4000), (-1.0, 4000)):
+        h = uniform(gen, count, 5, low=low) * 10 ** uniform(gen, count, 1, low=-3, high=3)
+        w = torch.randn(count, 5, generator=gen, dtype=DOUBLE)
+        factor = (h * w).norm(dim=1) / rules.sam(w, lambda v, h=h: h * v, 0.01).norm(dim=1)
+        assert (factor <= 1 + 1e-12).all() if low == 0 else (factor > 1).float().mean() > 0.1
+    flat, steep = (torch.tensor([[c, -c]], dtype=DOUBLE) for c in (0.01, 100.0))
+    w = torch.tensor([[0.0, 1.0]], dtype=DOUBLE)
+    factors = [((h * w).norm() / rules.sam(w, lambda v, h=h: h * v, 0.2).norm()).item() for h in (flat, steep)]
+    assert factors == pytest.approx([1.25, 1.25]), "the same factor, at ten thousand times the curvature"
+
+
+def test_the_smaller_perturbed_loss_can_be_that_of_the_sharper_minimum():
+    """Two valleys, the sharp one deeper: SAM's objective is smaller there, and SAM started beside it stays."""
+    h, middle, depth = (torch.tensor(v, dtype=DOUBLE) for v in ((50.0, 0.5), (-1.0, 1.0), (-1.0, 0.0)))
+    w = torch.tensor([[-1.02], [0.5]], dtype=DOUBLE)
+    objective = depth + h * 0.1**2 / 2
+    assert objective[0] < objective[1] and h[0] == 100 * h[1]
+    for _ in range(500):
+        w = w - 0.01 * rules.sam(w, lambda v: h[:, None] * (v - middle[:, None]), 0.1)
+    assert (w[:, 0] - middle).abs().amax() < 0.11
+
+
 # ---- the bounds beside each other ------------------------------------------------------------------------------------
 
 
@@ -269,6 +297,20 @@ def test_with_gamma_1_squared_at_most_gamma_0_the_bound_of_stable_sam_is_lower_a
             assert terms[0] / terms[1] == pytest.approx(gamma1 / gamma0)
             worse += excess_bound(own / gamma1, 0.3, gamma0, gamma1) > excess_bound(own, 0.3)
     assert worse > 5
+
+
+def test_the_rate_up_to_which_sams_bound_holds_is_below_sgds():
+    _, mu, L, rho_over_G, C, _ = quadratics()
+    sam, sgd = largest_rate(mu, L, rho_over_G, C), largest_rate(mu, L, 0.0, 1.0)
+    assert (sam[rho_over_G > 0] < sgd[rho_over_G > 0]).all()
+    assert largest_rate(0.01, 1.0, 1.0, 1.0) / largest_rate(0.01, 1.0, 0.0, 1.0) == pytest.approx(1.01 / 4)
+
+
+def test_clipping_from_below_turns_the_comparison_of_the_bounds_around():
+    """Random factors between gamma0 and gamma1: at gamma1^2 > gamma0 the bound of StableSAM is above SAM's."""
+    assert excess_bound(0.01, 0.3, gamma0=0.9, gamma1=0.9) < excess_bound(0.01, 0.3)
+    assert excess_bound(0.01, 0.3, gamma0=0.2, gamma1=0.9) > 1.5 * excess_bound(0.01, 0.3, gamma0=0.9, gamma1=0.9)
+    assert excess_bound(0.01, 0.3, gamma0=0.2, gamma1=0.9, n=1e6) > excess_bound(0.01, 0.3, n=1e6)
 
 
 class Elements(TorchDispatchMode):
