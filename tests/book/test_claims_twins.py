@@ -11,6 +11,8 @@ from flatlab import records
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 METHODS = ("plain", "SAM", "StableSAM")
 CONSTANT = {"schedule": "constant", "weight_decay": 0.0}
+DECAY = {"schedule": "constant", "weight_decay": 5e-4}
+COSINE = {"schedule": "cosine", "weight_decay": 0.0}
 SEEDS = {"fcn": (1, 42, 123), "lenet5": (1,)}
 """Those of the pairs at a constant rate."""
 
@@ -93,11 +95,26 @@ def test_seeds_differ_by_a_tenth_and_by_more_than_sgd_and_stable_sam_do():
     assert all(b > a for a, b in itertools.product(fcn["plain"] + fcn["StableSAM"], fcn["SAM"]))
 
 
-@pytest.mark.parametrize(("network", "epochs"), [("fcn", 60), ("lenet5", 10)])
-def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, epochs):
+def test_with_a_cosine_schedule_the_order_of_the_distances_stays_and_on_lenet_every_measure_has_it():
+    for network, order in (("fcn", ("SAM", "plain", "StableSAM")), ("lenet5", METHODS)):
+        pairs = [twins(network, m, setting=COSINE) for m in order]
+        far, middle, near = (apart(*pair) for pair in pairs)
+        assert far > 1.05 * middle > 1.1 * near
+        if network == "lenet5":
+            for what in (error, accuracy_gap):
+                assert what(*pairs[0]) > 1.07 * what(*pairs[1]) > 1.14 * what(*pairs[2])
+        shorter = [1 - apart(*pair) / apart(*twins(network, m)) for m, pair in zip(order, pairs, strict=True)]
+        assert min(shorter) > 0.08 and max(shorter) < 0.29
+        assert all(statistics.correlation(d[1:], gap(c)) > 0.79 for d, c in pairs)
+
+
+@pytest.mark.parametrize(
+    "network, epochs, setting", [("fcn", 60, CONSTANT), ("fcn", 60, DECAY), ("fcn", 60, COSINE), ("lenet5", 10, CONSTANT)]
+)
+def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, epochs, setting):
     """One weight moved by 1e-6, the training sets equal: the distances are within a fifth of those of the example."""
-    example, _ = twins(network)
-    nudged, _ = twins(network, identical=True, epochs=epochs, nudge=1e-6)
+    example, _ = twins(network, setting=setting)
+    nudged, _ = twins(network, identical=True, epochs=epochs, setting=setting, nudge=1e-6)
     assert nudged[0] < 1e-7 and example[0] == 0
     for epoch in {5, 10, 30, 60} & set(range(epochs + 1)):
         assert 0.8 < nudged[epoch] / example[epoch] < 1.2
