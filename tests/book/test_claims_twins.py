@@ -95,6 +95,16 @@ def test_seeds_differ_by_a_tenth_and_by_more_than_sgd_and_stable_sam_do():
     assert all(b > a for a, b in itertools.product(fcn["plain"] + fcn["StableSAM"], fcn["SAM"]))
 
 
+def test_with_weight_decay_twins_of_the_fcn_part_farther_and_the_gap_is_smaller():
+    plain, sam, stable = (twins("fcn", m, setting=DECAY) for m in METHODS)
+    assert apart(*sam) > 1.35 * max(apart(*plain), apart(*stable))
+    assert error(*plain) > error(*sam) > error(*stable)
+    for method, (distances, curves) in zip(METHODS, (plain, sam, stable), strict=True):
+        before = twins("fcn", method)
+        assert 1.6 < distances[60] / apart(*before) < 1.95 and 0.6 < gap(curves)[-1] / error(*before) < 0.72
+        assert 0.69 < statistics.correlation(distances[1:], gap(curves)) < 0.83
+
+
 def test_with_a_cosine_schedule_the_order_of_the_distances_stays_and_on_lenet_every_measure_has_it():
     for network, order in (("fcn", ("SAM", "plain", "StableSAM")), ("lenet5", METHODS)):
         pairs = [twins(network, m, setting=COSINE) for m in order]
