@@ -18,9 +18,9 @@ PLANS = {(file.stem, size): read(file, size, EXPERIMENTS) for file in FILES for 
 
 PAPER = {
     "stable_sam_figures_1_3": 2 * 3 * 3,
-    "stable_sam_figure_5": 2 * 3 * 3 + 2 * 2,  # and the controls
-    "stable_sam_figure_6": 2 * 3 * 3 + 2,
-    "stable_sam_figure_7": 2 * 3 * 3 + 2,
+    "stable_sam_figure_5": 2 * 3 * 3 + 2 * 2,  # and the controls, identical and nudged
+    "stable_sam_figure_6": 2 * 3 * 3 + 2 * 2,
+    "stable_sam_figure_7": 2 * 3 * 3 + 2 * 2,
     "stable_sam_table_2": 2 * 5 * (1 + 4 * 5) * 3,
     "stable_sam_table_4": 2 * 2 * 4 * 3,
     "lsam_figure_1": 4,  # ours: the paper shows two
