@@ -347,4 +347,4 @@ def test_sam_costs_two_plain_steps_and_renormalizing_next_to_nothing():
     products = [cost(make, FlopCounterMode(display=False)).get_total_flops() for make in (base, sam, stable)]
     assert products[1] == products[2] == 2 * products[0]
     written = [cost(make, Elements()).count for make in (sam, stable)]
-    assert 1 < written[1] / written[0] < 1.03
+    assert 1 < written[1] / written[0] < 1.05
