@@ -8,6 +8,7 @@ from flatlab.data import load
 from flatlab.landscape import Landscape
 from flatlab.models import build
 from flatlab.training import LocalGradients, NetworkSlice
+from flatlab.training.batches import Scale
 from flatlab.training.local_gradients import gradient
 
 
@@ -38,6 +39,25 @@ def test_more_draws_change_the_gradient_less_and_a_wider_ball_more():
         assert ball["loss_spread"]["1"] > abs(ball["loss_change"])
         assert ball["sam_loss_change"] > ball["loss_change"]
     assert far["change"]["1"] / near["change"]["1"] == pytest.approx(10, rel=0.2), "a smooth loss: proportional to rho"
+
+
+def test_a_small_ball_changes_loss_and_gradient_as_the_derivatives_say():
+    """E|Hu|^2 = rho^2 tr(H^2) / (d + 2) and E(g'u)^2 = rho^2 |g|^2 / (d + 2), of one minibatch at the start."""
+    rho = 1e-2
+    setting = LocalGradients(data="digits", network="logistic", steps=(0,), rhos=(rho, 10.0), batches=1, others=2)
+    (state,) = setting.run()["states"]
+    ball, wide = state["balls"]
+    digits = load("digits")
+    rows = torch.randperm(len(digits.y_train), generator=torch.Generator().manual_seed(2))[:128]
+    torch.manual_seed(1)
+    batch = Scale(digits.x_train)(digits.x_train[rows]), digits.y_train[rows]
+    landscape = Landscape.of(build("logistic", (1, 8, 8), 10), cross_entropy, batch)
+    w = landscape.w0
+    d = len(w)
+    hessian = torch.stack([landscape.hvp(w, v) for v in torch.eye(d)])
+    assert ball["change"]["1"] == pytest.approx(rho * (hessian.square().sum().item() / (d + 2)) ** 0.5, rel=0.1)
+    assert ball["loss_spread"]["1"] == pytest.approx(rho * landscape.grad(w).norm().item() / (d + 2) ** 0.5, rel=0.3)
+    assert wide["loss_change"] > 5 * wide["loss_change_error"], "a convex loss rises on average"
 
 
 @pytest.mark.parametrize("wrong, said", [
