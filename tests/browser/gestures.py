@@ -1,9 +1,25 @@
 """What a reader's hand does, and the wait until the page has answered: a fixed pause is too short on a busy machine."""
 
+from time import monotonic
+
 
 def drawn(frame):
     """Wait until the explorables have drawn what was changed: they do so in the next animation frame."""
     frame.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def mapped(frame):
+    """Wait until the basin map answers the controls: a worker computes it."""
+    drawn(frame)
+    frame.locator('.flatlab-map[aria-busy="false"]').wait_for(timeout=20_000)
+
+
+def until(frame, true, seconds=20):
+    """Wait until `true()` is."""
+    end = monotonic() + seconds
+    while not true():
+        assert monotonic() < end, f"not so within {seconds} seconds"
+        frame.page.wait_for_timeout(50)
 
 
 def press(frame, name):

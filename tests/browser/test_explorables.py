@@ -10,7 +10,7 @@ import torch
 
 from flatlab import rules
 from flatlab.descent import trajectory
-from tests.browser.gestures import drawn, press, slide, tick
+from tests.browser.gestures import drawn, mapped, press, slide, tick, until
 from toy_problems import Lucchi
 
 CHAPTER = "book/toys/sam_saddle.html"
@@ -26,7 +26,7 @@ def shown(frame, name):
 
 
 def census(frame):
-    frame.page.wait_for_timeout(500)
+    mapped(frame)
     return {
         item.get_attribute("data-fate"): float(re.search(r"([\d.]+)%", item.inner_text())[1])
         for item in frame.locator(".flatlab-census li[data-fate]").all()
@@ -149,8 +149,8 @@ def test_saddle_start_is_dragged_by_touch_and_the_page_still_scrolls(open_page, 
         x, y = layer_point(frame, -1.5, 0.0)
         send("touchMove", (x, y - 25 * k))
     send("touchEnd")
-    page.wait_for_timeout(300)
-    assert start(frame) == before and page.evaluate("scrollY") > here, "a swipe beside the point scrolls"
+    until(frame, lambda: page.evaluate("scrollY") > here)
+    assert start(frame) == before, "a swipe beside the point scrolls"
 
 
 def test_saddle_state_travels_by_address(open_page, explorable):
@@ -159,11 +159,10 @@ def test_saddle_state_travels_by_address(open_page, explorable):
     assert (shown(frame, "lr"), shown(frame, "rho"), start(frame)) == (0.3, 0.5, (1.9, -1.9))
     assert "SAM diverged at step" in words(frame)
     slide(frame, "rho", 0.6)
-    page.wait_for_timeout(400)
-    assert "SamSaddle.rho=0.3" in page.url and "SamSaddle.lr=0.3" in page.url
+    until(frame, lambda: "SamSaddle.rho=0.3" in page.url and "SamSaddle.lr=0.3" in page.url)
     frame.get_by_role("button", name="Reset").click()
-    page.wait_for_timeout(400)
-    assert "SamSaddle" not in page.url and shown(frame, "lr") == 0.1
+    until(frame, lambda: "SamSaddle" not in page.url)
+    assert shown(frame, "lr") == 0.1
 
 
 @pytest.mark.parametrize("address, expected", [

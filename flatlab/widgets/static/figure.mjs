@@ -23,8 +23,10 @@ async function render({ model, el }) {
     Plotly.purge(plot);
     return Plotly.newPlot(plot, figure.data, dressed(el, figure), CONFIG);
   };
-  await redraw();
-  return onAppearance(el, redraw);
+  const drawing = redraw();
+  const stop = onAppearance(el, redraw); // before the drawing is done: the page may turn dark or narrow meanwhile
+  await drawing;
+  return stop;
 }
 
 export default { render };

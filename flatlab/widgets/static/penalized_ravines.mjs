@@ -210,6 +210,7 @@ async function render({ model, el }) {
   let [busy, wanted, asked] = [false, null, 0];
   const send = (request) => {
     [busy, wanted, asked] = [true, null, performance.now()];
+    map.setAttribute("aria-busy", "true");
     worker.postMessage(request);
   };
   const fill = () => {
@@ -223,11 +224,11 @@ async function render({ model, el }) {
   worker.onmessage = ({ data: { id, fates } }) => {
     maps[id] = fates;
     busy = false;
+    map.setAttribute("aria-busy", "false");
     if (wanted) send(wanted);
     if (!maps.FA) return;
     drawCensus(list, maps);
     drawMap(canvas, model.get("lam") / model.get("batch"), maps.FA, dark());
-    el.dataset.maps = Number(el.dataset.maps ?? 0) + 1;
     performance.measure("flatlab:ravines-basins", { start: asked, end: performance.now() });
   };
   const redraw = () => {

@@ -172,12 +172,14 @@ async function render({ model, el }) {
   let latest = null;
   const fill = async () => {
     const asked = performance.now();
+    map.setAttribute("aria-busy", "true");
     const { method, lr, rho, steps, radius } = state();
     const fates = await pool.map({ method: METHODS[method], lr, rho, steps, radius });
     if (!fates) return;
     drawBasin(canvas, fates);
     drawCensus(list, method, fates);
     latest = fates;
+    map.setAttribute("aria-busy", "false");
     performance.measure("flatlab:basin", { start: asked, end: performance.now() });
   };
   const place = () => {
@@ -195,13 +197,14 @@ async function render({ model, el }) {
     drawAll();
     if (latest) drawBasin(canvas, latest);
   };
+  redraw();
   const stops = [
     onChange(model, NAMES, drawAll),
     onChange(model, ["lr", "rho", "steps", "radius", "method"], fill),
+    onAppearance(el, redraw),
+    () => pool.stop(),
   ];
-  redraw();
   await fill();
-  stops.push(onAppearance(el, redraw), () => pool.stop());
   return () => stops.forEach((stop) => stop());
 }
 
