@@ -179,7 +179,7 @@ def test_a_typed_entry_changes_the_matrix_on_both_sides(still):
 def test_dice_run_pause_step_and_start_over(open_page, explorable):
     frame = explorable(open_page(CHAPTER), "HutchinsonDice")
     frame.locator(".flatlab-curves").first.scroll_into_view_if_needed()
-    frame.get_by_role("button", name="Pause").wait_for(timeout=5_000)
+    frame.get_by_role("button", name="Pause").wait_for(timeout=20_000)
     count = lambda: int(re.match(r"([\d,]+) throw", words(frame))[1].replace(",", ""))  # noqa: E731
     until(frame, lambda: count() > 3)
     press(frame, "Pause")

@@ -59,7 +59,7 @@ def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, 
     monkeypatch.setattr(command, "order", lambda name, run, out, threads: script(out, run.method, UNTIL_TOLD))
     began = time.monotonic()
     assert sweep("--out", tmp_path, "--processes", 2, "--time-budget", 0.05) == 3
-    assert 2.6 < time.monotonic() - began < 3.5
+    assert 2.6 < time.monotonic() - began < 5, "3 seconds, and what a busy machine adds"
     states = [file.read_text() for file in tmp_path.rglob("*.safetensors")]
     assert states == ["saved", "saved"]
     assert "the time budget is used up: 3 left, 2 of them begun" in capsys.readouterr().err
