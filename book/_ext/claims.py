@@ -8,6 +8,7 @@ from colab import repository
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
+from symbols import symbols
 
 VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be run")
 
@@ -43,8 +44,8 @@ class Claims(SphinxDirective):
         lines += [f":widths: {'16 36 12 36' if measured else '24 58 18'}", ""]
         lines += self.row("Where", "The paper reports", "Verdict", *(["We measured"] if measured else []))
         for c in rows:
-            extra = [f"{c['measured'] or ''} {self.source(c['evidence'])}"] if measured else []
-            lines += self.row(c["where"], c["claim"], f"{{verdict}}`{c['verdict']}`", *extra)
+            extra = [f"{symbols(c['measured'] or '')} {self.source(c['evidence'])}"] if measured else []
+            lines += self.row(symbols(c["where"]), symbols(c["claim"]), f"{{verdict}}`{c['verdict']}`", *extra)
         lines.append(":::")
         return self.parse_text_to_nodes("\n".join(lines))
 

@@ -1,5 +1,6 @@
 """The built site: its links, its reference, its ledger."""
 
+import html
 import importlib
 import json
 import re
@@ -74,6 +75,16 @@ def test_the_reference_lists_every_public_name(module):
 
 def ledger():
     return yaml.safe_load((ROOT / "book" / "claims.yml").read_text())
+
+
+def test_the_ledgers_mathematics_is_set_with_its_symbols():
+    """On every page: no letter's name, no caret, no sign made of others, and what is above the line is above it."""
+    tables = [t for path in pages() for t in re.findall(r'<table class="claims.*?</table>', path.read_text(), re.DOTALL)]
+    rows = [html.unescape(re.sub(r"<[^>]*>", "", row)) for row in re.findall(r"<tr.*?</tr>", "".join(tables), re.DOTALL)]
+    assert len(rows) > 483, "every claim stands somewhere"
+    plain = re.compile(r"(?<![A-Za-z])(rho|lambda|eta|mu|alpha|gamma|delta|kappa)(?![A-Za-z])|\^|\+/-|<=|sqrt|\w_\w|\{su|`")
+    assert not [row for row in rows if plain.search(row)]
+    assert any("tr(H<sup>2</sup>)" in table for table in tables) and any("C<sub>ε</sub>" in table for table in tables)
 
 
 def test_a_verdict_has_its_evidence():
