@@ -41,8 +41,8 @@ RULES = [
 def symbols(text):
     """`text` with Greek letters, signs and roots, and with MyST's roles for what stands above or below the line.
 
-    >>> symbols("gamma1^2 / gamma0 <= -2 +/- 0.1")
-    'γ{sub}`1`{sup}`2` / γ{sub}`0` ≤ −2 ± 0.1'
+    >>> symbols("gamma1^2 / gamma0 <= -2 +/- 0.1 >= -3")
+    'γ{sub}`1`{sup}`2` / γ{sub}`0` ≤ −2 ± 0.1 ≥ −3'
     >>> symbols("n^(-1 / (2 alpha)) and O(T^-1/2), C_eps and theta_-, sqrt 5 and sqrt(gamma0 + 1)")
     'n{sup}`−1 / (2 α)` and O(T{sup}`−1/2`), C{sub}`ε` and θ{sub}`−`, √5 and √(γ{sub}`0` + 1)'
     >>> symbols("1.6e+06, 1e-4, WRN-28-10, the l1 norm, the lambdas, rho's beta-smooth alpha-hat, rho' and exp(-(x - y))")

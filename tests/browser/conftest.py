@@ -63,13 +63,15 @@ def open_page(browser, site):
     """`open_page(path, **context)` gives a page of the site; the test fails on a script error or a failed request.
 
     Equations stay as they are written unless `equations` is asked for: setting them is half of a page's loading time.
+    `script` runs before the page's own.
     """
     contexts, troubles = [], []
 
-    def opened(path=CHAPTER, base=None, offline=False, equations=False, **options):
+    def opened(path=CHAPTER, base=None, offline=False, equations=False, script="", **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         context.set_offline(offline)
+        context.add_init_script(script)
 
         def guard(route):
             if "/_static/mathjax/" in route.request.url and not equations:

@@ -59,12 +59,12 @@ def test_text_of_the_explorables_stands_out(open_page, explorable, scheme):
     assert ratio > 7
 
 
-@pytest.mark.parametrize("workers", [True, False])
-def test_the_theme_switch_redraws_the_explorable(open_page, explorable, site, workers):
-    page = open_page("book/notation.html", color_scheme="light")
-    if not workers:  # the first basin map is still being computed when the reader turns the page dark
-        page.add_init_script("Worker.prototype.postMessage = () => {}")
-    page.goto(f"{site}/{CHAPTER}")
+SILENT_WORKERS = "Worker.prototype.postMessage = () => {}"  # the first basin map is never finished
+
+
+@pytest.mark.parametrize("script", ["", SILENT_WORKERS], ids=["drawn", "still computing"])
+def test_the_theme_switch_redraws_the_explorable(open_page, explorable, script):
+    page = open_page(color_scheme="light", script=script)
     frame = explorable(page, "SamSaddle")
     colour = "(el) => getComputedStyle(el.querySelector('svg.main-svg text')).fill"
     before = frame.evaluate(colour)
