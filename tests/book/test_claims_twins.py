@@ -128,7 +128,7 @@ def test_with_weight_decay_twins_of_lenet_keep_their_distances_and_their_order_a
         assert statistics.correlation(distances[1:], gap(curves)) > 0.95
 
 
-def test_with_a_cosine_schedule_the_order_of_the_distances_stays_and_on_lenet_every_measure_has_it():
+def test_with_a_cosine_schedule_the_same_twins_end_farthest_apart_and_on_lenet_every_measure_has_the_papers_order():
     for network, order in (("fcn", ("SAM", "plain", "StableSAM")), ("lenet5", METHODS)):
         pairs = [twins(network, m, setting=COSINE) for m in order]
         far, middle, near = (apart(*pair) for pair in pairs)
@@ -137,7 +137,7 @@ def test_with_a_cosine_schedule_the_order_of_the_distances_stays_and_on_lenet_ev
             for what in (error, accuracy_gap):
                 assert what(*pairs[0]) > 1.07 * what(*pairs[1]) > 1.14 * what(*pairs[2])
         shorter = [1 - apart(*pair) / apart(*twins(network, m)) for m, pair in zip(order, pairs, strict=True)]
-        assert min(shorter) > 0.08 and max(shorter) < 0.29
+        assert min(shorter) > 0.095 and max(shorter) < 0.285
         assert all(statistics.correlation(d[1:], gap(c)) > 0.79 for d, c in pairs)
 
 
@@ -162,7 +162,8 @@ def test_unchanged_training_images_cannot_be_told_from_test_images_and_cropped_o
     """Logistic regression on blocks of 4 x 4 pixels and on how much the four edges vary, judged on other images."""
     images, n = data.load("cifar10"), 5_000
     chosen = torch.randperm(len(images.x_train), generator=torch.Generator().manual_seed(0))[: 2 * n]
-    training, scale = images.x_train[chosen], Scale(images.x_train)
+    training = images.x_train[chosen]
+    scale = Scale(training)
 
     def features(x):
         edges = (x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1])
