@@ -33,7 +33,8 @@ def twins(network, method="plain", seed=1, identical=False, epochs=60, setting=C
 
 def gap(curves, score="loss"):
     """The generalization error, or the accuracy gap, of every epoch."""
-    return [abs(c[score] - c[f"whole_train_{score}"]) for c in curves]
+    sign = 1 if score == "loss" else -1  # the test set's loss is the larger one, its accuracy the smaller
+    return [sign * (c[score] - c[f"whole_train_{score}"]) for c in curves]
 
 
 def ends(network, what):
