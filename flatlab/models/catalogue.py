@@ -9,6 +9,7 @@ from functools import partial
 from torch import nn
 
 from flatlab.models.densenet import DenseNet
+from flatlab.models.fast_cifar import FastCifar
 from flatlab.models.from_timm import from_timm
 from flatlab.models.lenet import LeNet5
 from flatlab.models.perceptrons import perceptron
@@ -30,6 +31,7 @@ _BUILDERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     # The paper on flatness-aware regularization, section 3.1.1, dropout included.
     "mlp512_256": partial(perceptron, hidden=(512, 256), dropout=0.3),
     "lenet5": LeNet5,
+    "fast_cifar": FastCifar,
     "resnet20": partial(ResNet, depth=20),
     "resnet56": partial(ResNet, depth=56),
     "resnext29_32x4d": partial(ResNeXt, depth=29, groups=32, width=4),
@@ -45,15 +47,25 @@ _BUILDERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
 NAMES: tuple[str, ...] = tuple(_BUILDERS)
 """The names that `build` takes, besides `timm:NAME`."""
 
+WIDTH: dict[str, tuple[int, ...]] = {"fast_cifar": (64, 256, 256)}
+"""The networks whose channels can be chosen, with what they are unless chosen."""
 
-def build(name: str, shape: tuple[int, ...], classes: int, pretrained: bool = False) -> nn.Module:
+
+def build(
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    pretrained: bool = False,
+    width: tuple[int, ...] | None = None,
+) -> nn.Module:
     """A new network for inputs of `shape`, `(channels, height, width)` or `(d,)`, with `classes` logits.
 
     Its weights come from torch's global generator: after the same `torch.manual_seed`, the same weights. `timm:NAME` is
-    the network `NAME` of the package timm, an optional extra; `pretrained` then loads timm's weights instead.
+    the network `NAME` of the package timm, an optional extra; `pretrained` then loads timm's weights instead. `width` is
+    for `fast_cifar`, the channels of its three blocks.
 
-    Raises `ValueError` for an unknown name, a shape that the network does not take, no classes, or `pretrained` for a
-    network that has no such weights; `ImportError` where `timm:` is asked for and missing.
+    Raises `ValueError` for an unknown name, a shape that the network does not take, no classes, or `pretrained` or
+    `width` for a network that has no such weights or widths; `ImportError` where `timm:` is asked for and missing.
 
     >>> sum(p.numel() for p in build("fcn", (1, 28, 28), 10).parameters())
     648010
@@ -65,6 +77,8 @@ def build(name: str, shape: tuple[int, ...], classes: int, pretrained: bool = Fa
         raise ValueError(f"{name}: shape must hold positive integers, as (3, 32, 32) or (784,), got {shape!r}")
     if not (isinstance(classes, int) and classes >= 1):
         raise ValueError(f"{name}: classes must be an integer >= 1, got {classes!r}")
+    if width is not None and name not in WIDTH:
+        raise ValueError(f"width is for {', '.join(WIDTH)} only, got {width!r} for {name!r}")
     if name.startswith("timm:"):
         return from_timm(name.removeprefix("timm:"), tuple(shape), classes, pretrained)
     if name not in _BUILDERS:
@@ -73,4 +87,4 @@ def build(name: str, shape: tuple[int, ...], classes: int, pretrained: bool = Fa
         raise ValueError(f"no network is called {name!r}; did you mean {near!r}? Allowed: {allowed}, or timm:NAME")
     if pretrained:
         raise ValueError(f"pretrained weights exist for timm:NAME only, got {name!r}")
-    return _BUILDERS[name](tuple(shape), classes)
+    return _BUILDERS[name](tuple(shape), classes, **({} if width is None else {"width": tuple(width)}))

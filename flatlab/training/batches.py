@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -37,9 +39,15 @@ class Scale:
         deviation[deviation == 0] = 1.0
         self.mean, self.deviation = mean.float().view(shape), deviation.float().view(shape)
 
+    def to(self, device: torch.device | str) -> Scale:
+        """The same scale for inputs on `device`."""
+        scale = copy(self)
+        scale.mean, scale.deviation = self.mean.to(device), self.deviation.to(device)
+        return scale
+
     def __call__(self, x: Tensor) -> Tensor:
-        """`x` of any number type, scaled, in float32."""
-        return (x.float() - self.mean.to(x.device)) / self.deviation.to(x.device)
+        """`x` of any number type, on the scale's device, scaled, in float32."""
+        return (x.float() - self.mean) / self.deviation
 
 
 class Batches:

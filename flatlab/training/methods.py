@@ -43,13 +43,13 @@ def wrap(base: Optimizer, method: str, options: dict[str, Any], seed: int) -> Op
 
 
 def base_optimizer(
-    model: nn.Module, name: str, lr: float | Tensor, momentum: float | None, weight_decay: float
+    model: nn.Module, name: str, lr: float | Tensor, momentum: float | None, nesterov: bool | None, weight_decay: float
 ) -> Optimizer:
     """The base optimizer `name` over all parameters of the model, norm layers and biases among them.
 
     A rate that is a tensor on a GPU can be changed between the replays of a graph; the step is then a fused one.
     """
-    own = {} if momentum is None else {"momentum": momentum}
+    own = {k: v for k, v in {"momentum": momentum, "nesterov": nesterov}.items() if v is not None}
     if isinstance(lr, Tensor):
         own |= {"fused": True} | ({} if name == "SGD" else {"capturable": True})
     return BASES[name](model.parameters(), lr=lr, weight_decay=weight_decay, **own)

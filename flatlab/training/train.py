@@ -21,7 +21,7 @@ from flatlab.training.trainer import TYPES, Trainer
 
 __all__ = ["Train"]
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "triangle")
 PRECISIONS = ("fp32", *TYPES)
 PENALTIES = ("fa", "cov")
 
@@ -39,11 +39,14 @@ class Train:
 
     data: str = option("cifar10", f"data set, one of {', '.join(data.NAMES)}")
     network: str = option("resnet20", f"network, one of {', '.join(models.NAMES)}")
+    width: tuple[int, ...] | None = option(None, "fast_cifar: channels of its three blocks; 64 256 256 unless given")
     method: str = option("plain", f"one of {', '.join(METHODS)}; plain is the base optimizer alone")
     base: str = option("SGD", f"base optimizer, one of {', '.join(BASES)}")
-    lr: float = option(0.1, "learning rate at the start, > 0")
-    schedule: str = option("cosine", f"of the learning rate, over all steps: {' or '.join(SCHEDULES)}")
+    lr: float = option(0.1, "largest learning rate, > 0")
+    schedule: str = option("cosine", f"of the learning rate, over all steps: {', '.join(SCHEDULES)}")
+    peak: float | None = option(None, "triangle: share of the steps in which the rate rises, in (0, 1); 0.2 unless given")
     momentum: float | None = option(None, "of SGD, in [0, 1); 0.9 unless given")
+    nesterov: bool | None = option(None, "of SGD: Nesterov's momentum")
     weight_decay: float = option(5e-4, "of the base optimizer, on all parameters, >= 0")
     epochs: int = option(200, "passes over the training set, >= 1")
     batch: int = option(128, "samples a step, >= 1; what is left over of an epoch is dropped")
@@ -95,7 +98,12 @@ class Train:
             self._within(name, least=1)
         for name in ("momentum", "label_smoothing", "label_noise"):
             self._within(name, least=0, below=1)
-        self._within("ema", above=0, below=1)
+        for name in ("ema", "peak"):
+            self._within(name, above=0, below=1)
+        if self.width is not None and (len(self.width) != 3 or min(self.width) < 1):
+            raise ValueError(f"width must be three integers >= 1, as 64 256 256, got {' '.join(map(str, self.width))}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum > 0, got 0")
         if self.m is not None and self.batch % self.m:
             raise ValueError(f"m must divide the batch of {self.batch}, got {self.m}")
 
@@ -104,7 +112,13 @@ class Train:
         owners = {name: [m for m in METHODS if name in options_of(m)] for m in METHODS for name in options_of(m)}
         for name, methods in owners.items():
             self._own(name, self.method in methods, options_of(self.method).get(name), f"method {' or '.join(methods)}")
+        own_width = models.WIDTH.get(self.network)
+        self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
+        self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")
         self._own("momentum", self.base == "SGD", 0.9, "base SGD")
+        self._own("nesterov", self.base == "SGD", None, "base SGD")
+        if self.nesterov is False:  # as if not given: one run, one key
+            object.__setattr__(self, "nesterov", None)
         self._own("probes", self.fa is not None, 5, "a weight of the penalty, fa")
         self._own("penalty_every", self.fa is not None, 1, "a weight of the penalty, fa")
 
@@ -129,10 +143,13 @@ class Train:
         if not (inside and (below is None or value < below)) or value == float("inf"):
             raise ValueError(f"{name} must be {wanted}, got {value}")
 
+    def _wide(self) -> str:
+        return "" if self.width is None else f" {'/'.join(map(str, self.width))}"
+
     def title(self) -> str:
         """The run in a line."""
         how = self.method if self.rho is None else f"{self.method} with rho {self.rho:g}"
-        return f"{self.network} on {self.data}: {how}, lr {self.lr:g}, {self.epochs} epochs, seed {self.seed}"
+        return f"{self.network}{self._wide()} on {self.data}: {how}, lr {self.lr:g}, {self.epochs} epochs, seed {self.seed}"
 
     def run(self, report: Callable[[str], None] = lambda line: None, host: Host | None = None) -> dict:
         """Train, and return the curves (a dict an epoch), the last epoch's scores, and what they stand on.

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flatlab import models
+from flatlab.models.fast_cifar import FastCifar
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
@@ -28,6 +29,8 @@ __all__ = ["Trainer"]
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EVALUATED_AT_ONCE = 500
+WHITENED = 5000
+"""Training images whose patches a network is whitened by, as many as in its source."""
 LOOK = 50
 """Steps between two looks at the losses on a GPU, each of which waits for it; on a CPU every step is looked at."""
 
@@ -38,12 +41,14 @@ class Trainer:
     def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
         if graph and (setting.method == "LSAM" or setting.fa is not None or setting.precision == "fp16"):
             raise ValueError("graph: neither the draws of LSAM and fa nor fp16's scale can be replayed; run without it")
-        self.setting, self.source, self.device, self.scale = setting, source, device, source.scale
+        self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
         torch.manual_seed(setting.seed)
-        model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes)
+        model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
+        if isinstance(model, FastCifar):
+            model.whiten(source.scale(source.train[0][:WHITENED]))
         self.model = model.to(device, memory_format=torch.channels_last)
         lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
-        base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.weight_decay)
+        base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.nesterov, setting.weight_decay)
         self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
         self.train, self.held = (tuple(t.to(device) for t in pair) for pair in (source.train, source.held))
         how = {"size": setting.batch, "seed": setting.seed, "scale": self.scale, "augment": setting.augment}
@@ -71,10 +76,16 @@ class Trainer:
         return self.epoch == self.setting.epochs or bool(reached)
 
     def rate(self) -> float:
-        """The learning rate of the step to come: constant, or `lr (1 + cos(pi t / T)) / 2` at step t of all T."""
-        steps = len(self.batches)
-        done = (self.epoch * steps + self.step) / (self.setting.epochs * steps)
-        return self.setting.lr * (0.5 * (1 + math.cos(math.pi * done)) if self.setting.schedule == "cosine" else 1.0)
+        """The learning rate of step t of all T, from 0: constant, `lr (1 + cos(pi t / T)) / 2`, or the triangle
+        `lr min(1, (t + 1) / (p T), (T - t) / ((1 - p) T))`, whose peak p is a setting.
+        """
+        s, steps = self.setting, len(self.batches)
+        done, all_steps = self.epoch * steps + self.step, self.setting.epochs * steps
+        if s.schedule == "cosine":
+            return s.lr * 0.5 * (1 + math.cos(math.pi * done / all_steps))
+        if s.schedule == "triangle":
+            return s.lr * min(1, (done + 1) / (s.peak * all_steps), (all_steps - done) / ((1 - s.peak) * all_steps))
+        return s.lr
 
     def advance(self) -> Iterator[None]:
         """Go on to the end of the epoch and evaluate; yields whenever all is at rest, so that `state` is whole.

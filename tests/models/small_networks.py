@@ -2,6 +2,7 @@
 
 from flatlab.models import build
 from flatlab.models.densenet import DenseNet
+from flatlab.models.fast_cifar import FastCifar
 from flatlab.models.pyramidnet import PyramidNet
 from flatlab.models.resnet import ResNet
 from flatlab.models.resnext import ResNeXt
@@ -10,10 +11,13 @@ from flatlab.models.wide_resnet import WideResNet
 
 LENET = (3, 28, 28)
 IMAGE = (3, 8, 8)
-"""What all but LeNet5 take."""
+"""What the others take."""
+LARGER = (3, 11, 11)
+"""What fast_cifar takes: its three poolings need 9x9."""
 
 SMALL = {
     "LeNet5": lambda: build("lenet5", LENET, 3),
+    "fast_cifar": lambda: FastCifar(LARGER, 3, (25, 6, 7)),
     "ResNet A": lambda: ResNet(IMAGE, 3, 8, "A"),
     "ResNet B": lambda: ResNet(IMAGE, 3, 8, "B"),
     "ResNeXt": lambda: ResNeXt(IMAGE, 3, 11, 4, 2),
@@ -30,4 +34,4 @@ CONVOLUTIONAL = [family for family in SMALL if family not in ("perceptron", "vis
 
 def shape(family: str) -> tuple[int, int, int]:
     """Of the images that a family of `SMALL` takes."""
-    return LENET if family == "LeNet5" else IMAGE
+    return {"LeNet5": LENET, "fast_cifar": LARGER}.get(family, IMAGE)

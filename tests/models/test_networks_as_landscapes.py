@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from flatlab.landscape import Landscape
 from flatlab.models import NAMES, build
-from tests.models.small_networks import IMAGE, LENET, SMALL, shape
+from tests.models.small_networks import IMAGE, LARGER, LENET, SMALL, shape
 
 LABELS = torch.tensor([0, 2])
 
@@ -15,7 +15,7 @@ LABELS = torch.tensor([0, 2])
 def test_gradient_and_hessian_product_of_every_network(name):
     """The gradient is backward's; the Hessian product is finite and not zero."""
     torch.manual_seed(0)
-    taken = LENET if name == "lenet5" else IMAGE
+    taken = {"lenet5": LENET, "fast_cifar": LARGER}.get(name, IMAGE)
     net, x = build(name, taken, 3).eval(), torch.randn(2, *taken)
     landscape = Landscape.of(net, cross_entropy, (x, LABELS))
     gradient = landscape.grad(landscape.w0)
