@@ -67,7 +67,7 @@ class _Block(nn.Module):
         self.conv1, self.norm1 = nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside)
         self.conv2, self.norm2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside)
         for conv in (self.conv1, self.conv2):
-            nn.init.dirac_(conv.weight.data[:inside])
+            nn.init.dirac_(conv.weight.data[: conv.in_channels])
 
     def forward(self, x: Tensor) -> Tensor:
         x = gelu(self.norm1(max_pool2d(self.conv1(x), 2)))

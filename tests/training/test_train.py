@@ -4,11 +4,12 @@ import json
 import math
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from flatlab import models
+from flatlab import models, records
 from flatlab.data import held_out, load
 from flatlab.host import Host
 from flatlab.optim import SAM
@@ -35,15 +36,20 @@ def by_hand(setting, penalty=lambda model, x, y: 0.0, wrap=lambda base: None):
     x, y, *_ = scaled()
     torch.manual_seed(setting.seed)
     model = models.build(setting.network, (1, 8, 8), 10)
-    base = torch.optim.SGD(model.parameters(), lr=setting.lr, momentum=setting.momentum, weight_decay=setting.weight_decay)
+    how = {"momentum": setting.momentum, "nesterov": bool(setting.nesterov), "weight_decay": setting.weight_decay}
+    base = torch.optim.SGD(model.parameters(), lr=setting.lr, **how)
     opt, steps, means = wrap(base), len(y) // setting.batch, []
     for epoch in range(setting.epochs):
         generator = torch.Generator().manual_seed(epoch_seed(setting.seed, epoch))
         order, losses = torch.randperm(len(y), generator=generator), []
         for k in range(steps):
             rows = order[k * setting.batch : (k + 1) * setting.batch]
-            done = (epoch * steps + k) / (setting.epochs * steps)
-            base.param_groups[0]["lr"] = setting.lr * (1 + math.cos(math.pi * done)) / 2
+            t, total = epoch * steps + k, setting.epochs * steps
+            rise = 0.2 * total if setting.peak is None else setting.peak * total
+            base.param_groups[0]["lr"] = setting.lr * {
+                "cosine": (1 + math.cos(math.pi * t / total)) / 2,
+                "triangle": np.interp(t, [-1, rise - 1, rise, total], [0, 1, 1, 0]),
+            }[setting.schedule]
 
             def closure(rows=rows):
                 base.zero_grad()
@@ -73,9 +79,10 @@ def ends_with(setting, tmp_path):
     return result, torch.cat([tensors[f".model.{name}"].reshape(-1) for name in names])
 
 
-def test_a_plain_run_is_the_loop_one_would_write(tmp_path):
-    """Order, cosine schedule, momentum, weight decay, smoothing; the last epoch's scores are those of the last weights."""
-    setting = Train(**SMALL, label_smoothing=0.1)
+@pytest.mark.parametrize("how", [{}, {"schedule": "triangle"}, {"schedule": "triangle", "peak": 0.47, "nesterov": True}])
+def test_a_plain_run_is_the_loop_one_would_write(how, tmp_path):
+    """Order, schedule, momentum, weight decay, smoothing; the last epoch's scores are those of the last weights."""
+    setting = Train(**SMALL, **how, label_smoothing=0.1)
     result, weights = ends_with(setting, tmp_path)
     model, means = by_hand(setting)
     torch.testing.assert_close(weights, flat(model), rtol=1e-5, atol=1e-6)
@@ -247,6 +254,14 @@ def test_bf16_is_near_fp32_and_not_the_same():
         ({"method": "SAM", "rho": -0.1}, "rho must be >= 0, got -0.1"),
         ({"method": "SAM", "k": 2}, "k = 2 has no effect here: it needs method LSAM"),
         ({"base": "Adam", "momentum": 0.5}, "momentum = 0.5 has no effect here: it needs base SGD"),
+        ({"base": "Adam", "nesterov": True}, "nesterov = True has no effect here: it needs base SGD"),
+        ({"momentum": 0.0, "nesterov": True}, "nesterov needs a momentum > 0, got 0"),
+        ({"peak": 0.3}, "peak = 0.3 has no effect here: it needs schedule triangle"),
+        ({"schedule": "constant", "peak": 0.3}, "peak = 0.3 has no effect here: it needs schedule triangle"),
+        ({"schedule": "triangle", "peak": 1.0}, "peak must be > 0 and < 1, got 1.0"),
+        ({"width": (1, 2, 3)}, r"width = \(1, 2, 3\) has no effect here: it needs network fast_cifar"),
+        ({"network": "fast_cifar", "width": (64, 256)}, "width must be three integers >= 1, as 64 256 256, got 64 256"),
+        ({"network": "fast_cifar", "width": (64, 256, 0)}, "width must be three .* got 64 256 0"),
         ({"probes": 3}, "probes = 3 has no effect here: it needs a weight of the penalty, fa"),
         ({"method": "MSAM", "m": 3}, "m must divide the batch of 128, got 3"),
         ({"method": "CSAM", "ema": 1.0}, "ema must be > 0 and < 1, got 1.0"),
@@ -280,3 +295,5 @@ def test_a_record_holds_no_setting_that_is_off():
 
     assert None not in config_of(Train()).values()
     assert json.dumps(config_of(Train(method="LSAM"))).count('"k": 2') == 1
+    assert config_of(Train(nesterov=False)) == config_of(Train())
+    assert records.key(config_of(Train())) == "366ac6876f4e", "as before there were triangle and width"
