@@ -38,7 +38,11 @@ PAPER = {
     "fa_table_1": 6 * 5,
     "fa_table_2": 6 * 5,
     "fa_table_3": 6 * 5,
-    "cifar_tuning": 5 * 3,  # ours
+    "cifar_tuning": 5 * 3,  # ours, as all below
+    "cifar100_lsam": 5 * 3,
+    "cifar100_fit": 2,
+    "lenet_rates": 4 * 7 * 3,
+    "lsam_lenet_rates": (4 + 5 - 1) * 3 * 3,  # rate 0.03 and decay 5e-4 are one run
     "relative_flatness_figure_5": 110,
     "relative_flatness_figure_5_digits": 110,
 }
