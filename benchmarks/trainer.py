@@ -1,9 +1,10 @@
-"""The trainer against a plain loop with a DataLoader, SAM against SGD, and what checkpoints cost."""
+"""Seconds an epoch: the trainer against plain loops, bfloat16 against float32, SAM against SGD; what checkpoints cost."""
 
 import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,14 +14,17 @@ from torch.utils.data import DataLoader, Dataset
 from flatlab import models
 from flatlab.host import Host
 from flatlab.training import Train
-from flatlab.training.batches import Scale
+from flatlab.training.batches import Batches, Scale
 from flatlab.training.drive import drive
 from flatlab.training.examples import Examples
 from flatlab.training.trainer import Trainer
 
 BATCH = 128
-STEPS = {"lenet5": 40, "resnet20": 6}
+EPOCH = 50_000 // BATCH
+STEPS = {"lenet5": 40, "resnet20": 6, "fast_cifar": 3}
 REPEATS = 5
+PATIENCE = 4.0
+"""Seconds a step beyond which a precision is not timed: the processor has no arithmetic of that kind."""
 
 
 class Images(Dataset):
@@ -50,20 +54,40 @@ def source(network):
     return Examples((x, y), (x[:1], y[:1]), "test", Scale(x), 10, "")
 
 
-def loop(examples, network):
-    """An epoch by a plain loop: returns a function that runs one."""
-    model = models.build(network, (3, 32, 32), 10)
+def loop(model, batches, precision):
+    """An epoch over `batches()` by a plain loop: returns a function that runs one."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    loader = DataLoader(Images(*examples.train, examples.scale), BATCH, shuffle=True, drop_last=True)
 
     def epoch():
         model.train()
-        for x, y in loader:
+        for x, y in batches():
             optimizer.zero_grad()
-            loss = cross_entropy(model(x), y)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                outputs = model(x)
+            loss = cross_entropy(outputs.float(), y)
             loss.backward()
             optimizer.step()
             assert torch.isfinite(loss)
+
+    return epoch
+
+
+def image_by_image(examples):
+    """Batches as most training scripts read them."""
+    loader = DataLoader(Images(*examples.train, examples.scale), BATCH, shuffle=True, drop_last=True)
+    return lambda: loader
+
+
+def batch_by_batch(examples):
+    """The trainer's own batches, in the plain loop's memory format: what is left of the difference is the trainer's."""
+    how = {"size": BATCH, "seed": 1, "scale": examples.scale, "augment": "crop_flip"}
+    batches = Batches(*examples.train, **how)
+
+    def epoch():
+        batches.begin(0)
+        for k in range(len(batches)):
+            x, y = batches[k]
+            yield x.contiguous(), y
 
     return epoch
 
@@ -107,27 +131,46 @@ def paired(runs, clock=time.process_time):
     return {name: statistics.median(v) for name, v in times.items()}
 
 
+def ways(examples, network, precision):
+    """One epoch of the same work, each in its way."""
+    setting = Train(network=network, epochs=10_000, augment="crop_flip", precision=precision)
+    build = partial(models.build, network, (3, 32, 32), 10)
+    return {
+        "plain loop, image by image": loop(build(), image_by_image(examples), precision),
+        "plain loop, the same batches": loop(build(), batch_by_batch(examples), precision),
+        "trainer, SGD": trained(examples, setting),
+        "trainer, SAM": trained(examples, replace(setting, method="SAM")),
+    }
+
+
+def bearable(examples, network, precision):
+    """Whether a step takes less than `PATIENCE` seconds."""
+    few = replace(examples, train=tuple(t[: 2 * BATCH] for t in examples.train))
+    epoch = trained(few, Train(network=network, epochs=10_000, precision=precision))
+    began = time.perf_counter()
+    epoch()
+    return time.perf_counter() - began < 2 * PATIENCE
+
+
 def main():
-    """Print the ratios."""
+    """Print the seconds and the ratios."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     for network, steps in STEPS.items():
-        setting = Train(network=network, epochs=10_000, augment="crop_flip")
         examples = source(network)
+        for precision in ("fp32", "bf16"):
+            print(f"{network}, {precision}, batch {BATCH}, one thread, processor time:")
+            if not bearable(examples, network, precision):
+                print(f"  not timed: a step takes more than {PATIENCE:g} s on this processor")
+                continue
+            times = paired(ways(examples, network, precision))
+            ours = times["trainer, SGD"]
+            for name, seconds in times.items():
+                whole, rate = EPOCH * seconds / steps, steps * BATCH / seconds
+                print(f"  {name:30} {whole:6.0f} s an epoch, {rate:6.0f} images/s, {seconds / ours:5.2f}x")
         with tempfile.TemporaryDirectory() as folder:
-            runs = {
-                "plain loop, DataLoader": loop(examples, network),
-                "trainer": trained(examples, setting),
-                "trainer, bf16": trained(examples, replace(setting, precision="bf16")),
-                "trainer, SAM": trained(examples, replace(setting, method="SAM")),
-            }
-            times = paired(runs)
+            setting = Train(network=network, epochs=10_000, augment="crop_flip")
             saving = share_of_checkpoints(examples, setting, Path(folder) / "state.safetensors")
-        print(f"{network}, batch {BATCH}, one thread, images/s of processor time:")
-        slow = times["plain loop, DataLoader"]
-        for name, seconds in times.items():
-            print(f"  {name:24} {steps * BATCH / seconds:8.0f}   {slow / seconds:5.2f}x the loop")
-        print(f"  SAM's epoch is {times['trainer, SAM'] / times['trainer']:.2f} times SGD's")
         print(f"  checkpoints take {saving:.2%} of the time")
     torch.set_num_threads(before)
 
