@@ -3,12 +3,12 @@
 import os
 import time
 
-from toy_problems.nonuniform_minima import METHODS, Escape
+from toy_problems.nonuniform_minima import METHODS, NonuniformEscape
 
 
 def main():
     """Print the time of each method, of the five of the paper's figure and its control, and the load of the machine."""
-    setting = Escape()
+    setting = NonuniformEscape()
     runs = setting.learning_rates * setting.runs
     print(f"Escape from the minimum at 1: {runs:,} runs of {setting.steps[-1]:,} steps a method (GD: one run a rate)")
     load, lines, began = os.getloadavg()[0], [], time.perf_counter()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from flatlab.descent import can_fuse
-from toy_problems.lucchi import SuccessRate
+from toy_problems.lucchi import LucchiSuccessRate
 
-SETTING = SuccessRate(rhos=(0.05, 0.1, 0.2), steps=(1000,), radii=(0.1,))
+SETTING = LucchiSuccessRate(rhos=(0.05, 0.1, 0.2), steps=(1000,), radii=(0.1,))
 
 
 def numpy_loop(method, rho, rates, starts):
@@ -48,7 +48,7 @@ def main():
     print(f"   {ours:.1f} s in all, compilation {'included' if fused else 'not available'}")
 
     tenth = SETTING.sample()[: SETTING.starts // 10]
-    small = SuccessRate(rhos=SETTING.rhos, steps=SETTING.steps, radii=SETTING.radii, starts=len(tenth))
+    small = LucchiSuccessRate(rhos=SETTING.rhos, steps=SETTING.steps, radii=SETTING.radii, starts=len(tenth))
     assert torch.equal(small.sample(), tenth), "the tenth of the starts are the first ones of the same sequence"
     counts = small.run()
     began, differences = time.perf_counter(), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from flatlab.atomic_write import PART, atomic_write
 from flatlab.clock import Clock
 
-__all__ = ["Host", "Stopped", "on_signals", "stop_on_signals"]
+__all__ = ["Host", "Stopped", "device_of", "on_signals", "stop_on_signals"]
 
 Tensors = dict[str, Tensor]
 Watch = Callable[[dict[str, Any]], None]
@@ -42,7 +42,7 @@ class Host:
     - `watch`: called with the run's news, a dict with `epoch`, `step`, `steps`, `loss` and the like.
 
     `stop` is an event: once it is set, the run saves its state at the end of the step and raises `Stopped`.
-    Raises `ValueError` for a device that is not there, or a graph without a CUDA device.
+    Raises `ValueError` for a device that is not there, a graph without a CUDA device, or another `every`.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class Host:
         watch: Watch = lambda news: None,
     ):
         self.file = None if file is None else Path(file)
-        self.device, self.every, self.graph, self.watch = _device(device), every, graph, watch
+        if not every >= 0:
+            raise ValueError(f"every must be >= 0 minutes, got {every}")
+        self.device, self.every, self.graph, self.watch = device_of(device), every, graph, watch
         if graph and self.device.type != "cuda":
             raise ValueError(f"graph needs a CUDA device, got {self.device}")
         self.stop = threading.Event()
@@ -75,19 +77,13 @@ class Host:
         return time.perf_counter() - self._last >= 100 * self._saving
 
     def keep(self, tensors: Tensors, state: dict[str, Any]) -> None:
-        """Write the checkpoint in one move: a reader, or a run after a power cut, finds the old one or the new one."""
+        """Write the checkpoint, as a whole or not at all."""
         if self.file is None:
             return
         now = time.perf_counter()
         header = {"state": json.dumps(state | {"times": self.clock.times(), "config": self.config}, allow_nan=False)}
         whole = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.file.parent, prefix=self.file.stem, suffix=".part", delete=False) as part:
-            part.write(whole)
-            part.flush()
-            os.fsync(part.fileno())
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, self.file)
+        atomic_write(self.file, whole)
         self._last = time.perf_counter()
         self._saving = self._last - now
 
@@ -120,14 +116,15 @@ class Host:
         lock = FileLock(self.file.with_suffix(".lock"))
         try:
             with lock.acquire(blocking=False):
-                for broken in self.file.parent.glob(f"{self.file.stem}*.part"):
+                for broken in self.file.parent.glob(f"{self.file.stem}*{PART}"):
                     broken.unlink()
                 yield
         except Timeout:
             raise RuntimeError(f"another process is at this run ({lock.lock_file} is locked)") from None
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of that name, see `Host`, with what it raises."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -7,13 +7,16 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from flatlab.atomic_write import atomic_write
+
 __all__ = ["describe", "find", "key", "path", "provenance", "save"]
 
+UNFINISHED = ".unfinished"
+"""Folder, among those of the records, of the states of runs that have not ended."""
 LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
@@ -62,11 +65,7 @@ def save(
         "result": result,
     }
     place = path(folder, experiment, config)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False) as part:
-        json.dump(record, part, separators=(",", ":"), allow_nan=False)
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, place)
+    atomic_write(place, json.dumps(record, separators=(",", ":"), allow_nan=False).encode())
     return place
 
 

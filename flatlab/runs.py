@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
+from flatlab.nearest import nearest
+from flatlab.records import UNFINISHED
+
 __all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "standing"]
 
-UNFINISHED = ".unfinished"
 FIRST = ("accuracy", "loss", "train_loss", "test_accuracy")
 CURVES_AT_ONCE = 6
 MARKERS = "ox+*#%"
@@ -225,8 +226,7 @@ def fits(config: dict[str, Any], name: str, word: str) -> bool:
 def known(said: str, name: str, allowed: Any) -> None:
     """Raise `ValueError` unless `name` is among the allowed."""
     if name not in allowed:
-        near = get_close_matches(name, list(allowed), 1)
-        raise ValueError(f"{said}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(allowed)}"))
+        raise ValueError(f"{said}; {nearest(name, allowed)}")
 
 
 def sortable(records: list[Record]) -> list[str]:

@@ -50,8 +50,8 @@ def test_the_command_in_the_record_makes_the_record(tmp_path, capsys):
     ("words", "told"),
     [
         (["--rhoo", "0.1"], "unknown --rhoo; did you mean '--rho'"),
-        (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
-        (["--evaluate-train", "maybe"], "--evaluate-train: true or false, got 'maybe'"),
+        (["--epochs", "many"], "epochs must be a whole number, got 'many'"),
+        (["--evaluate-train", "maybe"], "evaluate_train must be true or false, got 'maybe'"),
         (["--rho", "0.1"], "rho = 0.1 has no effect here: it needs method"),
         (["--device", "cuda:77"], "device 'cuda:77' is not there"),
         (["--device", "tpu"], "device 'tpu' is not there"),
@@ -72,8 +72,8 @@ def test_an_unknown_setting_names_the_nearest():
 
 
 def test_only_what_differs_from_the_defaults_is_in_the_command():
-    assert command_of("python -m flatlab", "train", Train()) == "python -m flatlab train --momentum 0.9"
-    assert command_of("p", "gradient-pairs", GradientPairs(hidden=(20, 30))) == "p gradient-pairs --hidden 20 30"
+    assert command_of(Train()) == "python -m flatlab train --momentum 0.9"
+    assert command_of(GradientPairs(hidden=(20, 30))) == "python -m flatlab gradient-pairs --hidden 20 30"
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
+from flatlab.option import SEEDS
 
 __all__ = ["DiagonalNetwork", "SparseRegression", "implicit_regularizer"]
 
@@ -138,7 +139,7 @@ def implicit_regularizer(theta: Tensor, alpha: float | Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SparseRegression:
+class SparseRegression(Experiment):
     """Figure 4 of the nonuniformity paper: SGD, SAM and SAMGCM on sparse regression with fewer samples than features.
 
     Inputs are standard normal, the true coefficients are `value` on the first `nonzeros` features and 0 elsewhere; only
@@ -147,42 +148,41 @@ class SparseRegression:
     own; without, both at once.
     """
 
-    experiment: ClassVar[str] = "diagonal_network"
+    experiment: ClassVar[str] = "diagonal_network"  # that of the landscape, which has the class's name
+    formerly: ClassVar[tuple[str, ...]] = ("sparse",)
 
-    features: int = option(150, "coefficients of the linear model, >= 1")
-    samples: int = option(100, "training samples n, >= 2")
-    tests: int = option(1000, "test samples, without noise, >= 1")
-    nonzeros: int = option(3, "true coefficients that are not 0, between 1 and features")
+    features: int = option(150, "coefficients of the linear model", least=1)
+    samples: int = option(100, "training samples n", least=2)
+    tests: int = option(1000, "test samples, without noise", least=1)
+    nonzeros: int = option(3, "true coefficients that are not 0, at most the features", least=1)
     value: float = option(1.0, "size of these")
-    noise: float = option(0.2, "standard deviation of the noise on the training labels, >= 0")
-    init: float = option(0.2, "standard deviation of u and v at the start, > 0")
-    scale: float = option(0.25, "factor of the mean squared error in the training loss, > 0")
-    lr: float = option(0.05, "learning rate, > 0")
-    batch: int = option(10, "samples a step; it divides samples")
-    epochs: int = option(400, "passes over the training set, >= 1")
-    sam_rhos: tuple[float, ...] = option((0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7), "SAM's radii, >= 0")
+    noise: float = option(0.2, "standard deviation of the noise on the training labels", least=0)
+    init: float = option(0.2, "standard deviation of u and v at the start", above=0)
+    scale: float = option(0.25, "factor of the mean squared error in the training loss", above=0)
+    lr: float = option(0.05, "learning rate", above=0)
+    batch: int = option(10, "samples a step; it divides samples", least=2)
+    epochs: int = option(400, "passes over the training set", least=1)
+    sam_rhos: tuple[float, ...] = option((0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7), "SAM's radii", least=0, empty=True)
     gcm_rhos: tuple[float, ...] = option(
-        (0.00005, 0.0001, 0.0002, 0.0003, 0.0004, 0.0005, 0.0007, 0.001, 0.005), "SAMGCM's radii, >= 0"
+        (0.00005, 0.0001, 0.0002, 0.0003, 0.0004, 0.0005, 0.0007, 0.001, 0.005), "SAMGCM's radii", least=0, empty=True
     )
-    matched_rhos: tuple[float, ...] = option((), "SAMGCM's radii whose ascents lend SAM their length, step by step")
-    dampings: tuple[float, ...] = option((1e-6,), "added to SAMGCM's covariance, > 0, in units of squared gradients")
+    matched_rhos: tuple[float, ...] = option(
+        (), "SAMGCM's radii whose ascents lend SAM their length, step by step", least=0, empty=True
+    )
+    dampings: tuple[float, ...] = option(
+        (1e-6,), "added to SAMGCM's covariance", above=0, unit="units of squared gradients"
+    )
     alternating: bool = option(True, "whether v is updated after u")
-    points: int = option(30, "epochs at which the curves are read, evenly spaced in their logarithm, >= 2")
-    seeds: int = option(10, "problems, >= 1")
-    seed: int = option(1, "of the first problem, >= 0")
+    points: int = option(30, "epochs at which the curves are read, evenly spaced in their logarithm", least=2)
+    seeds: int = option(10, "problems", least=1)
+    seed: int = option(1, "of the first problem", **SEEDS)
 
     def __post_init__(self):
-        for name, least in (("features", 1), ("samples", 2), ("tests", 1), ("epochs", 1), ("points", 2), ("seeds", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 1 <= self.nonzeros <= self.features:
-            raise ValueError(f"nonzeros must lie between 1 and the {self.features} features, got {self.nonzeros}")
-        if self.batch < 2 or self.samples % self.batch:
-            raise ValueError(f"batch must be at least 2 and divide the {self.samples} samples, got {self.batch}")
-        for name in ("init", "scale", "lr", "dampings"):
-            values = getattr(self, name)
-            if not all(0 < v < float("inf") for v in (values if isinstance(values, tuple) else (values,))):
-                raise ValueError(f"{name} must be finite and > 0, got {values}")
+        super().__post_init__()
+        if self.nonzeros > self.features:
+            raise ValueError(f"nonzeros must be at most the {self.features} features, got {self.nonzeros}")
+        if self.samples % self.batch:
+            raise ValueError(f"batch must divide the {self.samples} samples, got {self.batch}")
 
     def truth(self) -> Tensor:
         """The true coefficients, shape `(features,)`."""

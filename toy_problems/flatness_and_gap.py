@@ -13,7 +13,8 @@ import torch
 from sklearn.datasets import make_classification
 from torch import Tensor
 
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
+from flatlab.option import SEEDS
 from toy_problems.gaussian_features import LAYOUTS, LOSSES, FourGaussians, GaussianFeatures
 
 __all__ = ["FlatnessAndGap", "Representativeness", "correlation", "first_order", "limit_correlation"]
@@ -24,7 +25,7 @@ CHUNK = 2**23
 
 
 @dataclass(frozen=True)
-class FlatnessAndGap:
+class FlatnessAndGap(Experiment):
     """Figure 3: correlation of relative flatness and generalization gap over data sets, by class separation.
 
     Each curve is a generator of data sets, a dimension of the features, a loss and a penalty; a classifier is trained on
@@ -34,33 +35,23 @@ class FlatnessAndGap:
     features by the more likely class, so that the label is a function of the features.
     """
 
-    experiment: ClassVar[str] = "flatness_and_gap"
+    formerly: ClassVar[tuple[str, ...]] = ("features",)
 
-    generators: tuple[str, ...] = option(("rectangle", "crossed", "halved", "drawn", "published"), "of the data sets")
-    dimensions: tuple[int, ...] = option((2, 10, 40), "of the features, >= 2; the published generator has 10 only")
-    losses: tuple[str, ...] = option(("squared", "logistic"), "of the classifier")
-    penalties: tuple[float, ...] = option((1e-5, 2e-3, 0.2), "factors of ||w||^2 beside the mean loss, > 0")
-    separations: tuple[float, ...] = option((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0), "between centres, > 0")
-    samples: int = option(500, "of a data set, >= 2")
-    sets: int = option(200, "data sets a point, >= 10")
-    tests: int = option(20_000, "test samples where the risk has no closed form (halved, published), >= 2")
-    resamples: int = option(1000, "of the bootstrap, >= 100")
-    reference: int = option(50_000, "samples behind the first-order prediction, >= 1000")
-    seed: int = option(1, "of all draws, >= 0")
-
-    def __post_init__(self):
-        least = {"samples": 2, "sets": 10, "tests": 2, "resamples": 100, "reference": 1000, "seed": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
-        for name, known in (("generators", GENERATORS), ("losses", tuple(LOSSES))):
-            if wrong := [v for v in getattr(self, name) if v not in known]:
-                raise ValueError(f"{name} must be among {', '.join(known)}, got {wrong[0]!r}")
-        for name in ("penalties", "separations"):
-            if not all(0 < v < math.inf for v in getattr(self, name)):
-                raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
-        if min(self.dimensions) < 2:
-            raise ValueError(f"dimensions must be at least 2, got {self.dimensions}")
+    generators: tuple[str, ...] = option(
+        ("rectangle", "crossed", "halved", "drawn", "published"), "of the data sets", allowed=GENERATORS
+    )
+    dimensions: tuple[int, ...] = option(
+        (2, 10, 40), "of the features; the published generator has 10 only", least=2
+    )
+    losses: tuple[str, ...] = option(("squared", "logistic"), "of the classifier", allowed=tuple(LOSSES))
+    penalties: tuple[float, ...] = option((1e-5, 2e-3, 0.2), "factors of ||w||^2 beside the mean loss", above=0)
+    separations: tuple[float, ...] = option((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0), "between centres", above=0)
+    samples: int = option(500, "of a data set", least=2)
+    sets: int = option(200, "data sets a point", least=10)
+    tests: int = option(20_000, "test samples where the risk has no closed form (halved, published)", least=2)
+    resamples: int = option(1000, "of the bootstrap", least=100)
+    reference: int = option(50_000, "samples behind the first-order prediction", least=1000)
+    seed: int = option(1, "of all draws", **SEEDS)
 
     def curves(self) -> list[dict]:
         """The settings of every curve."""
@@ -209,7 +200,7 @@ def limit_correlation(separation: float, m: int) -> float:
 
 
 @dataclass(frozen=True)
-class Representativeness:
+class Representativeness(Experiment):
     """Figure 4: the gap beside kappa's term and representativeness, the latter known here and estimated from the sample.
 
     Squared loss, features of the rectangle labelled by the more likely class, so that risk, gap and the representativeness
@@ -217,28 +208,22 @@ class Representativeness:
     `delta ||phi||`.
     """
 
-    experiment: ClassVar[str] = "representativeness"
-
-    dimensions: tuple[int, ...] = option((2, 10), "of the features, >= 2")
-    separations: tuple[float, ...] = option((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0), "between centres, > 0")
-    deltas: tuple[float, ...] = option((0.05, 0.1, 0.2, 0.4, 0.8), "relative size of the perturbations, > 0")
-    folds: int = option(10, "random splits of the sample, each leaving out one part in so many, >= 2")
-    samples: int = option(500, "of a data set, >= folds")
-    sets: int = option(100, "data sets a point, >= 2")
-    directions: int = option(64, "random directions behind the loss with true labels, >= 1")
-    densities: int = option(10, "data sets whose density estimate is held against the true density, >= 1")
-    points: int = option(2000, "samples behind that distance, >= 1")
-    penalty: float = option(0.0, "factor of ||w||^2 beside the mean loss, >= 0")
-    seed: int = option(1, "of all draws, >= 0")
+    dimensions: tuple[int, ...] = option((2, 10), "of the features", least=2)
+    separations: tuple[float, ...] = option((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0), "between centres", above=0)
+    deltas: tuple[float, ...] = option((0.05, 0.1, 0.2, 0.4, 0.8), "relative size of the perturbations", above=0)
+    folds: int = option(10, "random splits of the sample, each leaving out one part in so many", least=2)
+    samples: int = option(500, "of a data set, as many as folds or more", least=2)
+    sets: int = option(100, "data sets a point", least=2)
+    directions: int = option(64, "random directions behind the loss with true labels", least=1)
+    densities: int = option(10, "data sets whose density estimate is held against the true density", least=1)
+    points: int = option(2000, "samples behind that distance", least=1)
+    penalty: float = option(0.0, "factor of ||w||^2 beside the mean loss", least=0)
+    seed: int = option(1, "of all draws", **SEEDS)
 
     def __post_init__(self):
-        least = {"folds": 2, "samples": self.folds, "sets": 2, "directions": 1, "densities": 1, "points": 1, "penalty": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
-        for name in ("separations", "deltas"):
-            if not all(0 < v < math.inf for v in getattr(self, name)):
-                raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.samples < self.folds:
+            raise ValueError(f"samples must be at least the {self.folds} folds, got {self.samples}")
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> dict:
         """For each dimension and separation: `gap` and `kappa`, shape `(sets,)`; and for each delta `split`, the

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from flatlab import rules
 from flatlab.descent import can_fuse, milestones
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
+from flatlab.option import SEEDS
 
-__all__ = ["Lucchi", "SuccessRate"]
+__all__ = ["Lucchi", "LucchiSuccessRate"]
 
 class Lucchi(Landscape):
     r"""`f(x, y) = x^4 / 4 - x y + y^2 / 2`: a strict saddle at the origin between two global minima.
@@ -59,36 +61,35 @@ class Lucchi(Landscape):
 
 
 @dataclass(frozen=True)
-class SuccessRate:
-    """Settings of the success-rate experiment. The paper leaves out `steps` and `radii`, so there are several of
-    each.
+class LucchiSuccessRate(Experiment):
+    """How many of many runs find a minimum of the toy, against the learning rate, for GD, SAM and StableSAM.
+
+    The paper leaves out `steps` and `radii`, so there are several of each.
 
     A run succeeds, after so many steps and for such a radius, if its iterate lies within that Euclidean distance of
     one of the two minima. Starts are uniform on `[-plane, plane]^2`, the same for every curve.
     """
 
-    experiment: ClassVar[str] = "lucchi_success_rate"
+    formerly: ClassVar[tuple[str, ...]] = ("lucchi",)
 
-    learning_rates: int = 100
-    lr_min: float = 0.001
-    lr_max: float = 0.3
-    starts: int = 10_000
-    plane: float = 2.0
-    rhos: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
-    steps: tuple[int, ...] = (100, 200, 300, 500, 1000)
-    radii: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-    seed: int = 1
+    learning_rates: int = option(100, "learning rates, evenly spaced in their logarithm", least=1)
+    lr_min: float = option(0.001, "smallest learning rate", above=0)
+    lr_max: float = option(0.3, "largest learning rate", above=0)
+    starts: int = option(10_000, "runs of each curve and learning rate", least=1)
+    plane: float = option(2.0, "starts are uniform on [-plane, plane]^2", above=0)
+    rhos: tuple[float, ...] = option((0.05, 0.1, 0.2, 0.5), "radii of the ascent", least=0, increasing=True)
+    steps: tuple[int, ...] = option(
+        (100, 200, 300, 500, 1000), "step counts at which the runs are counted", least=0, increasing=True
+    )
+    radii: tuple[float, ...] = option(
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), "a run so near to a minimum succeeds", least=0, increasing=True
+    )
+    seed: int = option(1, "of the starts", **SEEDS)
 
     def __post_init__(self):
-        for name in ("learning_rates", "starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.lr_min <= self.lr_max < float("inf"):
-            raise ValueError(f"need 0 < lr_min <= lr_max, got lr_min {self.lr_min} and lr_max {self.lr_max}")
-        for name in ("rhos", "steps", "radii"):
-            values = getattr(self, name)
-            if list(values) != sorted(set(values)) or not values or values[0] < 0:
-                raise ValueError(f"{name} must be increasing and >= 0, got {values}")
+        super().__post_init__()
+        if self.lr_min > self.lr_max:
+            raise ValueError(f"lr_max must be at least the lr_min of {self.lr_min}, got {self.lr_max}")
 
     def rates(self) -> Tensor:
         """The learning rates, log-spaced, shape `(learning_rates,)`."""

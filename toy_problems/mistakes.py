@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from flatlab.data import FeatureSet, TextSet, load
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
 from flatlab.models import build
 
 __all__ = ["MISTAKES", "Mistakes"]
@@ -42,7 +41,7 @@ def sigmoid_loss(z: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mistakes:
+class Mistakes(Experiment):
     """Train a model of the FA paper with one mistake each, over many seeds, and see which accuracies come out.
 
     *breast_cancer*: the perceptron with one sigmoid output. *unscaled* takes the 30 measurements as they are, up to 4,254;
@@ -56,23 +55,12 @@ class Mistakes:
     Adam, without a decay of its rate. Where weights are nan, the prediction is class 0: no comparison with nan is true.
     """
 
-    experiment: ClassVar[str] = "mistakes"
-
-    data: str = option("breast_cancer", f"one of {', '.join(MISTAKES)}")
-    lrs: tuple[float, ...] = option((0.001, 0.01), "learning rates of Adam, > 0")
-    epochs: int = option(20, "passes over the training set, >= 1")
-    batch: int = option(32, "samples a step, >= 1")
-    weight_decay: float = option(1e-4, "of Adam, >= 0")
-    seeds: int = option(20, "runs of each mistake and rate, >= 1")
-
-    def __post_init__(self):
-        if self.data not in MISTAKES:
-            raise ValueError(f"data must be one of {', '.join(MISTAKES)}, got {self.data!r}")
-        for name in ("epochs", "batch", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lrs or min(self.lrs) <= 0 or self.weight_decay < 0:
-            raise ValueError(f"need lrs > 0 and weight_decay >= 0, got {self.lrs} and {self.weight_decay}")
+    data: str = option("breast_cancer", "data set", allowed=tuple(MISTAKES))
+    lrs: tuple[float, ...] = option((0.001, 0.01), "learning rates of Adam", above=0)
+    epochs: int = option(20, "passes over the training set", least=1)
+    batch: int = option(32, "samples a step", least=1)
+    weight_decay: float = option(1e-4, "of Adam", least=0)
+    seeds: int = option(20, "runs of each mistake and rate", least=1)
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> dict:
         """Lists over the seeds, mistake by mistake and rate by rate.

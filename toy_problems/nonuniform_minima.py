@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
+from flatlab.option import SEEDS
 
-__all__ = ["METHODS", "Escape", "NonuniformMinima", "linearized", "step"]
+__all__ = ["METHODS", "NonuniformEscape", "NonuniformMinima", "linearized", "step"]
 
 METHODS = ("SGD", "Momentum", "Nesterov", "SAM", "SAM as published", "GD")
 
@@ -141,7 +142,7 @@ def linearized(method: str, lr: float, momentum: float = 0.5, nesterov: float = 
 
 
 @dataclass(frozen=True)
-class Escape:
+class NonuniformEscape(Experiment):
     """Who leaves the minimum at 1 and ends at 0, method by method, against the learning rate.
 
     All runs start at `start`; in each step each run draws one of the two terms (GD takes both). The draws are the same for
@@ -149,31 +150,29 @@ class Escape:
     outside the interval about 1 where both terms are parabolas around 1.
     """
 
-    experiment: ClassVar[str] = "nonuniform_escape"
+    formerly: ClassVar[tuple[str, ...]] = ("escape",)
 
-    learning_rates: int = option(40, "learning rates, evenly spaced")
-    lr_min: float = option(0.2, "smallest learning rate")
-    lr_max: float = option(0.98, "largest learning rate")
-    runs: int = option(2000, "runs for each method and learning rate")
-    steps: tuple[int, ...] = option((200, 500, 2000), "step counts at which the runs are counted, increasing")
+    learning_rates: int = option(40, "learning rates, evenly spaced", least=1)
+    lr_min: float = option(0.2, "smallest learning rate", above=0)
+    lr_max: float = option(0.98, "largest learning rate", above=0)
+    runs: int = option(2000, "runs for each method and learning rate", least=1)
+    steps: tuple[int, ...] = option(
+        (200, 500, 2000), "step counts at which the runs are counted", least=1, increasing=True
+    )
     start: float = option(1.0001, "where all runs start")
     momentum: float = option(0.5, "coefficient of the method Momentum")
     v_momentum: float = option(0.05, "its velocity at the start")
     v_nesterov: float = option(0.01, "Nesterov's velocity at the start")
-    rho: float = option(0.01, "SAM's radius")
-    radius: float = option(0.24, "a run so near to a minimum is at it; about 0 there is no noise up to 0.24")
-    seed: int = option(1, "of the draws")
+    rho: float = option(0.01, "SAM's radius", least=0)
+    radius: float = option(
+        0.24, "a run so near to a minimum is at it; about 0 there is no noise up to 0.24", above=0, below=0.5
+    )
+    seed: int = option(1, "of the draws", **SEEDS)
 
     def __post_init__(self):
-        for name in ("learning_rates", "runs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.lr_min <= self.lr_max < math.inf:
-            raise ValueError(f"need 0 < lr_min <= lr_max, got lr_min {self.lr_min} and lr_max {self.lr_max}")
-        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[0] < 1:
-            raise ValueError(f"steps must be increasing and >= 1, got {self.steps}")
-        if not (self.rho >= 0 and 0 < self.radius < 0.5):
-            raise ValueError(f"need rho >= 0 and 0 < radius < 0.5, got rho {self.rho} and radius {self.radius}")
+        super().__post_init__()
+        if self.lr_min > self.lr_max:
+            raise ValueError(f"lr_max must be at least the lr_min of {self.lr_min}, got {self.lr_max}")
 
     def rates(self) -> Tensor:
         """The learning rates, shape `(learning_rates,)`."""

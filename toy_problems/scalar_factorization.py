@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
 from flatlab.measures.noise import minibatch_factor
+from flatlab.option import SEEDS
 
-__all__ = ["PENALIZED", "ScalarFactorization", "Valley"]
+__all__ = ["PENALIZED", "FactorizationValley", "ScalarFactorization"]
 
 
 class ScalarFactorization(Landscape):
@@ -165,7 +166,7 @@ PENALIZED = {"COV": True, "COV, whole": False}
 
 
 @dataclass(frozen=True)
-class Valley:
+class FactorizationValley(Experiment):
     """SGD, SAM and two penalties on the noise from one start in the valley of minima, over many data sets.
 
     Minibatches are drawn with replacement, the same for all methods. SAM climbs and descends on the same minibatch; *COV*
@@ -173,33 +174,26 @@ class Valley:
     over all `n` terms and in closed form.
     """
 
-    experiment: ClassVar[str] = "factorization_valley"
+    formerly: ClassVar[tuple[str, ...]] = ("valley",)
 
-    n: int = option(5000, "pairs in a data set")
-    scale: float = option(2.0, "standard deviation of x")
-    theta: tuple[float, ...] = option((0.1, -0.1), "the two weights that made the data")
-    noise: float = option(1.0, "standard deviation of the noise in y")
-    start: tuple[float, ...] = option((0.1, 0.19), "where all runs start")
-    batch: int = option(100, "minibatch size")
-    lr: float = option(0.01, "learning rate")
-    steps: int = option(10_000, "steps")
-    rho: float = option(0.005, "SAM's radius")
-    lam: float = option(0.3, "weight of the penalty")
-    seeds: int = option(20, "data sets, each with draws of its own")
-    spacing: int = option(100, "steps between two points of a curve")
-    seed: int = option(1, "of data and draws")
+    n: int = option(5000, "pairs in a data set", least=2)
+    scale: float = option(2.0, "standard deviation of x", above=0)
+    theta: tuple[float, ...] = option((0.1, -0.1), "the weights that made the data", count=2)
+    noise: float = option(1.0, "standard deviation of the noise in y", least=0)
+    start: tuple[float, ...] = option((0.1, 0.19), "where all runs start", count=2)
+    batch: int = option(100, "minibatch size, at most n", least=1)
+    lr: float = option(0.01, "learning rate", above=0)
+    steps: int = option(10_000, "steps", least=1)
+    rho: float = option(0.005, "SAM's radius", least=0)
+    lam: float = option(0.3, "weight of the penalty", least=0)
+    seeds: int = option(20, "data sets, each with draws of its own", least=1)
+    spacing: int = option(100, "steps between two points of a curve", least=1)
+    seed: int = option(1, "of data and draws", **SEEDS)
 
     def __post_init__(self):
-        for name in ("theta", "start"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(f"{name} must be two numbers, got {getattr(self, name)}")
-        for name in ("batch", "steps", "seeds", "spacing"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
         if self.batch > self.n:
             raise ValueError(f"batch must be at most n = {self.n}, got {self.batch}")
-        if not (self.lr > 0 and self.rho >= 0 and self.lam >= 0):
-            raise ValueError(f"need lr > 0, rho >= 0, lam >= 0, got lr {self.lr}, rho {self.rho}, lam {self.lam}")
 
     def toys(self) -> list[ScalarFactorization]:
         """The data sets."""

@@ -1,6 +1,7 @@
 """Real data sets, under one name each, split into training and test parts."""
 
-from flatlab.data.catalogue import NAMES as NAMES  # not in __all__: the reference lists what has a docstring
+from flatlab.data.catalogue import IMAGES as IMAGES  # not in __all__: the reference lists what has a docstring
+from flatlab.data.catalogue import NAMES as NAMES
 from flatlab.data.catalogue import load
 from flatlab.data.feature_set import FeatureSet
 from flatlab.data.held_out import held_out

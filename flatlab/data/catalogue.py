@@ -25,6 +25,8 @@ FETCHED: dict[str, Callable[[Path], ImageSet | TextSet]] = {
     "newsgroups": newsgroups,
 }
 NAMES = (*BUNDLED, *FETCHED)
+IMAGES = tuple(name for name in NAMES if name not in ("breast_cancer", "newsgroups"))
+"""The data sets of images among them."""
 
 
 def load(name: str, root: str | Path | None = None) -> ImageSet | FeatureSet | TextSet:

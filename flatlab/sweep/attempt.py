@@ -12,13 +12,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flatlab import exit_status
+
 __all__ = ["Ending", "Order", "attempt", "is_locked"]
 
 PATIENCE = 30.0
 """Seconds that a run asked to stop has for its checkpoint before it is killed."""
 LAST_LINES = 12
-FINAL = ("FloatingPointError", "ValueError", "ImportError", "ModuleNotFoundError")
-"""Exceptions that the same settings would raise again."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def _ending(order: Order, status: int, asked: bool) -> Ending:
     if is_locked(order.state.with_suffix(".lock")):
         return Ending("busy")  # a run started by hand was quicker to take the lock
     lines = order.errors.read_text(errors="replace").rstrip().splitlines()
-    last = lines[-1].split(":")[0].split(".")[-1] if lines else ""
     how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-    if status == 0:
-        how, last = f"exit status 0, but no record at {order.record}", FINAL[0]
+    if status == exit_status.DONE:
+        how += f", but no record at {order.record}"
     told = "\n".join([how, *lines[-LAST_LINES:]])
-    return Ending("failed" if status == 2 or last in FINAL else "crashed", told)
+    again = status not in (exit_status.DONE, exit_status.WRONG, exit_status.DIVERGED)
+    return Ending("crashed" if again else "failed", told)

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from flatlab.experiment import command_of, config_of, record_of, unfinished, words
-from flatlab.host import on_signals
+from flatlab.experiment import Experiment, Parser, check_out, command_of, config_of, record_of, unfinished, words
+from flatlab.host import device_of, on_signals
 from flatlab.runs import called, differing
 from flatlab.sweep.attempt import Order
 from flatlab.sweep.board import Board
@@ -39,13 +38,13 @@ SAVING = 30.0
 """Seconds before the end of the time budget at which runs are asked to stop; a tenth of a budget under five minutes."""
 
 
-def main(argv: Sequence[str], experiments: Mapping[str, type], program: str, began: float) -> int:
+def main(argv: Sequence[str], experiments: Mapping[str, type[Experiment]], program: str, began: float) -> int:
     """Run a sweep as `argv` says, and return its exit status. Ends the process with 2 on a wrong word.
 
     The time budget counts from `began`, on the clock of `time.monotonic`.
     """
-    form = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = argparse.ArgumentParser(prog=f"{program} sweep", description=__doc__, epilog=ABOUT, **form)
+    form = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = Parser(prog=f"{program} sweep", description=__doc__, epilog=ABOUT, **form)
     add = parser.add_argument
     add("file", type=Path, help="TOML file of the sweep")
     add("--size", choices=SIZES, default="quick", help="which of the file's sizes (%(default)s)")
@@ -61,6 +60,9 @@ def main(argv: Sequence[str], experiments: Mapping[str, type], program: str, beg
     if given.time_budget is not None and not given.time_budget > 0:
         parser.error(f"--time-budget must be > 0 minutes, got {given.time_budget}")
     try:
+        check_out(given.out)
+        if given.ray is None and given.device != "auto":
+            device_of(given.device)
         plan = read(given.file, given.size, experiments)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -71,7 +73,7 @@ def main(argv: Sequence[str], experiments: Mapping[str, type], program: str, beg
     console.print(told + (f", {begun} unfinished" if begun else ""), highlight=False, markup=False, soft_wrap=True)
     if given.dry_run:
         for run in missing:
-            print(command_of(program, plan.name, run))
+            print(command_of(run))
         return 0
     if not missing:
         return 0
@@ -81,7 +83,7 @@ def main(argv: Sequence[str], experiments: Mapping[str, type], program: str, beg
         parser.error(str(error))
 
 
-def _sweep(plan: Plan, missing: list[Any], given: argparse.Namespace, console: Console, began: float) -> int:
+def _sweep(plan: Plan, missing: list[Experiment], given: argparse.Namespace, console: Console, began: float) -> int:
     stop, out = threading.Event(), given.out.resolve()
     if given.time_budget is None:
         end = float("inf")
@@ -92,12 +94,11 @@ def _sweep(plan: Plan, missing: list[Any], given: argparse.Namespace, console: C
     def stopping() -> bool:
         return stop.is_set() or time.monotonic() >= end
 
-    resumable = getattr(type(missing[0]), "resumable", False)
     names = differing([config_of(run) for run in plan.runs])
     flag = unfinished(missing[0], out).with_name(f"sweep-{platform.node()}-{os.getpid()}.stop")
-    with hands(given, resumable, stopping, flag) as (submit, at_once, ask):
+    with hands(given, missing[0].resumable, stopping, flag) as (submit, at_once, ask):
         threads = max(1, cores() // at_once)
-        labels = {order(plan.name, run, out, threads): called(config_of(run), names) for run in missing}
+        labels = {order(run, out, threads): called(config_of(run), names) for run in missing}
         with Board(console, labels, len(plan.runs) - len(missing)) as board, signals(stop, board):
             outcome = work(list(labels), submit, at_once, ask, board)
     report(outcome, labels, console, "the time budget is used up" if not stop.is_set() else "stopped")
@@ -123,9 +124,10 @@ def hands(given: argparse.Namespace, resumable: bool, stop: Callable[[], bool], 
         flag.unlink(missing_ok=True)
 
 
-def order(name: str, run: Any, out: Path, threads: int) -> Order:
+def order(run: Experiment, out: Path, threads: int) -> Order:
     """The order of a run; it takes `threads` threads unless the user has said how many."""
-    command = (sys.executable, "-m", "flatlab", name, *words(run), "--out", str(out))
+    _, *module = run.program.split()
+    command = (sys.executable, *module, *words(run), "--out", str(out))
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     environment |= {k: os.environ[k] for k in ("FLATLAB_DATA",) if k in os.environ}
     return Order(command, tuple(environment.items()), record_of(run, out), unfinished(run, out))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from flatlab.experiment import setting
+from flatlab.experiment import Experiment, setting
+from flatlab.nearest import nearest
 
 __all__ = ["SIZES", "Plan", "read"]
 
@@ -21,16 +20,15 @@ KEYS = {"paper": str, "where": str, "about": str, "experiment": str, "settings":
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep file in one size: `runs` are settings of the experiment `name`, each once, in file order."""
+    """The runs of a sweep file in one size, each once, in file order."""
 
     paper: str
     where: str
     about: str
-    name: str
-    runs: tuple[Any, ...]
+    runs: tuple[Experiment, ...]
 
 
-def read(file: str | Path, size: str, experiments: Mapping[str, type]) -> Plan:
+def read(file: str | Path, size: str, experiments: Mapping[str, type[Experiment]]) -> Plan:
     """The plan in the TOML `file` for `size`, one of `smoke`, `quick` and `paper`.
 
         paper = "tan2025stablesam"        # which paper, which table or figure, and what to know about it
@@ -82,7 +80,7 @@ def read(file: str | Path, size: str, experiments: Mapping[str, type]) -> Plan:
         for part in parts
         for run in _runs(file, experiments[name], {**given.get("settings", {}), **_table(file, part), **over})
     )
-    return Plan(given["paper"], given["where"], given["about"], name, tuple(runs))
+    return Plan(given["paper"], given["where"], given["about"], tuple(runs))
 
 
 def _table(file: Path, part: Any) -> dict[str, Any]:
@@ -91,16 +89,13 @@ def _table(file: Path, part: Any) -> dict[str, Any]:
     return part
 
 
-def _runs(file: Path, cls: type, axes: dict[str, Any]) -> Iterator[Any]:
+def _runs(file: Path, cls: type[Experiment], axes: dict[str, Any]) -> Iterator[Experiment]:
     """All combinations of the axes."""
-    hints, allowed = get_type_hints(cls), [f.name for f in fields(cls)]
     columns = []
     for key, values in axes.items():
-        _known(file, "setting", key, allowed)
-        values = values if isinstance(values, list) else [values]
-        if not values:
+        columns.append(values if isinstance(values, list) else [values])
+        if not columns[-1]:
             raise ValueError(f"{file}: {key} has no values")
-        columns.append([_typed(file, key, value, hints[key]) for value in values])
     for chosen in product(*columns):
         combination = dict(zip(axes, chosen, strict=True))
         try:
@@ -110,19 +105,6 @@ def _runs(file: Path, cls: type, axes: dict[str, Any]) -> Iterator[Any]:
             raise ValueError(f"{file}: {error} (in the combination {told})") from None
 
 
-def _typed(file: Path, key: str, value: Any, hint: Any) -> Any:
-    """`value` in the type that the command line would give it, as the record's key depends on it."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
-        return float(value)
-    plain = [get_origin(kind) or kind for kind in kinds if kind is not type(None)]
-    if (tuple if isinstance(value, list) else type(value)) not in plain:
-        raise ValueError(f"{file}: {key} must be of type {plain[0].__name__}, got {value!r}")
-    return value
-
-
 def _known(file: Path, what: str, name: str, allowed: Any) -> None:
     if name not in allowed:
-        near = get_close_matches(name, list(allowed), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(allowed)}"
-        raise ValueError(f"{file} has an unknown {what} {name!r}; {hint}")
+        raise ValueError(f"{file} has an unknown {what} {name!r}; {nearest(name, allowed)}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from flatlab import rules
-from flatlab.data import load
+from flatlab.data import IMAGES, load
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
+from flatlab.option import SEEDS
 
 __all__ = ["GradientPairs"]
 
@@ -20,34 +21,22 @@ METHODS = {"SAM": rules.sam, "StableSAM": rules.stable_sam}
 
 
 @dataclass(frozen=True)
-class GradientPairs:
+class GradientPairs(Experiment):
     """Compare the two gradients of every SAM step while a fully connected ReLU network trains at a constant rate.
 
     With `g` the gradient at `w` and `s` the gradient of the same minibatch at `w + rho g / ||g||`, every step yields
     `ratio = ||g|| / ||s||` and `excess = <s, g> / ||g||^2 - 1`. `windows` averages an epoch are kept.
     """
 
-    experiment: ClassVar[str] = "gradient_pairs"
-
-    data: str = "mnist"
-    method: str = "SAM"
-    rho: float = 0.05
-    hidden: tuple[int, ...] = (500, 500)
-    epochs: int = 20
-    batch: int = 128
-    lr: float = 0.1
-    windows: int = 4
-    seed: int = 1
-
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        rules.non_negative("rho", self.rho)
-        if not self.lr > 0:
-            raise ValueError(f"lr must be > 0, got {self.lr}")
-        for name in ("epochs", "batch", "windows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+    data: str = option("mnist", "data set of images", allowed=IMAGES)
+    method: str = option("SAM", "whose steps are taken", allowed=tuple(METHODS))
+    rho: float = option(0.05, "radius of the ascent", least=0, unit="the weights' units")
+    hidden: tuple[int, ...] = option((500, 500), "widths of the hidden layers", least=1, empty=True)
+    epochs: int = option(20, "passes over the training set", least=1)
+    batch: int = option(128, "samples a step", least=1)
+    lr: float = option(0.1, "learning rate", above=0)
+    windows: int = option(4, "averages an epoch", least=1)
+    seed: int = option(1, "of initialization and order", **SEEDS)
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> dict:
         """Train, and return a list a window of `epoch`, `ratio`, `excess` and their spread, and a list an epoch of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,18 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from flatlab import rules
-from flatlab.data import load
-from flatlab.experiment import option
+from flatlab.data import IMAGES, load
+from flatlab.experiment import Experiment, option
 from flatlab.models import build
+from flatlab.option import SEEDS
 from flatlab.training.batches import Scale
+from flatlab.training.train import NETWORKS
 
 __all__ = ["LocalGradients"]
 
 
 @dataclass(frozen=True)
-class LocalGradients:
+class LocalGradients(Experiment):
     """Compare LSAM's gradient with the plain one of the same minibatch, at initialization and after some steps of SGD.
 
     With `g` the gradient of a minibatch at `w` and `u` uniform in the ball of radius `rho`, LSAM descends along the mean
@@ -30,37 +31,26 @@ class LocalGradients:
     minibatch, as in training.
     """
 
-    experiment: ClassVar[str] = "local_gradients"
-
-    data: str = option("cifar10", "data set of images")
-    network: str = option("resnet20", "network of flatlab.models")
-    steps: tuple[int, ...] = option((0, 150), "measured after so many steps of SGD, increasing")
-    rhos: tuple[float, ...] = option((0.01, 0.02, 0.05, 0.1, 0.15, 0.5, 1.5, 5.0), "radii, in the weights' units, > 0")
-    ks: tuple[int, ...] = option((1, 2, 3, 4, 8, 16), "draws of a step of LSAM, increasing, >= 1")
-    draws: int = option(48, "points of the ball for each minibatch, >= 2 and a multiple of every k")
-    batches: int = option(3, "minibatches whose gradients are averaged over the ball, >= 1")
-    others: int = option(12, "minibatches whose plain gradients give the noise, >= 2 and >= batches")
-    batch: int = option(128, "samples a minibatch, >= 1")
-    lr: float = option(0.05, "learning rate of SGD with momentum 0.9, > 0")
-    seed: int = option(1, "of initialization, order and draws")
+    data: str = option("cifar10", "data set of images", allowed=IMAGES)
+    network: str = option("resnet20", "its name", allowed=NETWORKS)
+    steps: tuple[int, ...] = option((0, 150), "measured after so many steps of SGD", least=0, increasing=True)
+    rhos: tuple[float, ...] = option(
+        (0.01, 0.02, 0.05, 0.1, 0.15, 0.5, 1.5, 5.0), "radii", above=0, increasing=True, unit="the weights' units"
+    )
+    ks: tuple[int, ...] = option((1, 2, 3, 4, 8, 16), "draws of a step of LSAM", least=1, increasing=True)
+    draws: int = option(48, "points of the ball for each minibatch, a multiple of every k", least=2)
+    batches: int = option(3, "minibatches whose gradients are averaged over the ball", least=1)
+    others: int = option(12, "minibatches whose plain gradients give the noise, as many as batches or more", least=2)
+    batch: int = option(128, "samples a minibatch", least=1)
+    lr: float = option(0.05, "learning rate of SGD with momentum 0.9", above=0)
+    seed: int = option(1, "of initialization, order and draws", **SEEDS)
 
     def __post_init__(self):
-        for name in ("steps", "rhos", "ks"):
-            values = getattr(self, name)
-            if not values or list(values) != sorted(set(values)) or values[0] < 0:
-                raise ValueError(f"{name} must be increasing and >= 0, got {values}")
-        for name in ("rhos", "ks"):
-            if getattr(self, name)[0] == 0:
-                raise ValueError(f"{name} must be > 0, got 0")
-        if self.draws < 2 or any(self.draws % k for k in self.ks):
-            raise ValueError(f"draws must be at least 2 and a multiple of every k in {self.ks}, got {self.draws}")
-        if not 1 <= self.batches <= self.others or self.others < 2 or self.batch < 1:
-            raise ValueError(
-                f"need batch >= 1 and 1 <= batches <= others with others >= 2, "
-                f"got {self.batch}, {self.batches} and {self.others}"
-            )
-        if not self.lr > 0:
-            raise ValueError(f"lr must be > 0, got {self.lr}")
+        super().__post_init__()
+        if any(self.draws % k for k in self.ks):
+            raise ValueError(f"draws must be a multiple of every k in {self.ks}, got {self.draws}")
+        if self.batches > self.others:
+            raise ValueError(f"others must be at least the {self.batches} batches, got {self.others}")
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> dict:
         """Measure at every number of `steps`; `states` holds a dict each.

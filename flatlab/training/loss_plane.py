@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flatlab.experiment import option
 from flatlab.host import Host
+from flatlab.option import SEEDS
 from flatlab.training.train import Train, deterministic, summary
 from flatlab.training.trainer import Trainer
 
@@ -25,19 +26,15 @@ class LossPlane(Train):
     method, but for the sizes of the filters. The other settings are those of `Train`.
     """
 
-    experiment: ClassVar[str] = "loss_plane"
-
-    reach: float = option(1.0, "the table runs from -reach to reach in both directions, > 0; 1 is the filters' own size")
-    points: int = option(25, "entries of the table along a side, odd, so that the middle is the network, >= 3")
-    images: int = option(2000, "training and test examples on which the loss is taken, the first of each set, >= 1")
-    plane_seed: int = option(0, "of the two directions, >= 0")
+    reach: float = option(
+        1.0, "the table runs from -reach to reach in both directions", above=0, unit="the filters' own size"
+    )
+    points: int = option(25, "entries of the table along a side, odd, so that the middle is the network", least=3)
+    images: int = option(2000, "training and test examples on which the loss is taken, the first of each set", least=1)
+    plane_seed: int = option(0, "of the two directions", **SEEDS)
 
     def __post_init__(self):
         super().__post_init__()
-        self._within("reach", above=0)
-        self._within("points", least=3)
-        self._within("images", least=1)
-        self._within("plane_seed", least=0)
         if self.points % 2 == 0:
             raise ValueError(f"points must be odd, got {self.points}")
 

@@ -6,14 +6,14 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flatlab import records
-from flatlab.experiment import config_of, option
+from flatlab.experiment import config_of, inherited, option
 from flatlab.host import Host, Stopped
 from flatlab.landscape import Landscape
 from flatlab.measures import fisher_rao, hessian_trace, pac_bayes, relative_flatness, top_eigenvalues, weight_norm
@@ -43,24 +43,15 @@ class Minimum(Train):
     between them, so that its layers can be rescaled without a change of its outputs, see `rescaled`.
     """
 
-    experiment: ClassVar[str] = "minimum"
-
-    network: str = option("lenet5", "network: lenet5 or a perceptron (logistic, fcn, fcn3, mlp512_256)")
-    schedule: str = option("constant", "of the learning rate, over all steps: constant or cosine")
-    epochs: int = option(100, "passes over the training set at most, >= 1")
-    stop_at_loss: float | None = option(0.1, "ends the training after an epoch whose mean training loss is not above it")
-    spread: float = option(5.0, "factors of the layers' outputs are log-uniform from 1/spread to spread, > 1")
-    few: int = option(500, "training examples for PAC-Bayes, >= 2; all where there are fewer")
-    trace_probes: int = option(2, "random vectors an example for Tr H, where it is not exact, >= 2")
-    noises: int = option(10, "PAC-Bayes: antithetic pairs of Gaussian vectors, >= 2")
-    rise: float = option(0.1, "PAC-Bayes: rise of the training loss that the noise brings, > 0")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._within("spread", above=1)
-        self._within("rise", above=0)
-        for name in ("few", "trace_probes", "noises"):
-            self._within(name, least=2)
+    network: str = inherited(Train, "network", "lenet5", about="its name; a chain of layers, as lenet5 and fcn3")
+    schedule: str = inherited(Train, "schedule", "constant")
+    epochs: int = inherited(Train, "epochs", 100, about="passes over the training set at most")
+    stop_at_loss: float | None = inherited(Train, "stop_at_loss", 0.1)
+    spread: float = option(5.0, "factors of the layers' outputs are log-uniform from 1/spread to spread", above=1)
+    few: int = option(500, "training examples for PAC-Bayes; all where there are fewer", least=2)
+    trace_probes: int = option(2, "random vectors an example for Tr H, where it is not exact", least=2)
+    noises: int = option(10, "PAC-Bayes: antithetic pairs of Gaussian vectors", least=2)
+    rise: float = option(0.1, "PAC-Bayes: rise of the training loss that the noise brings", above=0)
 
     def title(self) -> str:
         """The run in a line."""

@@ -4,48 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from flatlab.data import load
-from flatlab.experiment import option
+from flatlab.data import IMAGES, load
+from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
 from flatlab.models.perceptrons import perceptron
+from flatlab.option import SEEDS
 
 __all__ = ["NetworkSlice"]
 
 
 @dataclass(frozen=True)
-class NetworkSlice:
+class NetworkSlice(Experiment):
     """Train a network twice, with small and with large batches, and tabulate its loss on the line through both solutions.
 
     The network has one hidden layer with ReLU. -1 is the solution of the small batches, 1 that of the large ones, which
     start at other weights. Both runs end after the epoch in which the training loss falls to `until`.
     """
 
-    experiment: ClassVar[str] = "network_slice"
-
-    data: str = option("digits", "data set of images")
-    hidden: int = option(50, "width of the hidden layer, >= 1")
-    small: int = option(8, "samples a step of the first run, >= 1")
-    large: int = option(512, "samples a step of the second run, >= 1")
-    lr: float = option(0.5, "learning rate of both runs, > 0")
-    until: float = option(0.02, "training loss at which a run ends, > 0")
-    epochs: int = option(3000, "passes over the training set at most, >= 1")
-    reach: float = option(3.0, "the table runs from -reach to reach, > 0")
-    points: int = option(385, "entries of the table, >= 2")
-    seed: int = option(1, "of initialization and order")
-
-    def __post_init__(self):
-        for name, least in (("hidden", 1), ("small", 1), ("large", 1), ("epochs", 1), ("points", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("lr", "until", "reach"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+    data: str = option("digits", "data set of images", allowed=IMAGES)
+    hidden: int = option(50, "width of the hidden layer", least=1)
+    small: int = option(8, "samples a step of the first run", least=1)
+    large: int = option(512, "samples a step of the second run", least=1)
+    lr: float = option(0.5, "learning rate of both runs", above=0)
+    until: float = option(0.02, "training loss at which a run ends", above=0)
+    epochs: int = option(3000, "passes over the training set at most", least=1)
+    reach: float = option(3.0, "the table runs from -reach to reach", above=0)
+    points: int = option(385, "entries of the table", least=2)
+    seed: int = option(1, "of initialization and order", **SEEDS)
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> dict:
         """Train twice and tabulate: mean cross-entropy `train` and `test` at `start + step * k`; the solutions' `distance`.

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 
 from flatlab import data, models
-from flatlab.experiment import option
+from flatlab.experiment import Experiment, option
 from flatlab.host import Host
+from flatlab.option import SEEDS
+from flatlab.rules.nonuniformity import Form
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
@@ -21,87 +23,92 @@ from flatlab.training.trainer import TYPES, Trainer
 
 __all__ = ["Train"]
 
+NETWORKS = (*models.NAMES, "timm:*")
 SCHEDULES = ("constant", "cosine", "triangle")
-PRECISIONS = ("fp32", *TYPES)
-PENALTIES = ("fa", "cov")
+DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base optimizer", "penalty", "run"
+"""What the settings belong to."""
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Experiment):
     """Train a network by one method, and record its curves and its last epoch's scores.
 
     A setting that is None takes the method's own default, or is off. Raises `ValueError` for a value that is not
     allowed, and for a setting that the others leave without effect.
     """
 
-    experiment: ClassVar[str] = "train"
     resumable: ClassVar[bool] = True
 
-    data: str = option("cifar10", f"data set, one of {', '.join(data.NAMES)}")
-    network: str = option("resnet20", f"network, one of {', '.join(models.NAMES)}")
-    width: tuple[int, ...] | None = option(None, "fast_cifar: channels of its three blocks; 64 256 256 unless given")
-    method: str = option("plain", f"one of {', '.join(METHODS)}; plain is the base optimizer alone")
-    base: str = option("SGD", f"base optimizer, one of {', '.join(BASES)}")
-    lr: float = option(0.1, "largest learning rate, > 0")
-    schedule: str = option("cosine", f"of the learning rate, over all steps: {', '.join(SCHEDULES)}")
-    peak: float | None = option(None, "triangle: share of the steps in which the rate rises, in (0, 1); 0.2 unless given")
-    momentum: float | None = option(None, "of SGD, in [0, 1); 0.9 unless given")
-    nesterov: bool | None = option(None, "of SGD: Nesterov's momentum")
-    weight_decay: float = option(5e-4, "of the base optimizer, on all parameters, >= 0")
-    epochs: int = option(200, "passes over the training set, >= 1")
-    batch: int = option(128, "samples a step, >= 1; what is left over of an epoch is dropped")
-    seed: int = option(1, "of initialization, order, augmentation and all else that is random, >= 0")
+    data: str = option("cifar10", "data set", allowed=data.NAMES, group=DATA)
+    network: str = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
+    width: tuple[int, ...] | None = option(
+        None, "fast_cifar: channels of its three blocks; 64 256 256 unless given", least=1, count=3, group=NETWORK
+    )
+    method: str = option("plain", "its name; plain is the base optimizer alone", allowed=METHODS, group=METHOD)
+    base: str = option("SGD", "base optimizer", allowed=tuple(BASES), group=BASE)
+    lr: float = option(0.1, "largest learning rate", above=0, group=BASE)
+    schedule: str = option("cosine", "of the learning rate, over all steps", allowed=SCHEDULES, group=BASE)
+    peak: float | None = option(
+        None, "triangle: share of the steps in which the rate rises, 0.2 unless given", above=0, below=1, group=BASE
+    )
+    momentum: float | None = option(None, "of SGD, 0.9 unless given", least=0, below=1, group=BASE)
+    nesterov: bool | None = option(None, "of SGD: Nesterov's momentum", group=BASE)
+    weight_decay: float = option(5e-4, "on all parameters", least=0, group=BASE)
+    epochs: int = option(200, "passes over the training set", least=1, group=RUN)
+    batch: int = option(128, "samples a step; what is left over of an epoch is dropped", least=1, group=RUN)
+    seed: int = option(1, "of initialization, order, augmentation and all else that is random", **SEEDS, group=RUN)
 
-    rho: float | None = option(None, "radius of the method's ascent, >= 0, in the units of the weights")
-    eta: float | None = option(None, "ASAM, StableASAM: added to the size of every weight, >= 0")
-    scale_1d: bool | None = option(None, "ASAM, StableASAM: whether biases and norm layers scale the ascent, too")
-    k: int | None = option(None, "LSAM: draws a step, >= 1")
-    antithetic: bool | None = option(None, "LSAM: whether draws come in pairs u, -u")
-    m: int | None = option(None, "MSAM: samples a micro-batch, >= 1; it divides the batch")
-    rho_cov: float | None = option(None, "CSAM: radius of the second ascent, >= 0")
-    ema: float | None = option(None, "CSAM: share of the old in the moving average, between 0 and 1")
-    form: str | None = option(None, "SAMGCM: form of the covariance: full, diagonal or low_rank")
-    damping: float | None = option(None, "SAMGCM: added to the covariance, >= 0")
-    relative: bool | None = option(None, "SAMGCM: whether the damping is measured in the covariance's own size")
+    rho: float | None = option(None, "radius of the method's ascent", least=0, unit="the weights' units", group=METHOD)
+    eta: float | None = option(None, "ASAM, StableASAM: added to the size of every weight", least=0, group=METHOD)
+    scale_1d: bool | None = option(
+        None, "ASAM, StableASAM: whether biases and norm layers scale the ascent, too", group=METHOD
+    )
+    k: int | None = option(None, "LSAM: draws a step", least=1, group=METHOD)
+    antithetic: bool | None = option(None, "LSAM: whether draws come in pairs u, -u", group=METHOD)
+    m: int | None = option(None, "MSAM: samples a micro-batch; it divides the batch", least=1, group=METHOD)
+    rho_cov: float | None = option(None, "CSAM: radius of the second ascent", least=0, group=METHOD)
+    ema: float | None = option(None, "CSAM: share of the old in the moving average", above=0, below=1, group=METHOD)
+    form: str | None = option(None, "SAMGCM: form of the covariance", allowed=get_args(Form), group=METHOD)
+    damping: float | None = option(None, "SAMGCM: added to the covariance", least=0, group=METHOD)
+    relative: bool | None = option(
+        None, "SAMGCM: whether the damping is measured in the covariance's own size", group=METHOD
+    )
 
-    fa: float | None = option(None, "weight of the FA penalty tr(H^2) / B, >= 0; 0 measures tr(H^2) alone")
-    cov: float | None = option(None, "weight of the COV penalty Tr C (n - b) / (b (n - 1)), >= 0")
-    probes: int | None = option(None, "FA: random vectors an estimate, >= 1; 5 unless given")
-    penalty_every: int | None = option(None, "FA: steps from one estimate to the next, >= 1; 1 unless given")
+    fa: float | None = option(
+        None, "weight of the FA penalty tr(H^2) / B; 0 measures tr(H^2) alone", least=0, group=PENALTY
+    )
+    cov: float | None = option(None, "weight of the COV penalty Tr C (n - b) / (b (n - 1))", least=0, group=PENALTY)
+    probes: int | None = option(None, "FA: random vectors an estimate, 5 unless given", least=1, group=PENALTY)
+    penalty_every: int | None = option(
+        None, "FA: steps from one estimate to the next, 1 unless given", least=1, group=PENALTY
+    )
 
-    augment: str = option("none", f"of images, one of {', '.join(AUGMENTATIONS)}: crop shifts by up to 4 pixels")
-    label_smoothing: float = option(0.0, "share of every label that is spread over all classes, in [0, 1)")
-    label_noise: float | None = option(None, "share of the training labels that are redrawn among the other classes")
-    examples: int | None = option(None, "size of the training set, drawn from the whole; all unless given")
-    validation: int | None = option(None, "examples held out of the training set and evaluated on, instead of the test set")
-    evaluate_train: bool = option(False, "whether the whole training set is evaluated, too, after every epoch")
-    stop_at_loss: float | None = option(None, "ends the run after an epoch whose mean training loss is not above it")
-    precision: str = option("fp32", f"of forward and backward passes, one of {', '.join(PRECISIONS)} (autocast)")
+    augment: str = option("none", "of images: crop shifts by up to 4 pixels", allowed=AUGMENTATIONS, group=DATA)
+    label_smoothing: float = option(
+        0.0, "share of every label that is spread over all classes", least=0, below=1, group=DATA
+    )
+    label_noise: float | None = option(
+        None, "share of the training labels that are redrawn among the other classes", least=0, below=1, group=DATA
+    )
+    examples: int | None = option(
+        None, "size of the training set, drawn from the whole; all unless given", least=1, group=DATA
+    )
+    validation: int | None = option(
+        None, "examples held out of the training set and evaluated on, instead of the test set", least=1, group=DATA
+    )
+    evaluate_train: bool = option(
+        False, "whether the whole training set is evaluated, too, after every epoch", group=RUN
+    )
+    stop_at_loss: float | None = option(
+        None, "ends the run after an epoch whose mean training loss is not above it", least=0, group=RUN
+    )
+    precision: str = option(
+        "fp32", "of forward and backward passes, by autocast", allowed=("fp32", *TYPES), group=NETWORK
+    )
 
     def __post_init__(self):
-        self._among("data", data.NAMES)
-        self._among("method", METHODS)
-        self._among("base", BASES)
-        self._among("schedule", SCHEDULES)
-        self._among("augment", AUGMENTATIONS)
-        self._among("precision", PRECISIONS)
-        if not self.network.startswith("timm:"):
-            self._among("network", models.NAMES)
+        super().__post_init__()
         self._own_settings()
-        self._within("lr", above=0)
-        self._within("epochs", least=1)
-        self._within("batch", least=1)
-        self._within("seed", least=0)
-        for name in ("weight_decay", "rho", "rho_cov", "eta", "damping", "stop_at_loss", *PENALTIES):
-            self._within(name, least=0)
-        for name in ("k", "m", "probes", "penalty_every", "examples", "validation"):
-            self._within(name, least=1)
-        for name in ("momentum", "label_smoothing", "label_noise"):
-            self._within(name, least=0, below=1)
-        for name in ("ema", "peak"):
-            self._within(name, above=0, below=1)
-        if self.width is not None and (len(self.width) != 3 or min(self.width) < 1):
-            raise ValueError(f"width must be three integers >= 1, as 64 256 256, got {' '.join(map(str, self.width))}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum > 0, got 0")
         if self.m is not None and self.batch % self.m:
@@ -128,20 +135,6 @@ class Train:
             raise ValueError(f"{name} = {given} has no effect here: it needs {owner}")
         if has_it and given is None:
             object.__setattr__(self, name, default)
-
-    def _among(self, name: str, allowed: Any) -> None:
-        if getattr(self, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-
-    def _within(self, name: str, *, least: float | None = None, above: float | None = None, below: float | None = None):
-        value = getattr(self, name)
-        if value is None:
-            return
-        bounds = {">=": least, ">": above, "<": below}
-        wanted = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None)
-        inside = (least is None or value >= least) and (above is None or value > above)
-        if not (inside and (below is None or value < below)) or value == float("inf"):
-            raise ValueError(f"{name} must be {wanted}, got {value}")
 
     def _wide(self) -> str:
         return "" if self.width is None else f" {'/'.join(map(str, self.width))}"

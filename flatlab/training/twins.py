@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flatlab.experiment import option
+from flatlab.experiment import inherited, option
 from flatlab.host import Host
 from flatlab.training.drive import drive
 from flatlab.training.examples import Pair, examples
@@ -28,22 +28,19 @@ class Twins(Train):
     `Train`, with a plain, constant and unregularized run as the default.
     """
 
-    experiment: ClassVar[str] = "twins"
-
-    schedule: str = option("constant", "of the learning rate, over all steps: constant or cosine")
-    momentum: float | None = option(None, "of SGD, in [0, 1); 0 unless given")
-    weight_decay: float = option(0.0, "of the base optimizer, on all parameters, >= 0")
-    epochs: int = option(60, "passes over the training set, >= 1")
-    evaluate_train: bool = option(True, "whether the whole training set is evaluated, too; twins always do")
+    schedule: str = inherited(Train, "schedule", "constant")
+    momentum: float | None = inherited(Train, "momentum", None, about="of SGD, 0 unless given")
+    weight_decay: float = inherited(Train, "weight_decay", 0.0)
+    epochs: int = inherited(Train, "epochs", 60)
+    evaluate_train: bool = inherited(Train, "evaluate_train", True)
     identical: bool = option(False, "the control: both sets are the same, and the distance must stay 0")
-    nudge: float | None = option(None, "with identical: added to one weight of the second twin at the start, > 0")
+    nudge: float | None = option(None, "identical: added to one weight of the second twin at the start", above=0)
 
     def __post_init__(self):
         if self.momentum is None and self.base == "SGD":
             object.__setattr__(self, "momentum", 0.0)
         super().__post_init__()
         self._own("nudge", self.identical, None, "identical twins")
-        self._within("nudge", above=0)
         if not self.evaluate_train:
             raise ValueError("evaluate_train must be true for twins: their generalization error needs it")
 

@@ -7,30 +7,23 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import ipywidgets
 from safetensors import SafetensorError, safe_open
 
-from flatlab import data, models
-from flatlab.experiment import command_of, perform, record_of, setting, unfinished
+from flatlab.experiment import perform, record_of, setting, unfinished
 from flatlab.host import Host, Stopped
+from flatlab.option import Option, options
 from flatlab.training import Train
-from flatlab.training.batches import AUGMENTATIONS
-from flatlab.training.methods import BASES, METHODS
-from flatlab.training.train import PRECISIONS, SCHEDULES
 from flatlab.widgets.explorable import page
 from flatlab.widgets.run_curves import RunCurves, compact
 
 __all__ = ["TrainingPanel"]
 
 FIRST = ("data", "network", "method", "rho", "lr", "epochs", "seed")
-CHOICES = {
-    "data": data.NAMES, "method": METHODS, "base": tuple(BASES), "schedule": SCHEDULES, "augment": AUGMENTATIONS,
-    "precision": PRECISIONS,
-}  # fmt: skip
 DRAW_EVERY = 1.0
 """Seconds between two drawings of a curve that grows."""
 
@@ -63,8 +56,7 @@ class TrainingPanel(ipywidgets.VBox):
         self.thread: threading.Thread | None = None
         self.running = False
         begin = asked(setting(experiment, settings))
-        self.form = {f.name: _entry(f.name, begin[f.name], f.metadata["about"]) for f in fields(experiment)}
-        self._kinds = get_type_hints(experiment)
+        self.form = {name: _entry(known, begin[name]) for name, known in options(experiment).items()}
         self.start = ipywidgets.Button(description="Start", button_style="primary", icon="play")
         self.stop = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
         self.resume = ipywidgets.Button(description="Resume", icon="forward")
@@ -90,27 +82,15 @@ class TrainingPanel(ipywidgets.VBox):
 
     def chosen(self) -> Train:
         """The settings in the form. Raises `ValueError`, naming setting and value, if they are not allowed."""
-        return setting(self.experiment, {name: self._read(name) for name in self.form})
+        known, entries = options(self.experiment), self.form.items()
+        values = {name: entry.value for name, entry in entries}
+        return setting(self.experiment, {k: known[k].read(v) if isinstance(v, str) else v for k, v in values.items()})
 
     def wait(self, seconds: float | None = None) -> bool:
         """Block the cell until the run has ended, or for so many seconds; whether it has ended."""
         if self.thread is not None:
             self.thread.join(seconds)
         return not self.running
-
-    def _read(self, name: str) -> Any:
-        value = self.form[name].value
-        if not isinstance(value, str) or name in CHOICES or name == "network":
-            return value
-        kinds = get_args(self._kinds[name]) or (self._kinds[name],)
-        if not value.strip() and type(None) in kinds:
-            return None
-        kind = next(k for k in kinds if k is not type(None))
-        try:
-            return {"true": True, "false": False}[value.strip().lower()] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)
-            raise ValueError(f"{name} must be {wanted}, got {value!r}") from None
 
     def _look(self) -> None:
         """Say what the settings in the form mean, or why they are not allowed."""
@@ -145,7 +125,7 @@ class TrainingPanel(ipywidgets.VBox):
     def _take_up(self) -> None:
         chosen = self._found[self.waiting.value]
         for name, value in asked(chosen).items():
-            self.form[name].value = _shown(self.form[name], value)
+            self.form[name].value = _shown(options(self.experiment)[name], value)
         self._begin(chosen)
 
     def _begin(self, chosen: Train) -> None:
@@ -169,8 +149,7 @@ class TrainingPanel(ipywidgets.VBox):
     def _run(self, chosen: Train) -> None:
         said, wrong = "", False
         try:
-            command = command_of("python -m flatlab", chosen.experiment, chosen)
-            path = perform(chosen, self.out, command=command, report=self._say, host=self.host)
+            path = perform(chosen, self.out, report=self._say, host=self.host)
             self.bar.bar_style, said = "success", f"{chosen.title()}. Done: {path}"
             self._live = None  # its record takes its place; the curve of a stopped run stays
         except Stopped as stopped:
@@ -248,34 +227,35 @@ STYLE = {"description_width": "7.5rem"}
 ROW = {"flex_flow": "row wrap", "grid_gap": "0.2rem 1rem"}
 
 
-def _entry(name: str, value: Any, about: str) -> ipywidgets.DOMWidget:
+def _entry(known: Option, value: Any) -> ipywidgets.DOMWidget:
     """The form's control of one setting; one that may be None is a text, and None is an empty one."""
-    words = {"description": name, "tooltip": about, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
-    if isinstance(value, bool):
-        return ipywidgets.Checkbox(value=value, indent=True, **words)
-    if name in CHOICES:
-        return ipywidgets.Dropdown(options=CHOICES[name], value=value, **words)
-    if name == "network":
-        return ipywidgets.Combobox(options=models.NAMES, value=value, **words)
-    entry = ipywidgets.Text(placeholder="the method's own, or off", continuous_update=False, **words)
-    entry.value = _shown(entry, value)
-    return entry
+    look = {"description": known.name, "tooltip": known.help, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
+    look["value"] = _shown(known, value)
+    if isinstance(look["value"], bool):
+        return ipywidgets.Checkbox(indent=True, **look)
+    names = tuple(name for name in known.allowed if "*" not in name)
+    if names != known.allowed:
+        return ipywidgets.Combobox(options=names, **look)
+    if names and not known.optional:
+        return ipywidgets.Dropdown(options=names, **look)
+    return ipywidgets.Text(placeholder="the method's own, or off", continuous_update=False, **look)
 
 
-def _shown(entry: ipywidgets.DOMWidget, value: Any) -> Any:
-    if not isinstance(entry, ipywidgets.Text) or isinstance(entry, ipywidgets.Combobox):
+def _shown(known: Option, value: Any) -> Any:
+    """`value` as its control has it."""
+    if known.kind is bool and not known.optional:
         return value
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "" if value is None else known.shown(value)
 
 
 def asked(chosen: Train) -> dict[str, Any]:
     """The settings of `chosen`; one that would be filled in as it is by itself is None, so that others can be changed."""
     values = asdict(chosen)
-    for f in fields(chosen):
-        if f.default is None and values[f.name] is not None:
+    for name, known in options(type(chosen)).items():
+        if known.default is None and values[name] is not None:
             try:
-                if type(chosen)(**(values | {f.name: None})) == chosen:
-                    values[f.name] = None
+                if type(chosen)(**(values | {name: None})) == chosen:
+                    values[name] = None
             except ValueError:  # others stand only with it
                 continue
     return values

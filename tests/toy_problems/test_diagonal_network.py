@@ -187,10 +187,10 @@ def test_a_run_that_diverges_is_recorded_as_none():
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"nonzeros": 151}, "nonzeros must lie between 1 and the 150 features, got 151"),
-    ({"batch": 7}, "batch must be at least 2 and divide the 100 samples, got 7"),
-    ({"dampings": (0.0,)}, r"dampings must be finite and > 0, got \(0.0,\)"),
-    ({"seeds": 0}, "seeds must be at least 1, got 0"),
+    ({"nonzeros": 151}, "nonzeros must be at most the 150 features, got 151"),
+    ({"batch": 7}, "batch must divide the 100 samples, got 7"),
+    ({"dampings": (0.0,)}, r"dampings must be > 0, got \(0.0,\)"),
+    ({"seeds": 0}, "seeds must be >= 1, got 0"),
     ({"lr": float("nan")}, "lr must be finite and > 0, got nan"),
 ])
 def test_a_wrong_setting_of_the_regression_is_named(wrong, said):

@@ -9,7 +9,7 @@ from flatlab import rules
 from flatlab.descent import milestones, trajectory
 from flatlab.landscape import Landscape
 from toy_problems import Lucchi
-from toy_problems.lucchi import SuccessRate
+from toy_problems.lucchi import LucchiSuccessRate
 
 F = Lucchi()
 SHARPEST = 2 + math.sqrt(2)
@@ -114,7 +114,7 @@ def test_assumption_3_contradicts_assumptions_1_and_2():
 
 
 def test_the_experiment_counts_what_a_plain_loop_counts():
-    setting = SuccessRate(learning_rates=3, starts=200, rhos=(0.2,), steps=(50, 120), radii=(0.02, 0.3), seed=5)
+    setting = LucchiSuccessRate(learning_rates=3, starts=200, rhos=(0.2,), steps=(50, 120), radii=(0.02, 0.3), seed=5)
     result = setting.run(fused=1)
     w0, rates = setting.sample(), setting.rates()
     assert rates[0].item() == pytest.approx(0.001) and rates[-1].item() == pytest.approx(0.3)
@@ -133,10 +133,11 @@ def test_the_experiment_counts_what_a_plain_loop_counts():
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"starts": 0}, "starts must be at least 1, got 0"),
-    ({"lr_min": -1.0}, "need 0 < lr_min <= lr_max, got lr_min -1.0"),
+    ({"starts": 0}, "starts must be >= 1, got 0"),
+    ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
+    ({"lr_min": 0.4}, "lr_max must be at least the lr_min of 0.4, got 0.3"),
     ({"radii": (0.5, 0.1)}, r"radii must be increasing and >= 0, got \(0.5, 0.1\)"),
 ])
 def test_a_wrong_setting_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
-        SuccessRate(**wrong)
+        LucchiSuccessRate(**wrong)

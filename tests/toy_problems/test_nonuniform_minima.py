@@ -9,7 +9,7 @@ import torch
 from flatlab import measures, rules
 from flatlab.landscape import Landscape
 from toy_problems import NonuniformMinima
-from toy_problems.nonuniform_minima import METHODS, Escape, linearized, slope, step
+from toy_problems.nonuniform_minima import METHODS, NonuniformEscape, linearized, slope, step
 from toy_problems.random_product import crossing_rate, exit_shares, lyapunov_exponent, second_moment_radius
 
 F = NonuniformMinima()
@@ -127,7 +127,7 @@ def test_exit_shares_agree_with_all_sequences_of_draws():
 
 # ---- the experiment ----------------------------------------------------------------------------------------------------
 
-SMALL = Escape(learning_rates=3, lr_min=0.56, lr_max=0.64, runs=1000, steps=(100, 200))
+SMALL = NonuniformEscape(learning_rates=3, lr_min=0.56, lr_max=0.64, runs=1000, steps=(100, 200))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_full_batch_descent_stays(small):
 
 
 def test_the_experiment_counts_what_a_plain_loop_counts():
-    setting = Escape(learning_rates=2, lr_min=0.5, lr_max=0.7, runs=20, steps=(7, 30), start=1.05, seed=3)
+    setting = NonuniformEscape(learning_rates=2, lr_min=0.5, lr_max=0.7, runs=20, steps=(7, 30), start=1.05, seed=3)
     result = setting.run()
     generator = torch.Generator().manual_seed(3)
     draws = torch.stack([torch.randint(2, (20, 1), generator=generator)[:, 0] for _ in range(30)]).tolist()
@@ -206,7 +206,7 @@ def test_the_published_sam_is_sgd_seen_from_rho_beside():
 
 
 def test_sam_proper_circles_zero_and_leaves_one_below_the_thresholds_of_sgd():
-    setting = Escape(learning_rates=1, lr_min=0.55, lr_max=0.55, runs=500, steps=(2000,))
+    setting = NonuniformEscape(learning_rates=1, lr_min=0.55, lr_max=0.55, runs=500, steps=(2000,))
     curves = {curve["method"]: curve for curve in setting.run()["curves"]}
     assert curves["SGD"]["left"] == [[0]] and curves["SAM"]["left"][0][0] > 490
     reach = 1 - F.outer[0]
@@ -223,14 +223,15 @@ def test_sam_proper_circles_zero_and_leaves_one_below_the_thresholds_of_sgd():
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"runs": 0}, "runs must be at least 1, got 0"),
-    ({"lr_min": -1.0}, "need 0 < lr_min <= lr_max, got lr_min -1.0"),
+    ({"runs": 0}, "runs must be >= 1, got 0"),
+    ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
+    ({"lr_min": 1.0}, "lr_max must be at least the lr_min of 1.0, got 0.98"),
     ({"steps": (200, 100)}, r"steps must be increasing and >= 1, got \(200, 100\)"),
-    ({"radius": 0.7}, "0 < radius < 0.5"),
+    ({"radius": 0.7}, "radius must be > 0 and < 0.5, got 0.7"),
 ])
 def test_a_wrong_setting_of_escape_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
-        Escape(**wrong)
+        NonuniformEscape(**wrong)
 
 
 def test_an_unknown_method_is_named():

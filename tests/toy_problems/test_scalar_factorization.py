@@ -9,7 +9,7 @@ from flatlab import measures, rules
 from flatlab.landscape import Landscape
 from flatlab.measures.noise import minibatch_factor
 from toy_problems import ScalarFactorization
-from toy_problems.scalar_factorization import PENALIZED, Valley
+from toy_problems.scalar_factorization import PENALIZED, FactorizationValley
 
 F = ScalarFactorization.sample(n=40, theta=(1.0, 1.0), seed=3)
 PLANE = torch.cartesian_prod(*[torch.linspace(-3, 3, 9, dtype=torch.float64)] * 2)
@@ -167,7 +167,8 @@ def test_the_smaller_the_micro_batch_the_faster_unnormalized_sam_moves_along_the
 
 
 def test_the_experiment_follows_a_plain_loop():
-    setting = Valley(n=50, theta=(1.0, 1.0), start=(1.5, 0.4), batch=10, lr=0.02, steps=30, rho=0.05, seeds=2, spacing=10)
+    size = {"n": 50, "batch": 10, "steps": 30, "seeds": 2, "spacing": 10}
+    setting = FactorizationValley(theta=(1.0, 1.0), start=(1.5, 0.4), lr=0.02, rho=0.05, **size)
     result = setting.run()
     toys, generator = setting.toys(), torch.Generator().manual_seed(setting.seed)
     picks = [torch.randint(50, (2, 10), generator=generator) for _ in range(30)]
@@ -188,14 +189,14 @@ def test_the_experiment_follows_a_plain_loop():
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"start": (1.0,)}, r"start must be two numbers, got \(1.0,\)"),
+    ({"start": (1.0,)}, r"start must be 2 numbers, got \(1.0,\)"),
     ({"batch": 6000}, "batch must be at most n = 5000, got 6000"),
-    ({"steps": 0}, "steps must be at least 1, got 0"),
-    ({"lam": -0.1}, "lam >= 0, got lr 0.01, rho 0.005, lam -0.1"),
+    ({"steps": 0}, "steps must be >= 1, got 0"),
+    ({"lam": -0.1}, "lam must be >= 0, got -0.1"),
 ])
 def test_a_wrong_setting_of_valley_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
-        Valley(**wrong)
+        FactorizationValley(**wrong)
 
 
 def test_data_of_two_lengths_are_refused():

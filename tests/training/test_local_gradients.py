@@ -61,10 +61,12 @@ def test_a_small_ball_changes_loss_and_gradient_as_the_derivatives_say():
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"rhos": (0.0, 0.1)}, "rhos must be > 0"), ({"rhos": (0.2, 0.1)}, "rhos must be increasing"),
-    ({"draws": 32}, r"multiple of every k in \(1, 2, 3, 4, 8, 16\), got 32"), ({"ks": (0, 2)}, "ks must be > 0, got 0"),
-    ({"draws": 1, "ks": (1,)}, "draws must be at least 2"),
-    ({"others": 1}, "got 128, 3 and 1"), ({"lr": 0.0}, "lr must be > 0"),
+    ({"rhos": (0.0, 0.1)}, "rhos must be increasing and > 0, got"), ({"rhos": (0.2, 0.1)}, "rhos must be increasing"),
+    ({"draws": 32}, r"multiple of every k in \(1, 2, 3, 4, 8, 16\), got 32"),
+    ({"ks": (0, 2)}, r"ks must be increasing and >= 1, got \(0, 2\)"),
+    ({"draws": 1, "ks": (1,)}, "draws must be >= 2, got 1"),
+    ({"others": 1}, "others must be >= 2, got 1"),
+    ({"others": 2}, "others must be at least the 3 batches, got 2"), ({"lr": 0.0}, "lr must be > 0"),
 ])
 def test_wrong_settings_are_named(wrong, said):
     with pytest.raises(ValueError, match=said):

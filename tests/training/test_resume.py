@@ -34,7 +34,7 @@ def work(name, out):
     """In a process of its own, with one thread."""
     torch.set_num_threads(1)
     setting = settings(name)
-    perform(setting, out, command="", report=lambda line: None, host=Host(unfinished(setting, out), every=EVERY))
+    perform(setting, out, host=Host(unfinished(setting, out), every=EVERY))
 
 
 def result(name, out):

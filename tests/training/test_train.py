@@ -266,7 +266,7 @@ def test_bf16_is_near_fp32_and_not_the_same():
         ({"method": "MSAM", "m": 3}, "m must divide the batch of 128, got 3"),
         ({"method": "CSAM", "ema": 1.0}, "ema must be > 0 and < 1, got 1.0"),
         ({"lr": 0.0}, "lr must be > 0, got 0.0"),
-        ({"lr": float("nan")}, "lr must be > 0, got nan"),
+        ({"lr": float("nan")}, "lr must be finite and > 0, got nan"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be >= 0 and < 1, got 1.0"),
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),

@@ -1,0 +1,9 @@
+"""How the command of a run ends, for the shell and for a sweep; 1 is a crash, which another attempt may not meet."""
+
+DONE = 0
+WRONG = 2
+"""A setting, a word of the command line, or a package that is missing: it would be so again."""
+DIVERGED = 4
+"""The loss is no longer finite: it would be so again."""
+STOPPED = 130
+"""As asked, with the state saved."""
