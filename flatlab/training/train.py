@@ -16,7 +16,7 @@ from flatlab.host import Host
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
-from flatlab.training.methods import BASES, METHODS, options_of
+from flatlab.training.methods import BASES, METHODS, OWNERS, check, options_of, with_options
 from flatlab.training.trainer import TYPES, Trainer
 
 __all__ = ["Train"]
@@ -27,6 +27,7 @@ PENALTIES = ("fa", "cov")
 
 
 @dataclass(frozen=True)
+@with_options(before="fa")
 class Train:
     """Train a network by one method, and record its curves and its last epoch's scores.
 
@@ -51,18 +52,6 @@ class Train:
     epochs: int = option(200, "passes over the training set, >= 1")
     batch: int = option(128, "samples a step, >= 1; what is left over of an epoch is dropped")
     seed: int = option(1, "of initialization, order, augmentation and all else that is random, >= 0")
-
-    rho: float | None = option(None, "radius of the method's ascent, >= 0, in the units of the weights")
-    eta: float | None = option(None, "ASAM, StableASAM: added to the size of every weight, >= 0")
-    scale_1d: bool | None = option(None, "ASAM, StableASAM: whether biases and norm layers scale the ascent, too")
-    k: int | None = option(None, "LSAM: draws a step, >= 1")
-    antithetic: bool | None = option(None, "LSAM: whether draws come in pairs u, -u")
-    m: int | None = option(None, "MSAM: samples a micro-batch, >= 1; it divides the batch")
-    rho_cov: float | None = option(None, "CSAM: radius of the second ascent, >= 0")
-    ema: float | None = option(None, "CSAM: share of the old in the moving average, between 0 and 1")
-    form: str | None = option(None, "SAMGCM: form of the covariance: full, diagonal or low_rank")
-    damping: float | None = option(None, "SAMGCM: added to the covariance, >= 0")
-    relative: bool | None = option(None, "SAMGCM: whether the damping is measured in the covariance's own size")
 
     fa: float | None = option(None, "weight of the FA penalty tr(H^2) / B, >= 0; 0 measures tr(H^2) alone")
     cov: float | None = option(None, "weight of the COV penalty Tr C (n - b) / (b (n - 1)), >= 0")
@@ -92,26 +81,24 @@ class Train:
         self._within("epochs", least=1)
         self._within("batch", least=1)
         self._within("seed", least=0)
-        for name in ("weight_decay", "rho", "rho_cov", "eta", "damping", "stop_at_loss", *PENALTIES):
+        for name in ("weight_decay", "stop_at_loss", *PENALTIES):
             self._within(name, least=0)
-        for name in ("k", "m", "probes", "penalty_every", "examples", "validation"):
+        for name in ("probes", "penalty_every", "examples", "validation"):
             self._within(name, least=1)
         for name in ("momentum", "label_smoothing", "label_noise"):
             self._within(name, least=0, below=1)
-        for name in ("ema", "peak"):
-            self._within(name, above=0, below=1)
+        self._within("peak", above=0, below=1)
         if self.width is not None and (len(self.width) != 3 or min(self.width) < 1):
             raise ValueError(f"width must be three integers >= 1, as 64 256 256, got {' '.join(map(str, self.width))}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum > 0, got 0")
-        if self.m is not None and self.batch % self.m:
-            raise ValueError(f"m must divide the batch of {self.batch}, got {self.m}")
+        check(self.method, self.batch, {name: getattr(self, name) for name in options_of(self.method)})
 
     def _own_settings(self) -> None:
         """Fill in the defaults of the settings that the method, base and penalty have; refuse those that they have not."""
-        owners = {name: [m for m in METHODS if name in options_of(m)] for m in METHODS for name in options_of(m)}
-        for name, methods in owners.items():
-            self._own(name, self.method in methods, options_of(self.method).get(name), f"method {' or '.join(methods)}")
+        own = {name: option.default for name, option in options_of(self.method).items()}
+        for name, owners in OWNERS.items():
+            self._own(name, name in own, own.get(name), f"method {' or '.join(owners)}")
         own_width = models.WIDTH.get(self.network)
         self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
         self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")
