@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flatlab.methods import METHODS
 from flatlab.methods.gd import gd
 from flatlab.methods.lsam import ball
-from flatlab.methods.m_sam import MicroGradients as micro_gradients
+from flatlab.methods.m_sam import micro_gradients
 from flatlab.methods.vectors import Gradient, non_negative, norm, stepped, unit
 
 _RULES = {method.rule.__name__: method.rule for method in METHODS.values()}

@@ -23,26 +23,9 @@ def check_cut(n: int, m: int) -> None:
 
 
 class MicroGradients:
-    """The gradients of a landscape's micro-batches of `m` terms, all in one batched pass.
+    """What `micro_gradients` returns: callable, and with a mean over its parts."""
 
-    It maps `(..., q, d) -> (..., q, d)`, or `(..., 1, d)` where all share a point, for the `q = b / m` micro-batches of
-    the `b` terms in `batch` (all `n` if None), cut in their order. It holds `q` gradients at once: `q * d` numbers for
-    each point.
-
-    Raises `ValueError` if `m` is no whole number >= 1 or does not divide `b`: a ragged part would be perturbed by
-    another sharpness than the others.
-
-    >>> from flatlab.landscape import Landscape
-    >>> class Bowls(Landscape):
-    ...     d, n = 1, 4
-    ...     def losses(self, w, batch=None):
-    ...         return torch.arange(4.0)[... if batch is None else batch] * w**2
-    >>> MicroGradients(Bowls(), 2)(torch.tensor([[1.0]]))      # the means of 0, 2 and of 4, 6
-    tensor([[1.],
-            [5.]])
-    """
-
-    def __init__(self, landscape: Any, m: int, batch: Tensor | None = None):
+    def __init__(self, landscape: Any, m: int, batch: Tensor | None):
         self.landscape, self.m, self.batch = landscape, m, batch
         self.n = landscape.n if batch is None else len(batch)
         check_cut(self.n, m)
@@ -70,10 +53,32 @@ class MicroGradients:
         return index.view(-1, self.m)
 
 
+def micro_gradients(landscape: Any, m: int, batch: Tensor | None = None) -> MicroGradients:
+    """The gradients of a landscape's micro-batches of `m` terms, all in one batched pass.
+
+    The function returned maps `(..., q, d) -> (..., q, d)`, or `(..., 1, d)` where all share a point, for the `q = b / m` micro-batches of
+    the `b` terms in `batch` (all `n` if None), cut in their order. It holds `q` gradients at once: `q * d` numbers for
+    each point.
+
+    Raises `ValueError` if `m` is no whole number >= 1 or does not divide `b`: a ragged part would be perturbed by
+    another sharpness than the others.
+
+    >>> from flatlab.landscape import Landscape
+    >>> class Bowls(Landscape):
+    ...     d, n = 1, 4
+    ...     def losses(self, w, batch=None):
+    ...         return torch.arange(4.0)[... if batch is None else batch] * w**2
+    >>> micro_gradients(Bowls(), 2)(torch.tensor([[1.0]]))      # the means of 0, 2 and of 4, 6
+    tensor([[1.],
+            [5.]])
+    """
+    return MicroGradients(landscape, m, batch)
+
+
 def m_sam(w: Tensor, parts: Any, rho: float | Tensor = 0.05) -> Tensor:
     """m-SAM: the mean over micro-batches of SAM's gradient, each of them climbing along its own gradient.
 
-    `parts` are the micro-batches: `MicroGradients(landscape, m)`, or in a network's step `grad.parts(m)`. Their method
+    `parts` are the micro-batches: `micro_gradients(landscape, m)`, or in a network's step `grad.parts(m)`. Their method
     `parts.mean(rule, w, ...)` runs a rule on the gradient of each and takes the mean. Parts of one sample are the
     per-sample perturbation, a single one of all `n` is `sam`. `rho` is in the units of `w`, whose shape is `(..., d)`.
 
@@ -87,7 +92,7 @@ def m_sam(w: Tensor, parts: Any, rho: float | Tensor = 0.05) -> Tensor:
     ...     d, n = 1, 2
     ...     def losses(self, w, batch=None):
     ...         return slopes[... if batch is None else batch] / 2 * w**2
-    >>> m_sam(torch.tensor([2.0]), MicroGradients(Pair(), 1), rho=0.5)      # (3 * 2.5 - 1 * 1.5) / 2
+    >>> m_sam(torch.tensor([2.0]), micro_gradients(Pair(), 1), rho=0.5)      # (3 * 2.5 - 1 * 1.5) / 2
     tensor([3.])
     """
     return parts.mean(sam, w, rho)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flatlab.landscape import Landscape
-from flatlab.methods.m_sam import MicroGradients
+from flatlab.methods.m_sam import MicroGradients, micro_gradients
 
 __all__ = ["Trained"]
 
@@ -64,7 +64,7 @@ class Trained(Landscape):
 
     def parts(self, m: int) -> MicroGradients:
         """The gradients of micro-batches of `m` terms."""
-        return MicroGradients(self, m)
+        return micro_gradients(self, m)
 
     def samples(self, w: Tensor) -> Tensor:
         """The gradients of the single terms."""
