@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-from pathlib import Path
 
 import matplotlib as mpl
 import plotly.graph_objects as go
@@ -14,10 +13,10 @@ from IPython.display import HTML, display
 from plotly.io.base_renderers import MimetypeRenderer
 
 from flatlab import records
+from flatlab.palette import PALETTE
 
 __all__ = ["METHODS", "provenance", "use_house_style"]
 
-PALETTE = json.loads((Path(__file__).parent / "palette.json").read_text())
 METHODS: dict[str, str] = PALETTE["methods"]
 """A method's colour, the same in every figure of the book (Okabe and Ito's palette)."""
 

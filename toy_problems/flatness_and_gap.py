@@ -174,7 +174,7 @@ def first_order(four: GaussianFeatures, penalty: float = 0.0) -> float:
     w = w.detach()
     z = four.phi @ w
     own = w.square().sum() * four.margin.curvature(z, four.y) * four.phi.square().sum(-1)
-    ridge = 2 * penalty * torch.eye(four.d, dtype=w.dtype)
+    ridge = 2 * penalty * torch.eye(four.d, dtype=w.dtype, device=w.device)
     pulls = four.per_sample_grads(w) @ torch.linalg.solve(four.hessian(w) + ridge, slope)
     return correlation(own - pulls, -four.losses(w)).item()
 

@@ -54,7 +54,7 @@ class Ravines(Landscape):
         """`H(w)`: `(..., 2) -> (..., 2, 2)`."""
         e, p, z = self._parts(w)
         wells = torch.diag_embed(p) - z[..., :, None] * z[..., None, :]
-        return self.bowl * torch.eye(2, dtype=w.dtype) + (e[..., None, None] * wells).sum(-3)
+        return self.bowl * torch.eye(2, dtype=w.dtype, device=w.device) + (e[..., None, None] * wells).sum(-3)
 
     def hvp(self, w, v, batch=None):
         """`H(w) v`: `(..., 2), (..., 2) -> (..., 2)`."""

@@ -31,6 +31,7 @@ class Api(SphinxDirective):
         blocks = []
         for name in module.__all__:
             value = getattr(module, name)
+            value = getattr(value, "method", value)  # an optimizer is made from its method, and documented there
             home = getattr(value, "__module__", module.__name__)
             if not home.startswith("flatlab"):  # a type alias has no docstring of its own
                 continue

@@ -35,6 +35,9 @@ scheduled, may be a tensor, and is saved. It can differ between groups: each wei
 `rho` along one ascent direction, whose norm is one over all groups together. What a method remembers (CSAM's moving
 average) is saved as well. A checkpoint of the bare base optimizer loads, too, and takes `rho` from here.
 
+**A method of your own** is a subclass of `flatlab.methods.Method` that names a rule and its options, and its optimizer
+a subclass of `RuleOptimizer` that names the method.
+
 **What a pass leaves behind.** Statistics of norm layers move in the first pass only, and dropout draws the same mask
 in every pass; afterwards torch's default generators stand where one plain pass leaves them. The layers are found
 through the modules that the closure calls, compiled ones included (where torch warns, once, of a global hook: it is
@@ -64,7 +67,18 @@ gradient only, in MSAM that of each micro-batch; SAMGCM cannot do without it. Sh
 supported: their norm needs all workers.
 """
 
-from flatlab.optim.methods import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
-from flatlab.optim.parts import MSAM, SAMGCM
+from typing import TYPE_CHECKING
 
-__all__ = ["ASAM", "CSAM", "LSAM", "MSAM", "SAM", "SAMGCM", "USAM", "StableASAM", "StableSAM"]
+from flatlab.methods import METHODS
+from flatlab.optim.engine import RuleOptimizer
+
+_OPTIMIZERS = {
+    name: type(name, (RuleOptimizer,), {"method": method, "__module__": __name__}) for name, method in METHODS.items()
+}
+globals().update(_OPTIMIZERS)
+if TYPE_CHECKING:  # what a checker cannot see
+
+    def __getattr__(name: str) -> type[RuleOptimizer]: ...
+
+
+__all__ = sorted(_OPTIMIZERS)

@@ -49,6 +49,7 @@ class Passes:
         self.buffers = buffers
         self.w = buffers.flat(0, params)
         self.losses: list[Tensor | float] = []
+        self._clean: list[Tensor | float] = []
         self.count = 0
         self.finite: list[bool | Tensor] = []
         self._last: Tensor | None = None
@@ -84,6 +85,8 @@ class Passes:
         if loss is None:
             raise TypeError("the closure must return the loss, got None: end it with `return loss`")
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
+        if self.count == 1 and v is self.w:
+            self._clean.append(self.losses[-1])
         self._last = g = self._gradient()
         if self.guard:
             self._watch(g, loss)
@@ -105,6 +108,11 @@ class Passes:
         for p, g, graded in zip(self.params, grads, self._graded, strict=True):
             if graded:
                 p.grad = g
+
+    def loss(self) -> Tensor | float:
+        """The mean over the first passes, at the unperturbed weights; where none ran there, over all."""
+        found = self._clean or self.losses
+        return found[0] if len(found) == 1 else sum(found) / len(found)
 
     def known_finite(self, direction: Tensor) -> bool | Tensor:
         """Whether `direction` is finite; the last gradient has been looked at before."""
@@ -207,9 +215,11 @@ def capturing(w: Tensor) -> bool:
 
 
 def all_finite(v: Tensor) -> bool | Tensor:
-    """Whether all of `v` is finite; a sum that overflows counts as infinite. A tensor where asking would stall."""
+    """Whether all of `v` is finite, though its sum may overflow. A tensor where asking would stall."""
+    if v.device.type != "cpu":
+        return torch.isfinite(torch.linalg.vector_norm(v, math.inf) if v.ndim else v)
     total = v.sum() if v.ndim else v
-    return math.isfinite(total.item()) if v.device.type == "cpu" else torch.isfinite(total)
+    return math.isfinite(total.item()) or bool(torch.isfinite(v).all())
 
 
 def _statistics(layers: Collection[nn.Module]) -> dict[Tensor, Tensor]:

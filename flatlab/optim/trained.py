@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from flatlab.landscape import Landscape
+from flatlab.methods.m_sam import MicroGradients, micro_gradients
 
 __all__ = ["Trained"]
 
@@ -56,6 +57,18 @@ class Trained(Landscape):
 
     def _own(self, g: Tensor) -> Tensor:
         return g if self.rest is None else g[..., self.at]
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """The gradient, as a rule asks for it."""
+        return self.grad(w)
+
+    def parts(self, m: int) -> MicroGradients:
+        """The gradients of micro-batches of `m` terms."""
+        return micro_gradients(self, m)
+
+    def samples(self, w: Tensor) -> Tensor:
+        """The gradients of the single terms."""
+        return self.per_sample_grads(w)
 
     def losses(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """The terms, as of `whole`."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,11 +14,10 @@ from flatlab import data, models
 from flatlab.experiment import Experiment, option
 from flatlab.host import Host
 from flatlab.option import SEEDS
-from flatlab.rules.nonuniformity import Form
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
-from flatlab.training.methods import BASES, METHODS, options_of
+from flatlab.training.methods import BASES, METHODS, OWNERS, check, options_of, with_options
 from flatlab.training.trainer import TYPES, Trainer
 
 __all__ = ["Train"]
@@ -30,6 +29,7 @@ DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base o
 
 
 @dataclass(frozen=True)
+@with_options(before="fa", group=METHOD)
 class Train(Experiment):
     """Train a network by one method, and record its curves and its last epoch's scores.
 
@@ -57,22 +57,6 @@ class Train(Experiment):
     epochs: int = option(200, "passes over the training set", least=1, group=RUN)
     batch: int = option(128, "samples a step; what is left over of an epoch is dropped", least=1, group=RUN)
     seed: int = option(1, "of initialization, order, augmentation and all else that is random", **SEEDS, group=RUN)
-
-    rho: float | None = option(None, "radius of the method's ascent", least=0, unit="the weights' units", group=METHOD)
-    eta: float | None = option(None, "ASAM, StableASAM: added to the size of every weight", least=0, group=METHOD)
-    scale_1d: bool | None = option(
-        None, "ASAM, StableASAM: whether biases and norm layers scale the ascent, too", group=METHOD
-    )
-    k: int | None = option(None, "LSAM: draws a step", least=1, group=METHOD)
-    antithetic: bool | None = option(None, "LSAM: whether draws come in pairs u, -u", group=METHOD)
-    m: int | None = option(None, "MSAM: samples a micro-batch; it divides the batch", least=1, group=METHOD)
-    rho_cov: float | None = option(None, "CSAM: radius of the second ascent", least=0, group=METHOD)
-    ema: float | None = option(None, "CSAM: share of the old in the moving average", above=0, below=1, group=METHOD)
-    form: str | None = option(None, "SAMGCM: form of the covariance", allowed=get_args(Form), group=METHOD)
-    damping: float | None = option(None, "SAMGCM: added to the covariance", least=0, group=METHOD)
-    relative: bool | None = option(
-        None, "SAMGCM: whether the damping is measured in the covariance's own size", group=METHOD
-    )
 
     fa: float | None = option(
         None, "weight of the FA penalty tr(H^2) / B; 0 measures tr(H^2) alone", least=0, group=PENALTY
@@ -111,14 +95,13 @@ class Train(Experiment):
         self._own_settings()
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum > 0, got 0")
-        if self.m is not None and self.batch % self.m:
-            raise ValueError(f"m must divide the batch of {self.batch}, got {self.m}")
+        check(self.method, self.batch, {name: getattr(self, name) for name in options_of(self.method)})
 
     def _own_settings(self) -> None:
         """Fill in the defaults of the settings that the method, base and penalty have; refuse those that they have not."""
-        owners = {name: [m for m in METHODS if name in options_of(m)] for m in METHODS for name in options_of(m)}
-        for name, methods in owners.items():
-            self._own(name, self.method in methods, options_of(self.method).get(name), f"method {' or '.join(methods)}")
+        own = {name: option.default for name, option in options_of(self.method).items()}
+        for name, owners in OWNERS.items():
+            self._own(name, name in own, own.get(name), f"method {' or '.join(owners)}")
         own_width = models.WIDTH.get(self.network)
         self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
         self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")

@@ -14,12 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from flatlab import models
 from flatlab.models.fast_cifar import FastCifar
+from flatlab.optim import RuleOptimizer
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
 from flatlab.training.denormals import flushed
 from flatlab.training.examples import Examples
-from flatlab.training.methods import base_optimizer, options_of, wrap
+from flatlab.training.methods import UNCAPTURED, base_optimizer, options_of, wrap
 from flatlab.training.tree import join, like, part
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ class Trainer:
     """A network, its optimizer and its place in the schedule, made from settings and examples."""
 
     def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
-        if graph and (setting.method == "LSAM" or setting.fa is not None or setting.precision == "fp16"):
-            raise ValueError("graph: neither the draws of LSAM and fa nor fp16's scale can be replayed; run without it")
+        if graph and (setting.method in UNCAPTURED or setting.fa is not None or setting.precision == "fp16"):
+            draws = " and ".join((*UNCAPTURED, "fa"))
+            raise ValueError(f"graph: neither the draws of {draws} nor fp16's scale can be replayed; run without it")
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
         torch.manual_seed(setting.seed)
         model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
@@ -119,25 +121,21 @@ class Trainer:
 
     def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
         scaling = {} if self.scaler is None else {"scaler": self.scaler}
-        counted: set[int] = set()
-        told, before = 0, self.samples
+        before = self.samples
 
         def closure(x: Tensor, y: Tensor) -> Tensor:
-            nonlocal told
             self.opt.zero_grad()
             with self._precision():
                 outputs = self.model(x)
                 loss = self._loss(outputs, y)
             self.samples += len(y)
-            if told < self.setting.batch and x.data_ptr() not in counted:  # a part's first pass, not its second
-                counted.add(x.data_ptr())
-                told += len(y)
+            if not isinstance(self.opt, RuleOptimizer) or self.opt.first_pass:
                 self.right += (outputs.detach().argmax(1) == y).sum()
             total = loss + self._penalties(x, y)
             (total if self.scaler is None else self.scaler.scale(total)).backward()
             return loss
 
-        if self.setting.method != "plain":
+        if isinstance(self.opt, RuleOptimizer):
             loss = self.opt.step(closure, x, y, **scaling)
         else:
             loss = closure(x, y)

@@ -12,6 +12,8 @@ import json
 import re
 from pathlib import Path
 
+from flatlab.palette import PALETTE, PALETTE_FILE
+
 __all__ = ["bundle"]
 
 STATIC = Path(__file__).parent / "static"
@@ -43,8 +45,8 @@ def _collect(path: Path, seen: dict[Path, str]) -> None:
     if path in seen:
         return
     if path.suffix == ".json":
-        name = path.stem
-        seen[path] = f"const {name} = {json.dumps(json.loads(path.read_text()))};\n"
+        data = PALETTE if path == PALETTE_FILE else json.loads(path.read_text())
+        seen[path] = f"const {path.stem} = {json.dumps(data)};\n"
         return
     source = path.read_text()
     constants = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from itertools import pairwise
 from typing import Any
 
 import traitlets
 
+from flatlab.palette import PALETTE
 from flatlab.widgets.explorable import Explorable
 
 __all__ = ["RunCurves", "compact"]
@@ -23,7 +22,7 @@ SETTING = (
 TUNED = ("lr",)
 """Part of the setting only where one method has several of it; where each has its own, it is named with the method."""
 APART = ("seed", "method", "base", "rho", "evaluate_train")
-ORDER = ("SGD", "Adam", "AdamW", *json.loads(resources.files("flatlab").joinpath("palette.json").read_text())["methods"])
+ORDER = ("SGD", "Adam", "AdamW", *PALETTE["methods"])
 SCORES = ("accuracy", "loss", "train_loss", "train_accuracy", "whole_train_loss", "whole_train_accuracy")
 NAMES = {
     "mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "newsgroups": "20 newsgroups",

@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, lr_scheduler
 
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
+from flatlab.methods import Method, Option
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, RuleOptimizer, StableASAM, StableSAM
 
 every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
 
@@ -203,11 +204,16 @@ def test_rho_can_be_scheduled_step_by_step():
 def test_a_single_rho_reaches_the_rule_as_it_is_and_differing_ones_as_a_vector():
     seen = []
 
-    class Spy(SAM):
+    class Spied(Method):
+        rho = Option(0.05, "what is spied on", least=0)
+
         @staticmethod
         def rule(w, grad, rho):
             seen.append(rho)
             return grad(w)
+
+    class Spy(RuleOptimizer):
+        method = Spied
 
     a, b = torch.nn.Linear(2, 1), torch.nn.Linear(1, 1)
     opt = Spy(SGD([{"params": a.parameters()}, {"params": b.parameters()}, {"params": [], "rho": 9.0}], lr=0.1))

@@ -7,6 +7,7 @@ import pytest
 import traitlets
 
 from flatlab.training import Twins
+from flatlab.training.methods import OWNERS
 from flatlab.widgets import RunCurves
 from flatlab.widgets.run_curves import APART, PROBLEM, SETTING, TUNED, compact
 
@@ -105,6 +106,6 @@ def test_a_record_of_another_experiment_and_a_state_that_does_not_exist_are_refu
 
 def test_every_setting_of_the_trainer_has_its_place():
     """A new setting that is put nowhere would become part of a line's name: say here where it belongs."""
-    methods = {"eta", "scale_1d", "k", "antithetic", "m", "rho_cov", "ema", "form", "damping", "relative"}
+    methods = OWNERS.keys() - {"rho"}
     own = methods | {"fa", "cov", "probes", "penalty_every", "epochs"}
     assert {f.name for f in fields(Twins)} == {*PROBLEM, *SETTING, *TUNED, *APART, *own}

@@ -55,7 +55,11 @@ const dot = (a, b) => {
 // The ascent of SAM: rho along the gradient, nothing where it is 0.
 export function samAscent(g, rho) {
   const length = Math.sqrt(dot(g, g));
-  return g.map((v) => (length > 0 ? (rho * v) / length : 0));
+  if (!(length > 1e-140 && length < 1e150)) { // squares vanish or overflow
+    const largest = g.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    return largest > 0 ? samAscent(g.map((v) => v / largest), rho) : g.map(() => 0);
+  }
+  return g.map((v) => (rho * v) / length);
 }
 
 // The ascent of SAMGCM, rho D^-1 g / sqrt(g . D^-1 g) with D = C + damping I and C the covariance of `samples` about

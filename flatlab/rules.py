@@ -9,30 +9,23 @@ A zero vector has no direction: `unit(0) = 0`, so at a critical point every rule
 does (`lsam` averages over a ball, and there only its mean does).
 
 `m_sam` and `sam_gcm` look at parts of the batch: `micro_gradients` and `Landscape.per_sample_grads` give them these.
-`csam` has a memory, which it takes and returns.
+`csam` has a memory, which it takes and returns. Each is written in the file of its method, `flatlab.methods`.
 """
 
-from flatlab.rules.ascent import asam, gd, sam, stable_asam, stable_sam, usam
-from flatlab.rules.averaged import ball, lsam, m_sam, micro_gradients
-from flatlab.rules.nonuniformity import csam, sam_gcm
-from flatlab.rules.vectors import Gradient, non_negative, norm, stepped, unit
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Gradient",
-    "asam",
-    "ball",
-    "csam",
-    "gd",
-    "lsam",
-    "m_sam",
-    "micro_gradients",
-    "non_negative",
-    "norm",
-    "sam",
-    "sam_gcm",
-    "stable_asam",
-    "stable_sam",
-    "stepped",
-    "unit",
-    "usam",
-]
+from flatlab.methods import METHODS
+from flatlab.methods.gd import gd
+from flatlab.methods.lsam import ball
+from flatlab.methods.m_sam import micro_gradients
+from flatlab.methods.vectors import Gradient, non_negative, norm, stepped, unit
+
+_RULES = {method.rule.__name__: method.rule for method in METHODS.values()}
+globals().update(_RULES)
+if TYPE_CHECKING:  # what a checker cannot see
+
+    def __getattr__(name: str) -> Any: ...
+
+
+__all__ = ["Gradient", "ball", "gd", "micro_gradients", "non_negative", "norm", "stepped", "unit", *_RULES]
+__all__.sort()

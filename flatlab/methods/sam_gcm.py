@@ -1,25 +1,24 @@
-"""Rules that climb by the noise of the gradient: in the ellipsoid of its covariance, or along its growth."""
+"""SAMGCM: climbs in the ellipsoid of the covariance of the gradients."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from flatlab.rules.vectors import Gradient, non_negative, stepped
-
-__all__ = ["csam", "sam_gcm"]
+from flatlab.methods.method import Method, Option
+from flatlab.methods.vectors import Gradient, non_negative
 
 Form = Literal["full", "diagonal", "low_rank"]
+FORMS = get_args(Form)
 
 
 def check_metric(form: Form, damping: float) -> None:
     """A `ValueError` if there is no such form of the covariance, or it would have no inverse."""
     non_negative("damping", damping)
-    if form not in ("full", "diagonal", "low_rank"):
-        raise ValueError(f"form must be 'full', 'diagonal' or 'low_rank', got {form!r}")
+    SAMGCM.form.check(form)
     if form == "low_rank" and damping == 0:
         raise ValueError("damping must be > 0 with form='low_rank', got 0: the covariance has no inverse")
 
@@ -96,39 +95,59 @@ def _solve(a: Tensor, ridge: Tensor, g: Tensor, form: Form) -> Tensor:
     return (g - (a.mT @ y).squeeze(-1)) / ridge
 
 
-def csam(
-    w: Tensor,
-    grad: Gradient,
-    mean: Tensor | None = None,
-    rho: float | Tensor = 0.1,
-    rho_cov: float | Tensor = 0.2,
-    ema: float = 0.9,
-) -> tuple[Tensor, Tensor]:
-    """Climbs where the gradient noise grows; returns the direction and the moving average for the next step.
+class SAMGCM(Method):
+    r"""SAM within the ellipsoid of the minibatch's gradient covariance, see `flatlab.rules.sam_gcm`.
 
-    With `g1 = grad(w)`, `g2 = grad(w + rho * g1 / ||g1||)` and `m = ema * mean + (1 - ema) * (g2 - g1)`, the
-    direction is `grad(w + rho_cov * d / ||d||)` where `d = g2 - g1 - m`. `mean`, of shape `(..., d)`, is the `m` of
-    the step before; None, at the first, counts as 0. `ema` is the paper's alpha; `rho` and `rho_cov` are radii, in
-    the units of `w`.
+        loss = opt.step(closure, x, y)              # closure(x, y) as in MSAM
 
-    Three readings of the printed algorithm are settled here. The radius `rho_cov` is applied once, as in equation
-    (14): lines 6 and 7 both multiply by it. The sign is that of line 6, the batch's difference minus the average. And
-    as `m` holds the new difference already, `d = ema * (g2 - g1 - mean)`: `ema = 0` would leave `0 / 0`, and is
-    refused. No constant is added to a norm; a zero `d` has no direction and leaves the plain gradient.
+    - `rho`: the radius in the metric of the covariance, in the units of the loss, >= 0.
+    - `form`, `damping`, `relative`: as in the rule; `"low_rank"` and `"diagonal"` are the forms for a network.
+    - `no_sync`: `ddp.no_sync`, so that each worker climbs in the ellipsoid of its own samples. Required there.
 
-    Raises `ValueError` if `rho` or `rho_cov` is negative or not finite, or `ema` not between 0 and 1.
+    The closure runs on the batch, on every single sample, and on the batch again: `n + 2` calls, which hold `n`
+    gradients. The gradient and the descent are the batch's, in train mode with one dropout mask. Single samples run as
+    in evaluation, with running statistics and without dropout, since BatchNorm gives a sample no gradient of its own:
+    the covariance alone is that of the network in evaluation. In the paper SAMGCM is for toys; its method for networks
+    is `CSAM`, with three calls a step.
 
-    Source: Zhou et al. ("Beyond Sharpness"), Algorithm 1.
+    On a landscape one batched pass gives the gradients of all samples, which pays for small networks. Other arguments
+    and errors as in `SAM`, and those of the rule; a step also raises `ValueError` for a BatchNorm layer without
+    running statistics, and for `DistributedDataParallel` without `no_sync`.
 
-    >>> w, grad = torch.tensor([2.0]), lambda w: 3 * w
-    >>> csam(w, grad, None, rho=0.5, rho_cov=1.0, ema=0.5)        # 3 * (2 + 1), and (7.5 - 6) / 2
-    (tensor([9.]), tensor([0.7500]))
+    Source: Zhou et al. ("Beyond Sharpness"), Lemma 1 and equation (11).
+
+    >>> import torch
+    >>> from flatlab.optim import SAMGCM
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(model.weight, 2.0)
+    >>> opt = SAMGCM(torch.optim.SGD(model.parameters(), lr=0.1), rho=3.0, form="full", damping=0.0)
+    >>> def closure(x, y):
+    ...     opt.zero_grad()
+    ...     loss = torch.nn.functional.mse_loss(model(x), y)
+    ...     loss.backward()
+    ...     return loss
+    >>> _ = opt.step(closure, torch.tensor([[1.0], [-2.0]]), torch.zeros(2, 1))
+    >>> model.weight.data               # gradients 4, 16, of deviation 6: 2 - 0.1 * 5 * (2 + 3 / 6)
+    tensor([[0.7500]])
     """
-    non_negative("rho", rho)
-    non_negative("rho_cov", rho_cov)
-    if not isinstance(ema, Tensor) and not 0 < ema < 1:
-        raise ValueError(f"ema must be between 0 and 1, got {ema}")
-    g1 = grad(w)
-    grown = grad(stepped(w, g1, rho)) - g1
-    m = (1 - ema) * grown if mean is None else ema * mean + (1 - ema) * grown
-    return grad(stepped(w, grown - m, rho_cov)), m
+
+    rule = staticmethod(sam_gcm)
+    rho = Option(0.05, "radius in the metric of the covariance", least=0, unit="the loss")
+    form = Option("low_rank", "form of the covariance", allowed=FORMS, shared=True)
+    damping = Option(0.01, "added to the covariance", least=0, shared=True)
+    relative = Option(True, "whether the damping is measured in the covariance's own size", shared=True)
+    source = 'Zhou et al. ("Beyond Sharpness"), Lemma 1 and equation (11)'
+    about = "SAM within the ellipsoid of the covariance of the gradients, after Zhou et al."
+    colour, dash, place = "#d55e00", "longdashdot", 7
+    cuts = True
+
+    @classmethod
+    def check(cls, **options: Any) -> None:
+        """`form` and `damping` must leave the covariance an inverse."""
+        super().check(**options)
+        check_metric(options["form"], options["damping"])
+
+    @classmethod
+    def direction(cls, w: Tensor, grad: Any, **options: Any) -> Tensor:
+        """The rule, with the covariance over the samples of the batch."""
+        return cls.rule(w, grad, grad.samples, **options)

@@ -1,0 +1,122 @@
+"""Vectors over the last dimension: length, direction, a step of given length, and the check of a number.
+
+Squares of small numbers vanish and squares of large ones overflow, in float32 below 1e-19 and above 1e19. Where a norm is
+not surely free of that, it is taken of a multiple of the vector by a power of two, which costs no digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Gradient", "levelled", "non_negative", "norm", "stepped", "unit", "with_length_of"]
+
+Gradient = Callable[[Tensor], Tensor]
+
+
+def norm(v: Tensor) -> Tensor:
+    """Euclidean norm over the last dimension, kept: `(..., d) -> (..., 1)`. It overflows only where it is too large itself.
+
+    >>> norm(torch.tensor([[3., 4.]]))
+    tensor([[5.]])
+    >>> norm(torch.tensor([3e-30, 4e-30]))
+    tensor([5.0000e-30])
+    """
+    n = _plain_norm(v)
+    if _sound(n):
+        return n
+    factor = _factor(v)
+    return _plain_norm(v * factor) / factor
+
+
+def unit(v: Tensor) -> Tensor:
+    """`v / ||v||` over the last dimension, and 0 where `v` is 0.
+
+    >>> unit(torch.tensor([[3., 4.], [0., 0.]]))
+    tensor([[0.6000, 0.8000], [0.0000, 0.0000]])
+    """
+    v, n = levelled(v)
+    return v / torch.where(n > 0, n, 1.0)
+
+
+def stepped(w: Tensor, v: Tensor, rho: float | Tensor) -> Tensor:
+    """`w + rho * unit(v)`, in one sweep over the vectors: `(..., d), (..., d) -> (..., d)`.
+
+    >>> stepped(torch.tensor([1., 1.]), torch.tensor([3., 4.]), 0.5)
+    tensor([1.3000, 1.4000])
+    """
+    v, n = levelled(v)
+    # Only a zero vector has so small a norm here.
+    inverse = n.clamp_min(torch.finfo(v.dtype).tiny).reciprocal()
+    if isinstance(rho, Tensor):
+        return torch.addcmul(w, v, rho * inverse)
+    return torch.addcmul(w, v, inverse, value=rho)
+
+
+def with_length_of(g: Tensor, s: Tensor) -> Tensor:
+    """The direction of `s` with the length of `g`, and 0 where either is 0: `(..., d), (..., d) -> (..., d)`.
+
+    >>> with_length_of(torch.tensor([3., 4.]), torch.tensor([0., 2.]))
+    tensor([0., 5.])
+    """
+    n = _plain_norm(g)
+    if _sound(n):
+        return n * unit(s)
+    factor = _factor(g)
+    return _plain_norm(g * factor) * unit(s) / factor
+
+
+def levelled(v: Tensor) -> tuple[Tensor, Tensor]:
+    """A multiple of `v` by a power of two whose norm is free of overflow, and that norm; `v` itself where it is so already.
+
+    >>> levelled(torch.tensor([1e-30, 0.0]))
+    (tensor([0.6338, 0.0000]), tensor([0.6338]))
+    """
+    n = _plain_norm(v)
+    if _sound(n):
+        return v, n
+    v = v * _factor(v)
+    return v, _plain_norm(v)
+
+
+def _plain_norm(v: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+
+
+def _sound(n: Tensor) -> bool:
+    """Whether no square that mattered was lost in these norms; False where to look would stall, or cannot be done."""
+    if n.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(n):
+        return False
+    if not n.numel():
+        return True
+    limits = torch.finfo(n.dtype)
+    low, high = n.aminmax() if n.numel() != 1 else (n, n)
+    return limits.tiny**0.3 < low.item() and high.item() <= limits.max
+
+
+def _factor(v: Tensor) -> Tensor:
+    """The power of two, `(..., 1)`, that brings the largest entry of `v` into [0.5, 1), as far as it can be written."""
+    largest = torch.linalg.vector_norm(v, math.inf, dim=-1, keepdim=True)
+    limit = 1 - int(math.log2(torch.finfo(v.dtype).tiny))
+    exponent = torch.frexp(largest).exponent.clamp(1 - limit, limit - 1)
+    return torch.exp2(-exponent.to(v.dtype))  # not ldexp, whose power is a float32
+
+
+def non_negative(name: str, value: float | Tensor) -> float | Tensor:
+    """`value`, if it is finite and not negative; else a `ValueError` that names it.
+
+    A tensor on an accelerator is trusted: looking at it would stall the device.
+    """
+    if isinstance(value, Tensor):
+        if value.device.type != "cpu" or torch.compiler.is_compiling():
+            return value
+        low, high = value.aminmax()
+        if not (low >= 0 and torch.isfinite(high)):
+            bad = value[~(torch.isfinite(value) & (value >= 0))]
+            raise ValueError(f"{name} must be finite and >= 0, got {bad[0].item()} in a tensor of {value.numel()}")
+    elif not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and >= 0, got {value}")
+    return value
