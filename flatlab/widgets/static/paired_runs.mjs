@@ -1,0 +1,386 @@
+// Explorable: each method less SGD or SAM, seed by seed. In: pairs {problems: [{name, short, data, network, epochs, views: {base:
+// {budget: {rows, spread, needed}}}}], claims: {data: {base: {method: [[paper, network, accuracy, base's, half]]}}}, papers:
+// {name: epochs}, stops}, problem, base, budget, claims, resolve. All statistics come with the records; here they are drawn, as
+// SVG: a plot of words and marks at rest, that is read, printed and pointed at.
+
+import { h, nearest, onChange, pick, stepped } from "./controls.mjs";
+import { METHOD_COLOURS, onAppearance } from "./plotly.mjs";
+
+const STATE = ["problem", "base", "budget", "claims", "resolve"];
+const BUDGETS = { epochs: "equal epochs", gradients: "equal gradients" };
+const SHAPES = { LSAM: "○", Nonuniformity: "□", StableSAM: "◇" };
+
+// ---- compute ---------------------------------------------------------------------------------------------------------
+
+const distinct = (values) => [...new Set(values)];
+const mean = (list) => list.reduce((sum, v) => sum + v, 0) / list.length;
+const deviation = (list) => Math.sqrt(list.reduce((sum, v) => sum + (v - mean(list)) ** 2, 0) / (list.length - 1));
+const middle = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+
+// A base that this problem does not have gives way to one of the same method, where there is one.
+export const methodOf = (base) => base.split(",")[0];
+export const baseIn = (views, base) => (base in views ? base : (Object.keys(views).find((other) => methodOf(other) === methodOf(base)) ?? Object.keys(views)[0]));
+
+// The rows of a view; the papers' differences, where they are asked for, stand with the first row of their method.
+export function rowsOf({ problems, claims }, state) {
+  const problem = problems.find(({ name }) => name === state.problem);
+  const told = state.claims === "shown" ? (claims[problem.data]?.[methodOf(state.base)] ?? {}) : {};
+  const seen = new Set();
+  return problem.views[state.base][state.budget].rows.map((row) => {
+    const first = !seen.has(row.method);
+    seen.add(row.method);
+    const of = first ? (told[row.method] ?? []) : [];
+    return { ...row, told: of.map(([paper, network, ours, theirs, half]) => ({ paper, network, ours, theirs, half, difference: ours - theirs })) };
+  });
+}
+
+// Whether an interval leaves zero out: above it, below it, or not.
+export const side = ({ mean: m, half }) => (half == null || Math.abs(m) <= half ? 0 : Math.sign(m));
+
+// What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond them and beyond what is usual
+// is drawn at the edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
+export function spanOfDifferences(rows) {
+  const found = rows.filter((row) => row.pairs);
+  const ours = found.flatMap((row) => row.pairs.map(([, a, b]) => a - b));
+  const ends = found.filter((row) => row.pairs.length > 2).flatMap((row) => [row.mean - row.half, row.mean + row.half]);
+  const all = [...ours, ...ends, ...rows.flatMap((row) => row.told.map((claim) => claim.difference)), 0];
+  const high = Math.max(0.3, ...all);
+  const limit = Math.max(high, 3 * middle((ours.length ? ours : [0]).map(Math.abs)));
+  return padded(Math.max(Math.min(-0.3, ...all), -limit), high);
+}
+
+// What the axis of accuracies spans: runs that fell far below the usual stand at the edge.
+export function spanOfAccuracies(rows) {
+  const all = rows.flatMap((row) => (row.runs ?? []).map(([, accuracy]) => accuracy));
+  if (!all.length) return [0, 100];
+  const high = Math.max(...all);
+  return padded(Math.max(Math.min(...all), high - Math.max(0.2, 3 * (high - middle(all)))), high);
+}
+
+const padded = (low, high) => [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
+
+// Round numbers inside the span, at most `most` of them.
+export function ticks([low, high], most) {
+  const rough = (high - low) / Math.max(1, most);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough * 0.999);
+  const count = Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
+  return Array.from({ length: Math.max(0, count) }, (_, k) => Number(((Math.ceil(low / step - 1e-9) + k) * step).toPrecision(12)));
+}
+
+// ---- words -----------------------------------------------------------------------------------------------------------
+
+const minus = (text) => text.replace("-", "−");
+const signed = (v, digits = 2) => minus(`${v > 0 ? "+" : ""}${v.toFixed(digits)}`);
+const plain = (v) => minus(String(v));
+const count = (n) => n.toLocaleString("en");
+const named = (list) => (list.length ? list.length > 3 ? `${list.length} others` : list.map((row) => row.label).join("; ") : "none");
+
+const saidDifference = (row) => `${signed(row.mean)}${row.half == null ? "" : ` ± ${row.half.toFixed(2)}`}`;
+
+// What a reader takes away: which rows differ from the base by more than the seeds do.
+export function verdict(rows, base) {
+  const sure = rows.filter((row) => row.half != null);
+  if (!sure.length) return `No method has two pairs of runs with ${base} yet: there is no interval to go by.`;
+  const [above, below, within] = [1, -1, 0].map((s) => sure.filter((row) => side(row) === s));
+  const loud = [...above.map((row) => [row, "better"]), ...below.map((row) => [row, "worse"])];
+  if (!loud.length) return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
+  return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${named(below)}. The interval contains zero: ${named(within)}.`;
+}
+
+// ---- draw ------------------------------------------------------------------------------------------------------------
+
+const colourOf = (method) => METHOD_COLOURS[method] ?? "currentColor";
+
+function s(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const widthOf = (texts, font) => {
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = font;
+  return Math.max(0, ...texts.map((text) => context.measureText(text).width));
+};
+
+// Two panels side by side, or one below the other on a narrow screen, where a label takes two lines.
+function layoutOf(rows, width, font) {
+  const wide = width >= 640;
+  const size = wide ? 13 : 11;
+  const lines = rows.map(({ label }) => (wide ? [label] : label.includes(", ") ? [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)] : [label]));
+  const left = Math.ceil(widthOf(lines.flat(), `600 ${size}px ${font}`)) + 12;
+  const height = Math.max(wide ? 22 : 28, Math.min(40, 440 / rows.length));
+  const [top, bottom] = [24, 22];
+  const tall = top + height * rows.length + bottom;
+  const numbers = wide ? 104 : 0;
+  const runs = Math.round(0.22 * width);
+  const differences = wide ? [left, width - runs - numbers - 14] : [left, width - 10];
+  const accuracies = wide ? [width - runs, width - 10] : differences;
+  const below = wide ? 0 : tall + 8;
+  return { wide, size, lines, left, height, top, bottom, tall, numbers, differences, accuracies, below, width, all: wide ? tall : 2 * tall + 8 };
+}
+
+const scale = ([low, high], [from, to]) => (v) => from + ((v - low) / (high - low)) * (to - from);
+
+function frame(svg, box, { span, range, y, title, show }) {
+  const { top, height, tall, bottom, size } = box;
+  const place = scale(span, range);
+  const foot = y + tall - bottom;
+  svg.append(s("text", { x: range[0], y: y + 13, "font-weight": 600, "font-size": size }, title));
+  for (const v of ticks(span, (range[1] - range[0]) / 58)) {
+    svg.append(
+      s("line", { x1: place(v), x2: place(v), y1: y + top, y2: foot, stroke: "currentColor", "stroke-opacity": v === 0 ? 0.9 : 0.16, "stroke-width": v === 0 ? 1.5 : 1 }),
+      s("text", { x: place(v), y: foot + 15, "text-anchor": "middle", "font-size": size - 1 }, show(v)),
+    );
+  }
+  return { place, foot, centre: (k) => y + top + height * (k + 0.5) };
+}
+
+function labels(svg, box, y) {
+  const { lines, left, size, top, height } = box;
+  lines.forEach(([first, second], k) => {
+    const centre = y + top + height * (k + 0.5);
+    svg.append(s("text", { x: left - 8, y: centre + (second ? -2 : 4), "text-anchor": "end", "font-weight": 600, "font-size": size }, first));
+    if (second) svg.append(s("text", { x: left - 8, y: centre + size - 2, "text-anchor": "end", "font-size": size - 1 }, second));
+  });
+}
+
+// A paper's mark at (x, y): filled where its difference is larger than its own interval.
+function mark({ paper, difference, half }, x, y, r) {
+  const look = { class: "flatlab-claim", "data-paper": paper, stroke: "currentColor", "stroke-width": 1.2, fill: "currentColor", "fill-opacity": Math.abs(difference) > half ? 0.75 : 0 };
+  if (SHAPES[paper] === "○") return s("circle", { ...look, cx: x, cy: y, r });
+  if (SHAPES[paper] === "□") return s("rect", { ...look, x: x - 0.9 * r, y: y - 0.9 * r, width: 1.8 * r, height: 1.8 * r });
+  return s("path", { ...look, d: `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}z` });
+}
+
+// A triangle at an edge: what it stands for lies beyond.
+const beyond = (x, y, to, colour) => s("path", { class: "flatlab-beyond", d: `M${x} ${y}l${-to * 7} -4.5v9z`, fill: colour });
+
+function drawDifferences(svg, box, rows, { base, problem, papers, resolve }) {
+  const { differences: range, size, height } = box;
+  const span = spanOfDifferences(rows);
+  const { place, foot, centre } = frame(svg, box, { span, range, y: 0, title: `less ${base}, same seed: points of accuracy`, show: (v) => signed(v, 2).replace(/\.?0+$/, "") });
+  const inside = (v) => Math.max(range[0], Math.min(range[1], place(v)));
+  svg.append(s("rect", { class: "flatlab-band", x: inside(-resolve), y: box.top, width: inside(resolve) - inside(-resolve), height: foot - box.top, fill: "currentColor", "fill-opacity": 0.09 }));
+  const marks = [];
+  rows.forEach((row, k) => {
+    const claimed = row.told.length > 0;
+    const colour = colourOf(row.method);
+    const y = centre(k) - (claimed ? 0.17 * height : 0);
+    const lower = centre(k) + 0.27 * height;
+    const group = s("g", { "data-row": row.label });
+    const note = (text, x, anchor = "start") => group.append(s("text", { x, y: y + 4, "text-anchor": anchor, "font-size": size - 1, "font-style": "italic", "fill-opacity": 0.75 }, text));
+    if (row.why) note(row.why === "base" ? "compared with" : row.why, (row.why === "base" ? place(0) : range[0]) + 6);
+    else {
+      const [low, high] = row.half == null ? [row.mean, row.mean] : [row.mean - row.half, row.mean + row.half];
+      const sure = side(row) !== 0;
+      if (row.half != null && high > span[0] && low < span[1]) {
+        group.append(s("rect", { class: "flatlab-interval", x: inside(low), y: y - 5, width: inside(high) - inside(low), height: 10, rx: 2, fill: colour, "fill-opacity": sure ? 0.85 : 0.22, stroke: colour, "stroke-opacity": sure ? 1 : 0.6 }));
+      }
+      for (const [seed, a, b] of row.pairs) {
+        const d = a - b;
+        if (d < span[0]) continue;
+        group.append(s("circle", { class: "flatlab-pair", cx: place(d), cy: y, r: 3.2, fill: colour, stroke: "currentColor", "stroke-width": 0.9 }));
+        marks.push({ x: place(d), y, text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(d)} points` });
+      }
+      if (row.mean >= span[0]) group.append(s("rect", { class: "flatlab-mean", x: place(row.mean) - 1.25, y: y - 8, width: 2.5, height: 16, fill: "currentColor" }));
+      else {
+        group.append(beyond(range[0], y, -1, colour));
+        note(`mean ${saidDifference(row)}`, range[0] + 12);
+        marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
+      }
+      if (row.half == null) {
+        const right = place(row.mean) + 8 + 6.2 * (size - 1) * 0.55 * 3 < range[1];
+        note("one seed, no interval", place(row.mean) + (right ? 8 : -8), right ? "start" : "end");
+      }
+      if (box.numbers) group.append(s("text", { class: "flatlab-number", x: range[1] + box.numbers - 2, y: y + 4, "text-anchor": "end", "font-size": size - 1, "font-weight": sure ? 700 : 400 }, saidDifference(row)));
+    }
+    for (const claim of row.told) {
+      const [out, x] = [claim.difference < span[0], inside(claim.difference)];
+      group.append(out ? beyond(range[0], lower, -1, "currentColor") : mark(claim, x, lower, Math.min(4.2, 0.16 * height)));
+      marks.push({ x, y: lower, text: `${claim.paper} paper, ${claim.network} on ${problem.data.toUpperCase().replace("CIFAR", "CIFAR-")}, ${papers[claim.paper]} epochs: ${row.method} ${claim.ours.toFixed(2)} − ${methodOf(base)} ${claim.theirs.toFixed(2)} = ${signed(claim.difference)} ± ${claim.half.toFixed(2)} points` });
+    }
+    svg.append(group);
+  });
+  return marks;
+}
+
+function drawAccuracies(svg, box, rows) {
+  const { accuracies: range, below } = box;
+  const span = spanOfAccuracies(rows);
+  const { place, centre } = frame(svg, box, { span, range, y: below, title: "every run, test accuracy in %", show: plain });
+  const marks = [];
+  rows.forEach((row, k) => {
+    const y = centre(k);
+    for (const [seed, accuracy] of row.runs ?? []) {
+      const out = accuracy < span[0];
+      const x = out ? range[0] : place(accuracy);
+      svg.append(out ? beyond(x, y, -1, colourOf(row.method)) : s("circle", { class: "flatlab-run", cx: x, cy: y, r: 3.2, fill: colourOf(row.method), stroke: "currentColor", "stroke-width": 0.9 }));
+      marks.push({ x, y, text: `${row.label}, seed ${seed}: test accuracy ${accuracy.toFixed(2)}% after ${row.epochs} epochs` });
+    }
+  });
+  return marks;
+}
+
+function drawTable({ head, body }, rows, { base, problem, claimed }) {
+  const cells = ["", "setting", "seeds", "accuracy, %", `less ${base}, same seeds`, "gradients a step", ...(claimed ? ["the papers’ differences"] : [])];
+  head.replaceChildren(...cells.map((text) => h("th", { scope: "col" }, text)));
+  body.replaceChildren(...rows.map((row) => {
+    const length = row.epochs && row.epochs !== problem.epochs ? `, ${row.epochs} epochs` : "";
+    const cell = (name, text) => h("td", { "data-cell": name }, text);
+    const accuracies = (row.runs ?? []).map(([, accuracy]) => accuracy);
+    const fewer = row.pairs && row.pairs.length < accuracies.length ? ` (${row.pairs.length} pairs)` : "";
+    const against = row.against && row.against !== problem.epochs ? ` (${methodOf(base)}: ${row.against} epochs)` : "";
+    const difference = row.why ? (row.why === "base" ? "–" : row.why) : `${saidDifference(row)}${row.half == null ? ", one seed, no interval" : ""}${fewer}${against}`;
+    return h("tr", { "data-row": row.label },
+      h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${colourOf(row.method)}` }), ` ${row.method}${length}`),
+      cell("setting", row.setting || "–"),
+      cell("seeds", accuracies.length ? String(accuracies.length) : "–"),
+      cell("accuracy", !accuracies.length ? "–" : accuracies.length > 1 ? `${mean(accuracies).toFixed(2)} ± ${deviation(accuracies).toFixed(2)}` : accuracies[0].toFixed(2)),
+      cell("difference", difference),
+      cell("passes", row.passes ? plain(row.passes) : "–"),
+      ...(claimed ? [cell("claims", saidClaims(row.told, problem.network))] : []));
+  }));
+}
+
+// From the least to the most that papers report, and what they report of the very network that ours is.
+function saidClaims(told, network) {
+  if (!told.length) return "–";
+  const all = told.map((claim) => claim.difference);
+  const ends = distinct([Math.min(...all), Math.max(...all)].map((v) => signed(v))).join(" to ");
+  const same = told.filter((claim) => claim.network === network).map((claim) => `${signed(claim.difference)} ${claim.paper}`);
+  return same.length ? `${ends}; ${network}: ${same.join(", ")}` : ends;
+}
+
+// ---- render ----------------------------------------------------------------------------------------------------------
+
+function checkbox(model, name, label, [off, on]) {
+  const input = h("input", { type: "checkbox", "data-name": name });
+  input.addEventListener("change", () => {
+    model.set(name, input.checked ? on : off);
+    model.save_changes();
+  });
+  const draw = () => (input.checked = model.get(name) === on);
+  model.on(`change:${name}`, draw);
+  draw();
+  return h("div", { class: "flatlab-choice" }, h("label", {}, input, label));
+}
+
+async function render({ model, el }) {
+  const headline = h("p", { class: "flatlab-status", role: "status" });
+  const chart = h("div", { style: "position:relative" });
+  const readout = h("p", { class: "flatlab-status", "data-read": "" });
+  const legend = h("p", { style: "margin:0.4rem 0" });
+  const places = h("div");
+  const bases = h("div");
+  const power = h("p", { class: "flatlab-power", role: "status", style: "margin:0.2rem 0" });
+  const [head, body] = [h("tr"), h("tbody")];
+  const caption = h("caption", { class: "flatlab-caption" });
+  const table = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
+  const box = checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]);
+  const { stops } = model.get("pairs");
+  const controls = h("div", {}, places, bases, pick(model, "budget", "at", BUDGETS), box, stepped(model, "resolve", stops, "difference to resolve", (v) => `${v} points`));
+  el.classList.add("flatlab");
+  el.replaceChildren(headline, chart, readout, legend, controls, power, table);
+
+  const HINT = "Point at a mark, or touch it, to read it.";
+  let marks = [];
+  const ring = s("circle", { r: 7, fill: "none", stroke: "currentColor", "stroke-width": 1.5, visibility: "hidden" });
+  const read = ({ offsetX: x, offsetY: y }) => {
+    const far = (m) => Math.hypot(m.x - x, m.y - y);
+    const best = marks.reduce((found, m) => (far(m) < far(found) ? m : found), { x: NaN, y: NaN, text: HINT });
+    return best;
+  };
+  const point = (event) => {
+    const bounds = chart.getBoundingClientRect();
+    const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
+    const near = marks.map((m) => ({ ...m, far: Math.hypot(m.x - x, m.y - y) })).filter((m) => m.far < 16).sort((a, b) => a.far - b.far)[0];
+    readout.textContent = near?.text ?? HINT;
+    ring.setAttribute("visibility", near ? "visible" : "hidden");
+    if (near) ring.setAttribute("transform", `translate(${near.x} ${near.y})`);
+  };
+  chart.addEventListener("pointermove", point);
+  chart.addEventListener("pointerdown", point);
+
+  // A state that these runs do not have gives way to one that they have: it may come from an address.
+  const settle = () => {
+    const { problems, claims } = model.get("pairs");
+    const problem = problems.find(({ name }) => name === model.get("problem")) ?? problems[0];
+    if (!problem) return null;
+    model.set("problem", problem.name);
+    model.set("base", baseIn(problem.views, model.get("base")));
+    if (!(model.get("budget") in BUDGETS)) model.set("budget", "epochs");
+    if (model.get("claims") !== "shown") model.set("claims", "hidden");
+    return { problem, told: claims[problem.data]?.[methodOf(model.get("base"))] ?? {} };
+  };
+
+  // Choices among what these records have; made anew only where that changes, so that the focus stays where it is.
+  const built = { problem: "", base: "" };
+  const offer = (holder, name, label, options) => {
+    const key = JSON.stringify(options);
+    if (built[name] === key) return;
+    built[name] = key;
+    holder.replaceChildren(...(Object.keys(options).length > 1 ? [pick(model, name, label, options)] : []));
+  };
+
+  const update = () => {
+    const began = performance.now();
+    const pairs = model.get("pairs");
+    const settled = settle();
+    for (const node of [chart, readout, legend, controls, power, table]) node.hidden = !settled;
+    if (!settled) {
+      headline.textContent = "No two methods have been run on one problem yet.";
+      return;
+    }
+    const { problem, told } = settled;
+    const state = Object.fromEntries(STATE.map((name) => [name, model.get(name)]));
+    offer(places, "problem", "problem", Object.fromEntries(pairs.problems.map(({ name, short }) => [name, short])));
+    offer(bases, "base", "compared with", Object.fromEntries(Object.keys(problem.views).map((base) => [base, base])));
+    box.hidden = !Object.keys(told).length;
+    const claimed = state.claims === "shown" && !box.hidden;
+    const rows = rowsOf(pairs, state);
+    const view = problem.views[state.base][state.budget];
+    const told_by = distinct(rows.flatMap((row) => row.told.map((claim) => claim.paper)));
+
+    headline.replaceChildren(h("strong", {}, problem.name), ` ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
+    const look = getComputedStyle(el);
+    const plan = layoutOf(rows, el.clientWidth, look.fontFamily);
+    const svg = s("svg", { width: plan.width, height: plan.all, viewBox: `0 0 ${plan.width} ${plan.all}`, role: "img", "aria-label": `Differences to ${state.base} on ${problem.name}; the table below has the numbers`, fill: "currentColor", style: "display:block;font-variant-numeric:tabular-nums" });
+    labels(svg, plan, 0);
+    if (!plan.wide) labels(svg, plan, plan.below);
+    marks = [...drawDifferences(svg, plan, rows, { ...state, problem, papers: pairs.papers }), ...drawAccuracies(svg, plan, rows)];
+    ring.setAttribute("visibility", "hidden");
+    svg.append(ring);
+    chart.replaceChildren(svg);
+    readout.textContent = HINT;
+    legend.replaceChildren(...legendSaid(rows, told_by, pairs.papers, claimed, problem, state));
+    power.replaceChildren(...powerSaid(view, stops, state.resolve));
+    drawTable({ head, body }, rows, { base: state.base, problem, claimed });
+    caption.textContent = "Last epoch. Accuracy: mean ± standard deviation over seeds. Difference: mean ± its 95% interval, in points.";
+    performance.measure("flatlab:pairs", { start: began, end: performance.now() });
+  };
+  update();
+  const stopsOf = [onChange(model, ["pairs", ...STATE], update), onAppearance(el, update)];
+  return () => stopsOf.forEach((stop) => stop());
+}
+
+function legendSaid(rows, papers, epochs, claimed, problem, state) {
+  const ours = "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, each row by itself; solid where it leaves zero out.";
+  if (!claimed) return [ours];
+  const all = rows.flatMap((row) => row.told);
+  const loud = all.filter((claim) => Math.abs(claim.difference) > claim.half).length;
+  const by = papers.map((paper) => `${SHAPES[paper]} ${paper}, ${epochs[paper]} epochs`).join("; ");
+  const silent = Object.keys(epochs).filter((paper) => !papers.includes(paper)).map((paper) => ` The ${paper} paper has no ${methodOf(state.base)}.`).join("");
+  const networks = distinct(all.map((claim) => claim.network)).join(", ");
+  return [ours, h("br"), `Papers’ marks, each a network (${networks}), trained longer than ours: ${by}.${silent} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
+}
+
+function powerSaid({ spread, needed }, stops, resolve) {
+  if (!needed) return ["Two pairs of runs are needed to say how many seeds a difference takes."];
+  const n = needed[nearest(stops, resolve)];
+  return ["To see a difference of ", h("strong", {}, `${resolve} points`), ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `, h("strong", { "data-needed": "" }, `${count(n)} seeds a method`), " (paired t-test at 5%; the grey band)."];
+}
+
+export default { render };
