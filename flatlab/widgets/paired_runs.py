@@ -25,7 +25,7 @@ OPTIONS = (
     "rho", "k", "antithetic", "m", "rho_cov", "ema", "eta", "scale_1d", "form", "damping", "relative",
     "fa", "cov", "probes", "penalty_every",
 )  # fmt: skip
-SYMBOLS = {"rho": "ρ", "rho_cov": "ρ of the covariance", "lr": "learning rate", "fa": "FA", "cov": "COV"}
+SYMBOLS = {"rho": "ρ", "rho_cov": "ρ cov", "lr": "learning rate", "fa": "FA", "cov": "COV"}
 IMAGES = ("mnist", "cifar10", "cifar100", "digits")
 BUDGETS = ("epochs", "gradients")
 PLACE = ("data", "examples", "network", "width", "label_noise")

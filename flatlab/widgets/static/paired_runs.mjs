@@ -15,7 +15,7 @@ const SHAPES = { LSAM: "○", Nonuniformity: "□", StableSAM: "◇" };
 const distinct = (values) => [...new Set(values)];
 const mean = (list) => list.reduce((sum, v) => sum + v, 0) / list.length;
 const deviation = (list) => Math.sqrt(list.reduce((sum, v) => sum + (v - mean(list)) ** 2, 0) / (list.length - 1));
-const middle = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+const middle = (list) => [...list].sort((a, b) => a - b)[list.length >> 1] ?? 0;
 
 // A base that this problem does not have gives way to one of the same method, where there is one.
 export const methodOf = (base) => base.split(",")[0];
@@ -37,16 +37,16 @@ export function rowsOf({ problems, claims }, state) {
 // Whether an interval leaves zero out: above it, below it, or not.
 export const side = ({ mean: m, half }) => (half == null || Math.abs(m) <= half ? 0 : Math.sign(m));
 
-// What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond them and beyond what is usual
-// is drawn at the edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
+// What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond what is usual is drawn at the
+// edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
 export function spanOfDifferences(rows) {
   const found = rows.filter((row) => row.pairs);
-  const ours = found.flatMap((row) => row.pairs.map(([, a, b]) => a - b));
+  const pairs = found.flatMap((row) => row.pairs.map(([, a, b]) => a - b));
   const ends = found.filter((row) => row.pairs.length > 2).flatMap((row) => [row.mean - row.half, row.mean + row.half]);
-  const all = [...ours, ...ends, ...rows.flatMap((row) => row.told.map((claim) => claim.difference)), 0];
-  const high = Math.max(0.3, ...all);
-  const limit = Math.max(high, 3 * middle((ours.length ? ours : [0]).map(Math.abs)));
-  return padded(Math.max(Math.min(-0.3, ...all), -limit), high);
+  const claims = rows.flatMap((row) => row.told.map((claim) => claim.difference));
+  const high = Math.max(0.3, ...pairs, ...ends);
+  const usual = (list) => list.filter((v) => v >= -Math.max(high, 6 * middle(list.map(Math.abs))));
+  return padded(Math.min(-0.3, ...usual([...pairs, ...ends]), ...usual(claims)), Math.max(high, ...claims));
 }
 
 // What the axis of accuracies spans: runs that fell far below the usual stand at the edge.
@@ -73,18 +73,23 @@ export function ticks([low, high], most) {
 const minus = (text) => text.replace("-", "−");
 const signed = (v, digits = 2) => minus(`${v > 0 ? "+" : ""}${v.toFixed(digits)}`);
 const plain = (v) => minus(String(v));
-const count = (n) => n.toLocaleString("en");
-const named = (list) => (list.length ? list.length > 3 ? `${list.length} others` : list.map((row) => row.label).join("; ") : "none");
+const named = (list) => (list.length > 3 ? `${list.length} others` : list.map((row) => row.label).join("; ") || "none");
 
 const saidDifference = (row) => `${signed(row.mean)}${row.half == null ? "" : ` ± ${row.half.toFixed(2)}`}`;
+
+// What a row of the base is for: with equal gradients there is one for each length of its runs.
+function saidBase(base, rows) {
+  if (rows.filter((row) => row.why === "base").length === 1) return "the base of the comparison";
+  const held = rows.filter((row) => row.against === base.epochs);
+  return held.length ? `the base of ${named(held)}` : "";
+}
 
 // What a reader takes away: which rows differ from the base by more than the seeds do.
 export function verdict(rows, base) {
   const sure = rows.filter((row) => row.half != null);
   if (!sure.length) return `No method has two pairs of runs with ${base} yet: there is no interval to go by.`;
   const [above, below, within] = [1, -1, 0].map((s) => sure.filter((row) => side(row) === s));
-  const loud = [...above.map((row) => [row, "better"]), ...below.map((row) => [row, "worse"])];
-  if (!loud.length) return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
+  if (within.length === sure.length) return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
   return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${named(below)}. The interval contains zero: ${named(within)}.`;
 }
 
@@ -105,149 +110,138 @@ const widthOf = (texts, font) => {
   return Math.max(0, ...texts.map((text) => context.measureText(text).width));
 };
 
-// Two panels side by side, or one below the other on a narrow screen, where a label takes two lines.
+// Two panels side by side, or one below the other on a narrow screen, where a label takes two lines and the lower panel has
+// only the rows with runs. A panel: what it spans from left to right, its top, its foot, and the middle of each row.
 function layoutOf(rows, width, font) {
   const wide = width >= 640;
   const size = wide ? 13 : 11;
-  const lines = rows.map(({ label }) => (wide ? [label] : label.includes(", ") ? [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)] : [label]));
-  const left = Math.ceil(widthOf(lines.flat(), `600 ${size}px ${font}`)) + 12;
+  const left = Math.ceil(widthOf(rows.flatMap((row) => linesOf(row, wide)), `600 ${size}px ${font}`)) + 12;
   const height = Math.max(wide ? 22 : 28, Math.min(40, 440 / rows.length));
-  const [top, bottom] = [24, 22];
-  const tall = top + height * rows.length + bottom;
-  const numbers = wide ? 104 : 0;
-  const runs = Math.round(0.22 * width);
-  const differences = wide ? [left, width - runs - numbers - 14] : [left, width - 10];
-  const accuracies = wide ? [width - runs, width - 10] : differences;
-  const below = wide ? 0 : tall + 8;
-  return { wide, size, lines, left, height, top, bottom, tall, numbers, differences, accuracies, below, width, all: wide ? tall : 2 * tall + 8 };
+  const panel = (range, top, list) => ({ range, top: top + 24, foot: top + 24 + height * list.length, list, at: (row) => top + 24 + height * (list.indexOf(row) + 0.5) });
+  const [numbers, runs] = wide ? [100, Math.max(150, Math.round(0.22 * width))] : [0, 0];
+  const differences = panel(wide ? [left, width - runs - numbers - 12] : [left, width - 8], 0, rows);
+  const accuracies = wide ? panel([width - runs + 8, width - 8], 0, rows) : panel([left, width - 8], differences.foot + 30, rows.filter((row) => row.runs));
+  return { wide, size, left, height, width, numbers, differences, accuracies, tall: accuracies.foot + 22 };
 }
 
-const scale = ([low, high], [from, to]) => (v) => from + ((v - low) / (high - low)) * (to - from);
+const linesOf = ({ label }, wide) => (wide || !label.includes(", ") ? [label] : [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)]);
 
-function frame(svg, box, { span, range, y, title, show }) {
-  const { top, height, tall, bottom, size } = box;
-  const place = scale(span, range);
-  const foot = y + tall - bottom;
-  svg.append(s("text", { x: range[0], y: y + 13, "font-weight": 600, "font-size": size }, title));
+// The axis of a panel, its title, and the names of its rows unless another panel beside it has them; what places a value.
+function drawFrame(svg, plan, { range, top, foot, list, at }, { span, title, show, names }) {
+  const { size, left, wide } = plan;
+  const place = (v) => range[0] + ((v - span[0]) / (span[1] - span[0])) * (range[1] - range[0]);
+  svg.append(s("text", { x: wide ? range[0] : 0, y: top - 10, "font-weight": 600, "font-size": size }, title));
   for (const v of ticks(span, (range[1] - range[0]) / 58)) {
     svg.append(
-      s("line", { x1: place(v), x2: place(v), y1: y + top, y2: foot, stroke: "currentColor", "stroke-opacity": v === 0 ? 0.9 : 0.16, "stroke-width": v === 0 ? 1.5 : 1 }),
+      s("line", { x1: place(v), x2: place(v), y1: top, y2: foot, stroke: "currentColor", ...(v === 0 ? { "stroke-opacity": 0.9, "stroke-width": 1.5 } : { "stroke-opacity": 0.16 }) }),
       s("text", { x: place(v), y: foot + 15, "text-anchor": "middle", "font-size": size - 1 }, show(v)),
     );
   }
-  return { place, foot, centre: (k) => y + top + height * (k + 0.5) };
-}
-
-function labels(svg, box, y) {
-  const { lines, left, size, top, height } = box;
-  lines.forEach(([first, second], k) => {
-    const centre = y + top + height * (k + 0.5);
-    svg.append(s("text", { x: left - 8, y: centre + (second ? -2 : 4), "text-anchor": "end", "font-weight": 600, "font-size": size }, first));
-    if (second) svg.append(s("text", { x: left - 8, y: centre + size - 2, "text-anchor": "end", "font-size": size - 1 }, second));
-  });
+  for (const row of names ? list : []) {
+    const [first, second] = linesOf(row, wide);
+    svg.append(s("text", { x: left - 8, y: at(row) + (second ? -2 : 4), "text-anchor": "end", "font-weight": 600, "font-size": size }, first));
+    if (second) svg.append(s("text", { x: left - 8, y: at(row) + size - 2, "text-anchor": "end", "font-size": size - 1 }, second));
+  }
+  return place;
 }
 
 // A paper's mark at (x, y): filled where its difference is larger than its own interval.
-function mark({ paper, difference, half }, x, y, r) {
-  const look = { class: "flatlab-claim", "data-paper": paper, stroke: "currentColor", "stroke-width": 1.2, fill: "currentColor", "fill-opacity": Math.abs(difference) > half ? 0.75 : 0 };
+function claimed({ paper, difference, half }, x, y, r) {
+  const look = { class: "flatlab-claim", "data-paper": paper, stroke: "currentColor", "stroke-width": 1.1, fill: "currentColor", "fill-opacity": Math.abs(difference) > half ? 0.6 : 0 };
   if (SHAPES[paper] === "○") return s("circle", { ...look, cx: x, cy: y, r });
   if (SHAPES[paper] === "□") return s("rect", { ...look, x: x - 0.9 * r, y: y - 0.9 * r, width: 1.8 * r, height: 1.8 * r });
   return s("path", { ...look, d: `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}z` });
 }
 
-// A triangle at an edge: what it stands for lies beyond.
-const beyond = (x, y, to, colour) => s("path", { class: "flatlab-beyond", d: `M${x} ${y}l${-to * 7} -4.5v9z`, fill: colour });
+// A triangle at the left edge: what it stands for lies beyond.
+const beyond = (x, y, colour) => s("path", { class: "flatlab-beyond", d: `M${x} ${y}l7 -4.5v9z`, fill: colour });
 
-function drawDifferences(svg, box, rows, { base, problem, papers, resolve }) {
-  const { differences: range, size, height } = box;
+const dot = (what, x, y, fill, stroke = "currentColor") => s("circle", { class: `flatlab-${what}`, cx: x, cy: y, r: 3.3, fill, stroke, "stroke-width": 1 });
+
+// What is drawn of differences, and each mark's place with its words.
+function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
+  const { size, height, numbers, differences } = plan;
+  const { range, top, foot, at } = differences;
   const span = spanOfDifferences(rows);
-  const { place, foot, centre } = frame(svg, box, { span, range, y: 0, title: `less ${base}, same seed: points of accuracy`, show: (v) => signed(v, 2).replace(/\.?0+$/, "") });
+  const place = drawFrame(svg, plan, differences, { span, title: `test accuracy minus ${methodOf(base)}’s, same seed, in points`, show: (v) => signed(v, 2).replace(/\.?0+$/, ""), names: true });
   const inside = (v) => Math.max(range[0], Math.min(range[1], place(v)));
-  svg.append(s("rect", { class: "flatlab-band", x: inside(-resolve), y: box.top, width: inside(resolve) - inside(-resolve), height: foot - box.top, fill: "currentColor", "fill-opacity": 0.09 }));
+  const reach = (low, high) => ({ x: inside(low), width: inside(high) - inside(low) });
+  svg.append(s("rect", { class: "flatlab-band", ...reach(-resolve, resolve), y: top, height: foot - top, fill: "currentColor", "fill-opacity": 0.09 }));
   const marks = [];
-  rows.forEach((row, k) => {
-    const claimed = row.told.length > 0;
+  for (const row of rows) {
     const colour = colourOf(row.method);
-    const y = centre(k) - (claimed ? 0.17 * height : 0);
-    const lower = centre(k) + 0.27 * height;
+    const y = at(row) - (row.told.length ? 0.2 * height : 0);
+    const lanes = distinct(row.told.map((claim) => claim.paper));
     const group = s("g", { "data-row": row.label });
     const note = (text, x, anchor = "start") => group.append(s("text", { x, y: y + 4, "text-anchor": anchor, "font-size": size - 1, "font-style": "italic", "fill-opacity": 0.75 }, text));
-    if (row.why) note(row.why === "base" ? "compared with" : row.why, (row.why === "base" ? place(0) : range[0]) + 6);
+    if (row.why) note(...(row.why === "base" ? [saidBase(row, rows), place(0) + 6] : [row.why, range[0] + 6]));
     else {
-      const [low, high] = row.half == null ? [row.mean, row.mean] : [row.mean - row.half, row.mean + row.half];
       const sure = side(row) !== 0;
-      if (row.half != null && high > span[0] && low < span[1]) {
-        group.append(s("rect", { class: "flatlab-interval", x: inside(low), y: y - 5, width: inside(high) - inside(low), height: 10, rx: 2, fill: colour, "fill-opacity": sure ? 0.85 : 0.22, stroke: colour, "stroke-opacity": sure ? 1 : 0.6 }));
+      const [low, high] = [row.mean - row.half, row.mean + row.half];
+      if (row.half != null && row.mean >= span[0]) {
+        group.append(s("rect", { class: "flatlab-interval", ...reach(low, high), y: y - 5, height: 10, rx: 2, fill: colour, stroke: colour, ...(sure ? { "fill-opacity": 0.85 } : { "fill-opacity": 0.22, "stroke-opacity": 0.6 }) }));
       }
-      for (const [seed, a, b] of row.pairs) {
-        const d = a - b;
-        if (d < span[0]) continue;
-        group.append(s("circle", { class: "flatlab-pair", cx: place(d), cy: y, r: 3.2, fill: colour, stroke: "currentColor", "stroke-width": 0.9 }));
-        marks.push({ x: place(d), y, text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(d)} points` });
+      for (const [seed, a, b] of row.pairs.filter(([, a, b]) => a - b >= span[0])) {
+        group.append(dot("pair", place(a - b), y, colour, sure ? "#fff" : "currentColor"));
+        marks.push({ x: place(a - b), y, text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points` });
       }
-      if (row.mean >= span[0]) group.append(s("rect", { class: "flatlab-mean", x: place(row.mean) - 1.25, y: y - 8, width: 2.5, height: 16, fill: "currentColor" }));
-      else {
-        group.append(beyond(range[0], y, -1, colour));
+      if (row.mean < span[0]) {
+        group.append(beyond(range[0], y, colour));
         note(`mean ${saidDifference(row)}`, range[0] + 12);
         marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
-      }
-      if (row.half == null) {
-        const right = place(row.mean) + 8 + 6.2 * (size - 1) * 0.55 * 3 < range[1];
-        note("one seed, no interval", place(row.mean) + (right ? 8 : -8), right ? "start" : "end");
-      }
-      if (box.numbers) group.append(s("text", { class: "flatlab-number", x: range[1] + box.numbers - 2, y: y + 4, "text-anchor": "end", "font-size": size - 1, "font-weight": sure ? 700 : 400 }, saidDifference(row)));
+      } else if (row.half != null) group.append(s("rect", { class: "flatlab-mean", x: place(row.mean) - 1.25, y: y - 8, width: 2.5, height: 16, fill: "currentColor" }));
+      else if (place(row.mean) < (range[0] + range[1]) / 2) note("one seed, no interval", place(row.mean) + 8);
+      else note("one seed, no interval", place(row.mean) - 8, "end");
+      if (numbers) group.append(s("text", { class: "flatlab-number", x: range[1] + numbers, y: y + 4, "text-anchor": "end", "font-size": size - 1, "font-weight": sure ? 700 : 400 }, saidDifference(row)));
     }
     for (const claim of row.told) {
-      const [out, x] = [claim.difference < span[0], inside(claim.difference)];
-      group.append(out ? beyond(range[0], lower, -1, "currentColor") : mark(claim, x, lower, Math.min(4.2, 0.16 * height)));
-      marks.push({ x, y: lower, text: `${claim.paper} paper, ${claim.network} on ${problem.data.toUpperCase().replace("CIFAR", "CIFAR-")}, ${papers[claim.paper]} epochs: ${row.method} ${claim.ours.toFixed(2)} − ${methodOf(base)} ${claim.theirs.toFixed(2)} = ${signed(claim.difference)} ± ${claim.half.toFixed(2)} points` });
+      const [x, lane] = [inside(claim.difference), at(row) + height * (0.1 + 0.13 * lanes.indexOf(claim.paper))];
+      group.append(claim.difference < span[0] ? beyond(x, lane, "currentColor") : claimed(claim, x, lane, Math.min(3.4, 0.13 * height)));
+      marks.push({ x, y: lane, text: `${claim.paper} paper, ${row.method} on ${claim.network}, ${papers[claim.paper]} epochs: ${claim.ours.toFixed(2)} − ${claim.theirs.toFixed(2)} = ${signed(claim.difference)} ± ${claim.half.toFixed(2)} points` });
     }
     svg.append(group);
-  });
+  }
   return marks;
 }
 
-function drawAccuracies(svg, box, rows) {
-  const { accuracies: range, below } = box;
+function drawAccuracies(svg, plan, rows) {
+  const { wide, accuracies } = plan;
+  const { range, list, at } = accuracies;
   const span = spanOfAccuracies(rows);
-  const { place, centre } = frame(svg, box, { span, range, y: below, title: "every run, test accuracy in %", show: plain });
+  const place = drawFrame(svg, plan, accuracies, { span, title: "every run: accuracy, %", show: plain, names: !wide });
   const marks = [];
-  rows.forEach((row, k) => {
-    const y = centre(k);
+  for (const row of list) {
     for (const [seed, accuracy] of row.runs ?? []) {
-      const out = accuracy < span[0];
+      const [out, y, colour] = [accuracy < span[0], at(row), colourOf(row.method)];
       const x = out ? range[0] : place(accuracy);
-      svg.append(out ? beyond(x, y, -1, colourOf(row.method)) : s("circle", { class: "flatlab-run", cx: x, cy: y, r: 3.2, fill: colourOf(row.method), stroke: "currentColor", "stroke-width": 0.9 }));
-      marks.push({ x, y, text: `${row.label}, seed ${seed}: test accuracy ${accuracy.toFixed(2)}% after ${row.epochs} epochs` });
+      svg.append(out ? beyond(x, y, colour) : dot("run", x, y, colour));
+      marks.push({ x, y, text: `${row.label}, seed ${seed}: ${accuracy.toFixed(2)}% after ${row.epochs} epochs` });
     }
-  });
+  }
   return marks;
 }
 
-function drawTable({ head, body }, rows, { base, problem, claimed }) {
-  const cells = ["", "setting", "seeds", "accuracy, %", `less ${base}, same seeds`, "gradients a step", ...(claimed ? ["the papers’ differences"] : [])];
+function drawTable({ head, body }, rows, { base, problem }) {
+  const cells = ["", "seeds", "accuracy, %", `minus ${base}, same seeds`, "gradients a step"];
   head.replaceChildren(...cells.map((text) => h("th", { scope: "col" }, text)));
   body.replaceChildren(...rows.map((row) => {
     const length = row.epochs && row.epochs !== problem.epochs ? `, ${row.epochs} epochs` : "";
-    const cell = (name, text) => h("td", { "data-cell": name }, text);
+    const cell = (name, ...content) => h("td", { "data-cell": name, style: name === "accuracy" && "white-space:nowrap" }, ...content);
     const accuracies = (row.runs ?? []).map(([, accuracy]) => accuracy);
     const fewer = row.pairs && row.pairs.length < accuracies.length ? ` (${row.pairs.length} pairs)` : "";
     const against = row.against && row.against !== problem.epochs ? ` (${methodOf(base)}: ${row.against} epochs)` : "";
     const difference = row.why ? (row.why === "base" ? "–" : row.why) : `${saidDifference(row)}${row.half == null ? ", one seed, no interval" : ""}${fewer}${against}`;
     return h("tr", { "data-row": row.label },
-      h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${colourOf(row.method)}` }), ` ${row.method}${length}`),
-      cell("setting", row.setting || "–"),
+      h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${colourOf(row.method)}` }), ` ${row.method}${length}`, h("small", { "data-cell": "setting", style: "display:block;font-weight:400;white-space:normal" }, row.setting ?? "")),
       cell("seeds", accuracies.length ? String(accuracies.length) : "–"),
       cell("accuracy", !accuracies.length ? "–" : accuracies.length > 1 ? `${mean(accuracies).toFixed(2)} ± ${deviation(accuracies).toFixed(2)}` : accuracies[0].toFixed(2)),
-      cell("difference", difference),
-      cell("passes", row.passes ? plain(row.passes) : "–"),
-      ...(claimed ? [cell("claims", saidClaims(row.told, problem.network))] : []));
+      cell("difference", difference, ...(row.told.length ? [h("small", { "data-cell": "claims", style: "display:block" }, `papers: ${saidClaims(row.told, problem.network)}`)] : [])),
+      cell("passes", row.passes ? plain(row.passes) : "–"));
   }));
 }
 
 // From the least to the most that papers report, and what they report of the very network that ours is.
 function saidClaims(told, network) {
-  if (!told.length) return "–";
   const all = told.map((claim) => claim.difference);
   const ends = distinct([Math.min(...all), Math.max(...all)].map((v) => signed(v))).join(" to ");
   const same = told.filter((claim) => claim.network === network).map((claim) => `${signed(claim.difference)} ${claim.paper}`);
@@ -271,7 +265,7 @@ function checkbox(model, name, label, [off, on]) {
 async function render({ model, el }) {
   const headline = h("p", { class: "flatlab-status", role: "status" });
   const chart = h("div", { style: "position:relative" });
-  const readout = h("p", { class: "flatlab-status", "data-read": "" });
+  const readout = h("p", { "data-read": "", style: "margin:0.2rem 0;font-size:0.85em" });
   const legend = h("p", { style: "margin:0.4rem 0" });
   const places = h("div");
   const bases = h("div");
@@ -279,20 +273,16 @@ async function render({ model, el }) {
   const [head, body] = [h("tr"), h("tbody")];
   const caption = h("caption", { class: "flatlab-caption" });
   const table = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
-  const box = checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]);
+  const box = h("div", {}, checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]));
   const { stops } = model.get("pairs");
-  const controls = h("div", {}, places, bases, pick(model, "budget", "at", BUDGETS), box, stepped(model, "resolve", stops, "difference to resolve", (v) => `${v} points`));
+  const choices = h("div", { style: "display:flex;flex-wrap:wrap;gap:0 2rem" }, bases, pick(model, "budget", "compared at", BUDGETS), box);
+  const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to resolve"));
   el.classList.add("flatlab");
   el.replaceChildren(headline, chart, readout, legend, controls, power, table);
 
   const HINT = "Point at a mark, or touch it, to read it.";
   let marks = [];
   const ring = s("circle", { r: 7, fill: "none", stroke: "currentColor", "stroke-width": 1.5, visibility: "hidden" });
-  const read = ({ offsetX: x, offsetY: y }) => {
-    const far = (m) => Math.hypot(m.x - x, m.y - y);
-    const best = marks.reduce((found, m) => (far(m) < far(found) ? m : found), { x: NaN, y: NaN, text: HINT });
-    return best;
-  };
   const point = (event) => {
     const bounds = chart.getBoundingClientRect();
     const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
@@ -342,22 +332,20 @@ async function render({ model, el }) {
     const claimed = state.claims === "shown" && !box.hidden;
     const rows = rowsOf(pairs, state);
     const view = problem.views[state.base][state.budget];
-    const told_by = distinct(rows.flatMap((row) => row.told.map((claim) => claim.paper)));
+    const tellers = distinct(rows.flatMap((row) => row.told.map((claim) => claim.paper)));
 
-    headline.replaceChildren(h("strong", {}, problem.name), ` ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
-    const look = getComputedStyle(el);
-    const plan = layoutOf(rows, el.clientWidth, look.fontFamily);
-    const svg = s("svg", { width: plan.width, height: plan.all, viewBox: `0 0 ${plan.width} ${plan.all}`, role: "img", "aria-label": `Differences to ${state.base} on ${problem.name}; the table below has the numbers`, fill: "currentColor", style: "display:block;font-variant-numeric:tabular-nums" });
-    labels(svg, plan, 0);
-    if (!plan.wide) labels(svg, plan, plan.below);
-    marks = [...drawDifferences(svg, plan, rows, { ...state, problem, papers: pairs.papers }), ...drawAccuracies(svg, plan, rows)];
+    headline.replaceChildren(h("strong", {}, problem.name), `, at ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
+    const plan = layoutOf(rows, el.clientWidth, getComputedStyle(el).fontFamily);
+    const svg = s("svg", { width: plan.width, height: plan.tall, viewBox: `0 0 ${plan.width} ${plan.tall}`, role: "img", "aria-label": `Differences to ${state.base} on ${problem.name}; the table below has the numbers`, fill: "currentColor", style: "display:block;font-variant-numeric:tabular-nums" });
+    marks = [...drawDifferences(svg, plan, rows, { ...state, papers: pairs.papers }), ...drawAccuracies(svg, plan, rows)];
+    readout.style.minHeight = plan.wide ? "1.4em" : "2.8em";
     ring.setAttribute("visibility", "hidden");
     svg.append(ring);
     chart.replaceChildren(svg);
     readout.textContent = HINT;
-    legend.replaceChildren(...legendSaid(rows, told_by, pairs.papers, claimed, problem, state));
+    legend.replaceChildren(...legendSaid(rows, tellers, pairs.papers, claimed, problem, state));
     power.replaceChildren(...powerSaid(view, stops, state.resolve));
-    drawTable({ head, body }, rows, { base: state.base, problem, claimed });
+    drawTable({ head, body }, rows, { base: state.base, problem });
     caption.textContent = "Last epoch. Accuracy: mean ± standard deviation over seeds. Difference: mean ± its 95% interval, in points.";
     performance.measure("flatlab:pairs", { start: began, end: performance.now() });
   };
@@ -374,13 +362,13 @@ function legendSaid(rows, papers, epochs, claimed, problem, state) {
   const by = papers.map((paper) => `${SHAPES[paper]} ${paper}, ${epochs[paper]} epochs`).join("; ");
   const silent = Object.keys(epochs).filter((paper) => !papers.includes(paper)).map((paper) => ` The ${paper} paper has no ${methodOf(state.base)}.`).join("");
   const networks = distinct(all.map((claim) => claim.network)).join(", ");
-  return [ours, h("br"), `Papers’ marks, each a network (${networks}), trained longer than ours: ${by}.${silent} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
+  return [ours, h("br"), `Papers’ marks, each one network (${networks}): ${by}; ours is ${problem.name}.${silent} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
 }
 
 function powerSaid({ spread, needed }, stops, resolve) {
   if (!needed) return ["Two pairs of runs are needed to say how many seeds a difference takes."];
   const n = needed[nearest(stops, resolve)];
-  return ["To see a difference of ", h("strong", {}, `${resolve} points`), ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `, h("strong", { "data-needed": "" }, `${count(n)} seeds a method`), " (paired t-test at 5%; the grey band)."];
+  return ["To see a difference of ", h("strong", {}, `${resolve} points`), ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `, h("strong", { "data-needed": "" }, `${n.toLocaleString("en")} seeds a method`), ` (paired t-test at 5%). Grey band: ±${resolve} points.`];
 }
 
 export default { render };
