@@ -15,7 +15,7 @@ const SHAPES = { LSAM: "○", Nonuniformity: "□", StableSAM: "◇" };
 const distinct = (values) => [...new Set(values)];
 const mean = (list) => list.reduce((sum, v) => sum + v, 0) / list.length;
 const deviation = (list) => Math.sqrt(list.reduce((sum, v) => sum + (v - mean(list)) ** 2, 0) / (list.length - 1));
-const middle = (list) => [...list].sort((a, b) => a - b)[list.length >> 1] ?? 0;
+const middle = (list) => [...list].sort((a, b) => a - b)[(list.length - 1) >> 1] ?? 0;
 
 // A base that this problem does not have gives way to one of the same method, where there is one.
 export const methodOf = (base) => base.split(",")[0];
@@ -54,7 +54,7 @@ export function spanOfAccuracies(rows) {
   const all = rows.flatMap((row) => (row.runs ?? []).map(([, accuracy]) => accuracy));
   if (!all.length) return [0, 100];
   const high = Math.max(...all);
-  return padded(Math.max(Math.min(...all), high - Math.max(0.2, 3 * (high - middle(all)))), high);
+  return padded(Math.max(Math.min(...all), high - Math.max(0.5, 6 * middle(all.map((v) => high - v)))), high);
 }
 
 const padded = (low, high) => [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
@@ -71,7 +71,10 @@ export function ticks([low, high], most) {
 // ---- words -----------------------------------------------------------------------------------------------------------
 
 const minus = (text) => text.replace("-", "−");
-const signed = (v, digits = 2) => minus(`${v > 0 ? "+" : ""}${v.toFixed(digits)}`);
+const signed = (v) => {
+  const r = Number(v.toFixed(2)) || 0; // no minus before 0.00
+  return minus(`${r > 0 ? "+" : ""}${r.toFixed(2)}`);
+};
 const plain = (v) => minus(String(v));
 const named = (list) => (list.length > 3 ? `${list.length} others` : list.map((row) => row.label).join("; ") || "none");
 
@@ -79,9 +82,9 @@ const saidDifference = (row) => `${signed(row.mean)}${row.half == null ? "" : ` 
 
 // What a row of the base is for: with equal gradients there is one for each length of its runs.
 function saidBase(base, rows) {
-  if (rows.filter((row) => row.why === "base").length === 1) return "the base of the comparison";
+  if (rows.filter((row) => row.why === "base").length === 1) return "base of the comparison";
   const held = rows.filter((row) => row.against === base.epochs);
-  return held.length ? `the base of ${named(held)}` : "";
+  return held.length ? `base of ${named(held)}` : "";
 }
 
 // What a reader takes away: which rows differ from the base by more than the seeds do.
@@ -89,6 +92,7 @@ export function verdict(rows, base) {
   const sure = rows.filter((row) => row.half != null);
   if (!sure.length) return `No method has two pairs of runs with ${base} yet: there is no interval to go by.`;
   const [above, below, within] = [1, -1, 0].map((s) => sure.filter((row) => side(row) === s));
+  if (sure.length === 1 && within.length) return `${named(sure)} does not differ from ${base} by more than the noise: its interval contains zero.`;
   if (within.length === sure.length) return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
   return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${named(below)}. The interval contains zero: ${named(within)}.`;
 }
@@ -121,7 +125,7 @@ function layoutOf(rows, width, font) {
   const [numbers, runs] = wide ? [100, Math.max(150, Math.round(0.22 * width))] : [0, 0];
   const differences = panel(wide ? [left, width - runs - numbers - 12] : [left, width - 8], 0, rows);
   const accuracies = wide ? panel([width - runs + 8, width - 8], 0, rows) : panel([left, width - 8], differences.foot + 30, rows.filter((row) => row.runs));
-  return { wide, size, left, height, width, numbers, differences, accuracies, tall: accuracies.foot + 22 };
+  return { wide, size, font, left, height, width, numbers, differences, accuracies, tall: accuracies.foot + 22 };
 }
 
 const linesOf = ({ label }, wide) => (wide || !label.includes(", ") ? [label] : [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)]);
@@ -160,10 +164,10 @@ const dot = (what, x, y, fill, stroke = "currentColor") => s("circle", { class: 
 
 // What is drawn of differences, and each mark's place with its words.
 function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
-  const { size, height, numbers, differences } = plan;
+  const { size, font, height, numbers, differences } = plan;
   const { range, top, foot, at } = differences;
   const span = spanOfDifferences(rows);
-  const place = drawFrame(svg, plan, differences, { span, title: `test accuracy minus ${methodOf(base)}’s, same seed, in points`, show: (v) => signed(v, 2).replace(/\.?0+$/, ""), names: true });
+  const place = drawFrame(svg, plan, differences, { span, title: `test accuracy minus ${methodOf(base)}’s, same seed, in points`, show: (v) => signed(v).replace(/\.?0+$/, ""), names: true });
   const inside = (v) => Math.max(range[0], Math.min(range[1], place(v)));
   const reach = (low, high) => ({ x: inside(low), width: inside(high) - inside(low) });
   svg.append(s("rect", { class: "flatlab-band", ...reach(-resolve, resolve), y: top, height: foot - top, fill: "currentColor", "fill-opacity": 0.09 }));
@@ -173,8 +177,12 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
     const y = at(row) - (row.told.length ? 0.2 * height : 0);
     const lanes = distinct(row.told.map((claim) => claim.paper));
     const group = s("g", { "data-row": row.label });
-    const note = (text, x, anchor = "start") => group.append(s("text", { x, y: y + 4, "text-anchor": anchor, "font-size": size - 1, "font-style": "italic", "fill-opacity": 0.75 }, text));
-    if (row.why) note(...(row.why === "base" ? [saidBase(row, rows), place(0) + 6] : [row.why, range[0] + 6]));
+    // Words to the right of x, or to its left where the plot ends before they do.
+    const note = (text, x) => {
+      const fits = x + 7 + widthOf([text], `italic ${size - 1}px ${font}`) <= range[1];
+      group.append(s("text", { x: fits ? x + 7 : x - 7, y: y + 4, "text-anchor": fits ? "start" : "end", "font-size": size - 1, "font-style": "italic", "fill-opacity": 0.75 }, text));
+    };
+    if (row.why) note(...(row.why === "base" ? [saidBase(row, rows), place(0)] : [row.why, range[0]]));
     else {
       const sure = side(row) !== 0;
       const [low, high] = [row.mean - row.half, row.mean + row.half];
@@ -187,11 +195,10 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
       }
       if (row.mean < span[0]) {
         group.append(beyond(range[0], y, colour));
-        note(`mean ${saidDifference(row)}`, range[0] + 12);
+        note(`mean ${saidDifference(row)}`, range[0] + 5);
         marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
       } else if (row.half != null) group.append(s("rect", { class: "flatlab-mean", x: place(row.mean) - 1.25, y: y - 8, width: 2.5, height: 16, fill: "currentColor" }));
-      else if (place(row.mean) < (range[0] + range[1]) / 2) note("one seed, no interval", place(row.mean) + 8);
-      else note("one seed, no interval", place(row.mean) - 8, "end");
+      else note("one seed, no interval", place(row.mean));
       if (numbers) group.append(s("text", { class: "flatlab-number", x: range[1] + numbers, y: y + 4, "text-anchor": "end", "font-size": size - 1, "font-weight": sure ? 700 : 400 }, saidDifference(row)));
     }
     for (const claim of row.told) {
@@ -332,7 +339,7 @@ async function render({ model, el }) {
     const claimed = state.claims === "shown" && !box.hidden;
     const rows = rowsOf(pairs, state);
     const view = problem.views[state.base][state.budget];
-    const tellers = distinct(rows.flatMap((row) => row.told.map((claim) => claim.paper)));
+    const tellers = Object.keys(pairs.papers).filter((paper) => rows.some((row) => row.told.some((claim) => claim.paper === paper)));
 
     headline.replaceChildren(h("strong", {}, problem.name), `, at ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
     const plan = layoutOf(rows, el.clientWidth, getComputedStyle(el).fontFamily);
