@@ -189,6 +189,8 @@ def test_the_papers_differences_are_laid_over_ours(shown):
     text = frame.inner_text()
     assert "○ LSAM, 200 epochs; ◇ StableSAM, 200 epochs" in text and "The Nonuniformity paper has no SGD." in text
     assert "ResNet-20, WRN-28-10, PyramidNet-110" in text and "4 of 4 are filled" in text
+    tick(frame, "equal gradients")
+    assert "The papers compare at equal epochs." in frame.inner_text()
     tick(frame, "CIFAR-10")
     assert not frame.get_by_label("show what the papers claim").is_visible(), "no paper here has SGD on CIFAR-10"
     tick(frame, "SAM")

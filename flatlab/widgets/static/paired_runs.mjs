@@ -282,7 +282,7 @@ async function render({ model, el }) {
   const table = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
   const box = h("div", {}, checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]));
   const { stops } = model.get("pairs");
-  const choices = h("div", { style: "display:flex;flex-wrap:wrap;gap:0 2rem" }, bases, pick(model, "budget", "compared at", BUDGETS), box);
+  const choices = h("div", { style: "display:flex;flex-wrap:wrap;gap:0 2rem" }, bases, pick(model, "budget", "at", BUDGETS), box);
   const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to resolve"));
   el.classList.add("flatlab");
   el.replaceChildren(headline, chart, readout, legend, controls, power, table);
@@ -368,8 +368,9 @@ function legendSaid(rows, papers, epochs, claimed, problem, state) {
   const loud = all.filter((claim) => Math.abs(claim.difference) > claim.half).length;
   const by = papers.map((paper) => `${SHAPES[paper]} ${paper}, ${epochs[paper]} epochs`).join("; ");
   const silent = Object.keys(epochs).filter((paper) => !papers.includes(paper)).map((paper) => ` The ${paper} paper has no ${methodOf(state.base)}.`).join("");
+  const length = state.budget === "gradients" ? " The papers compare at equal epochs." : "";
   const networks = distinct(all.map((claim) => claim.network)).join(", ");
-  return [ours, h("br"), `Papers’ marks, each one network (${networks}): ${by}; ours is ${problem.name}.${silent} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
+  return [ours, h("br"), `Papers’ marks, each one network (${networks}): ${by}; ours is ${problem.name}.${silent}${length} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
 }
 
 function powerSaid({ spread, needed }, stops, resolve) {
