@@ -10,7 +10,7 @@ from scipy import stats
 
 from flatlab.intervals import student
 
-__all__ = ["Comparison", "compare", "holm"]
+__all__ = ["Comparison", "compare", "holm", "seeds_needed"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[k]))
         out[k] = least
     return out
+
+
+def seeds_needed(difference: float, deviation: float, level: float = 0.05, power: float = 0.8) -> int:
+    r"""How many pairs of runs the paired t-test takes to see a difference, two-sided at `level`, with this `power`.
+
+    The smallest $n \ge 2$ with $P(|T| > t_{n-1, 1 - \mathrm{level}/2}) \ge \mathrm{power}$, where T has the noncentral
+    t distribution with n - 1 degrees of freedom and noncentrality $\sqrt{n}$ `difference` / `deviation`: exact for normal
+    differences. `deviation` is that of the differences of a pair, in the unit of `difference`. Raises `ValueError` for a
+    difference that is not above 0, a deviation below 0, and a level or power that is not between 0 and 1.
+
+    >>> seeds_needed(0.5, 0.5), seeds_needed(0.2, 0.16)                   # a table of power gives 10 for one deviation
+    (10, 8)
+    """
+    if not difference > 0 or not 0 <= deviation < float("inf"):
+        raise ValueError(f"difference must be > 0 and deviation >= 0, got {difference} and {deviation}")
+    if not 0 < level < 1 or not 0 < power < 1:
+        raise ValueError(f"level and power must be between 0 and 1, got {level} and {power}")
+
+    def enough(n: int) -> bool:
+        if deviation == 0:
+            return True
+        limit, shift = stats.t.ppf(1 - level / 2, n - 1), n**0.5 * difference / deviation
+        return stats.nct.sf(limit, n - 1, shift) + stats.nct.sf(limit, n - 1, -shift) >= power
+
+    few, many = 1, 2
+    while not enough(many):
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many

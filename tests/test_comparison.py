@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flatlab.comparison import compare, holm
+from flatlab.comparison import compare, holm, seeds_needed
 
 
 def test_the_tests_are_those_of_their_definitions():
@@ -58,3 +58,31 @@ def test_where_nothing_varies_there_is_no_test():
     assert shifted.difference == pytest.approx(0.7) and math.isnan(shifted.paired_p) and shifted.welch_p < 0.05
     level = compare({1: 0.8, 2: 0.8}, {1: 0.3, 2: 0.3})
     assert math.isnan(level.paired_p) and math.isnan(level.welch_p)
+
+
+@pytest.mark.parametrize("difference, deviation", [(0.2, 0.16), (0.2, 0.5), (1.0, 0.1), (0.05, 1.0), (3.0, 1e-4)])
+def test_seeds_needed_are_the_fewest_that_reach_the_power(difference, deviation):
+    def power(n):
+        limit, shift = stats.t.ppf(0.975, n - 1), math.sqrt(n) * difference / deviation
+        return 1 - stats.nct.cdf(limit, n - 1, shift)  # the other tail is nothing beside it
+
+    n = seeds_needed(difference, deviation)
+    assert n >= 2 and power(n) >= 0.8 and (n == 2 or power(n - 1) < 0.8)
+
+
+def test_as_many_seeds_see_the_difference_in_four_of_five_cases():
+    rng = np.random.default_rng(2)
+    n = seeds_needed(0.2, 0.25)
+    p = stats.ttest_1samp(rng.normal(0.2, 0.25, size=(20_000, n)), 0, axis=1).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.82, abs=0.025)
+    fewer = stats.ttest_1samp(rng.normal(0.2, 0.25, size=(20_000, n - 1)), 0, axis=1).pvalue
+    assert np.mean(fewer < 0.05) < 0.8
+
+
+def test_seeds_needed_of_pairs_that_do_not_vary_and_of_nonsense():
+    assert seeds_needed(0.1, 0.0) == 2
+    for wrong in ((0.0, 1.0), (0.1, -1.0), (0.1, math.inf), (0.1, math.nan)):
+        with pytest.raises(ValueError, match=r"difference must be > 0 and deviation >= 0"):
+            seeds_needed(*wrong)
+    with pytest.raises(ValueError, match=r"level and power must be between 0 and 1, got 0.05 and 1.0"):
+        seeds_needed(0.1, 1.0, power=1.0)

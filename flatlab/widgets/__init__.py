@@ -6,6 +6,7 @@ from flatlab.widgets.lebesgue_lens import LebesgueLens
 from flatlab.widgets.locally_constant_labels import LocallyConstantLabels
 from flatlab.widgets.noise_ellipsoid import NoiseEllipsoid
 from flatlab.widgets.nonuniform_minima import EscapeSwarm
+from flatlab.widgets.paired_runs import PairedRuns
 from flatlab.widgets.penalized_ravines import PenalizedRavines
 from flatlab.widgets.reparameterize import Reparameterize
 from flatlab.widgets.risk_bound import RiskBound
@@ -24,6 +25,7 @@ __all__ = [
     "LebesgueLens",
     "LocallyConstantLabels",
     "NoiseEllipsoid",
+    "PairedRuns",
     "PenalizedRavines",
     "Reparameterize",
     "RiskBound",

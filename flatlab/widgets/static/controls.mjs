@@ -56,6 +56,29 @@ export function slider(model, name, { label, hint, min, max, initial, log = fals
   return h("div", { class: "flatlab-control" }, h("label", { for: id, title: hint }, label), input, output);
 }
 
+// Which of some numbers above 0 is nearest to v, by ratio.
+export const nearest = (values, v) => values.reduce((best, u, k) => (Math.abs(Math.log(u / v)) < Math.abs(Math.log(values[best] / v)) ? k : best), 0);
+
+// A slider over a few numbers above 0, which need not be evenly spaced.
+export function stepped(model, name, values, label, show = String) {
+  const id = freshId(name);
+  const input = h("input", { type: "range", id, min: 0, max: values.length - 1, step: 1, "data-name": name });
+  const output = h("output", { for: id });
+  const draw = () => {
+    if (!values.includes(model.get(name))) model.set(name, values[nearest(values, model.get(name) || values[0])]);
+    input.value = values.indexOf(model.get(name));
+    output.value = show(model.get(name));
+    input.setAttribute("aria-valuetext", show(model.get(name)));
+  };
+  input.addEventListener("input", () => {
+    model.set(name, values[Number(input.value)]);
+    model.save_changes();
+  });
+  model.on(`change:${name}`, draw);
+  draw();
+  return h("div", { class: "flatlab-control" }, h("label", { for: id }, label), input, output);
+}
+
 // One of a few: radio buttons in a row.
 export function choice(model, name, { label, options, colours = {} }) {
   if (!(model.get(name) in options)) model.set(name, Object.keys(options)[0]);
@@ -79,6 +102,32 @@ export function choice(model, name, { label, options, colours = {} }) {
   model.on(`change:${name}`, draw);
   draw();
   return row;
+}
+
+// One of several, made anew where they change: radio buttons, or a menu where those would fill the screen.
+export function pick(model, name, label, options) {
+  const id = freshId(name);
+  const put = (value) => {
+    model.set(name, value);
+    model.save_changes();
+  };
+  const entries = Object.entries(options);
+  if (Object.values(options).join("").length < 48) {
+    const group = h("fieldset", { class: "flatlab-choice" }, h("legend", {}, label));
+    for (const [value, text] of entries) {
+      const input = h("input", { type: "radio", name: id, value, "data-name": name, onchange: () => put(value) });
+      const draw = () => (input.checked = model.get(name) === value);
+      model.on(`change:${name}`, draw);
+      draw();
+      group.append(h("label", {}, input, text));
+    }
+    return group;
+  }
+  const select = h("select", { id, "data-name": name, style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem", onchange: () => put(select.value) }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
+  const draw = () => (select.value = model.get(name));
+  model.on(`change:${name}`, draw);
+  draw();
+  return h("div", { class: "flatlab-choice" }, h("label", { for: id, style: "margin-right:0.6rem" }, label), select);
 }
 
 // Buttons that set several values at once: situations worth seeing.

@@ -1,7 +1,7 @@
 // Explorable: curves of training runs. In: runs {evaluated_on, lines, facets, runs: [{line, method, problem, setting, rho,
 // seed, epochs, gradients (an epoch), and a list a metric}]}, metric, axis, scale, part, spread, problem, setting, rho, hidden.
 
-import { choice, freshId, h, onChange } from "./controls.mjs";
+import { choice, h, onChange, pick } from "./controls.mjs";
 import { CONFIG, METHOD_COLOURS, METHOD_DASHES, houseLayout, ink, loadPlotly, onAppearance } from "./plotly.mjs";
 import { DASHES, Strokes } from "./strokes.mjs";
 
@@ -248,32 +248,6 @@ function drawTable(body, lines, state, el) {
 }
 
 // ---- controls --------------------------------------------------------------------------------------------------------
-
-// One of several that may change in a live run: radio buttons, or a menu where those would fill the screen.
-function pick(model, name, label, options) {
-  const id = freshId(name);
-  const put = (value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
-  const entries = Object.entries(options);
-  if (Object.values(options).join("").length < 48) {
-    const group = h("fieldset", { class: "flatlab-choice" }, h("legend", {}, label));
-    for (const [value, text] of entries) {
-      const input = h("input", { type: "radio", name: id, value, "data-name": name, onchange: () => put(value) });
-      const draw = () => (input.checked = model.get(name) === value);
-      model.on(`change:${name}`, draw);
-      draw();
-      group.append(h("label", {}, input, text));
-    }
-    return group;
-  }
-  const select = h("select", { id, "data-name": name, style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem", onchange: () => put(select.value) }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
-  const draw = () => (select.value = model.get(name));
-  model.on(`change:${name}`, draw);
-  draw();
-  return h("div", { class: "flatlab-choice" }, h("label", { for: id, style: "margin-right:0.6rem" }, label), select);
-}
 
 // Which lines are shown: a box each, ticked unless its name stands in `hidden`.
 function boxes(model, names) {

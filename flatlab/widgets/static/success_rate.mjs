@@ -1,7 +1,7 @@
 // Explorable: the frozen success-rate experiment on Lucchi's saddle. In: record {settings, result}, rho, steps, radius,
 // axis ("learning rate" or "learning rate x steps"), at (the learning rate whose shares are read out).
 
-import { choice, h, onChange, slider } from "./controls.mjs";
+import { choice, h, nearest, onChange, slider, stepped } from "./controls.mjs";
 import { CONFIG, METHOD_COLOURS, houseLayout, loadPlotly, onAppearance } from "./plotly.mjs";
 import { Strokes } from "./strokes.mjs";
 
@@ -9,8 +9,6 @@ const METHODS = ["GD", "SAM", "StableSAM"];
 const AXES = { rate: "learning rate", time: "learning rate × steps" };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
-
-const nearest = (values, v) => values.reduce((best, u, k) => (Math.abs(Math.log(u / v)) < Math.abs(Math.log(values[best] / v)) ? k : best), 0);
 
 export function curve({ result }, method, rho) {
   return result.curves.find((c) => c.method === method && (method === "GD" || c.rho === rho));
@@ -74,26 +72,6 @@ function drawTable(body, rows) {
 
 // ---- render ----------------------------------------------------------------------------------------------------------
 
-// A slider over the few values that the record holds.
-function steppedSlider(model, name, values, label) {
-  if (!values.includes(model.get(name))) model.set(name, values[nearest(values, model.get(name) || values[0])]);
-  const input = h("input", { type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": label, "data-name": name });
-  const output = h("output");
-  const draw = () => {
-    if (!values.includes(model.get(name))) model.set(name, values[nearest(values, model.get(name) || values[0])]);
-    input.value = values.indexOf(model.get(name));
-    output.value = model.get(name);
-    input.setAttribute("aria-valuetext", String(model.get(name)));
-  };
-  input.addEventListener("input", () => {
-    model.set(name, values[Number(input.value)]);
-    model.save_changes();
-  });
-  model.on(`change:${name}`, draw);
-  draw();
-  return h("div", { class: "flatlab-control" }, h("span", {}, label), input, output);
-}
-
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
   const record = model.get("record");
@@ -107,9 +85,9 @@ async function render({ model, el }) {
   const head = ["", "minimum", "saddle", "elsewhere", "diverged"];
   const table = h("table", {}, caption, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
   const controls = h("div", { class: "flatlab-controls" },
-    steppedSlider(model, "rho", settings.rhos, "radius ρ"),
-    steppedSlider(model, "steps", settings.steps, "steps"),
-    steppedSlider(model, "radius", settings.radii, "success radius"),
+    stepped(model, "rho", settings.rhos, "radius ρ"),
+    stepped(model, "steps", settings.steps, "steps"),
+    stepped(model, "radius", settings.radii, "success radius"),
     slider(model, "at", { label: "read at η", min: rates[0], max: rates[rates.length - 1], initial: 0.1, log: true }),
     choice(model, "axis", { label: "horizontal axis", options: AXES }));
   el.classList.add("flatlab");
