@@ -15,8 +15,8 @@ __all__ = ["RunCurves", "compact"]
 
 PROBLEM = ("data", "network")
 SETTING = (
-    "identical", "nudge", "schedule", "momentum", "weight_decay", "batch", "augment", "label_smoothing", "label_noise",
-    "examples", "validation", "stop_at_loss", "precision",
+    "width", "identical", "nudge", "schedule", "peak", "momentum", "nesterov", "weight_decay", "batch", "augment",
+    "label_smoothing", "label_noise", "examples", "validation", "stop_at_loss", "precision",
 )  # fmt: skip
 """What a reader chooses among, where it differs between runs: a line compares methods, all else equal."""
 TUNED = ("lr",)
@@ -163,9 +163,15 @@ def _say(key: str, value: Any) -> str:
         return f"nudged by {value:g}" if value else ""
     if key == "epochs":
         return f"{value} epochs"
+    if key == "nesterov":
+        return "Nesterov" if value else "heavy ball"
+    if value is None and key in ("width", "peak"):  # of one network, of one schedule
+        return ""
     name = NAMES.get(key, key.replace("_", " "))
     if value is None:
         return f"no {name}"
+    if isinstance(value, list | tuple):
+        return f"{name} {'/'.join(map(str, value))}"
     if key in ("schedule", "precision"):
         return str(value)
     return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {NAMES.get(value, value)}"
