@@ -14,6 +14,7 @@ from scipy import stats
 
 from flatlab.comparison import seeds_needed
 from flatlab.intervals import student
+from flatlab.training.methods import OWNERS
 from flatlab.widgets.explorable import Explorable
 from flatlab.widgets.run_curves import NAMES, ORDER
 
@@ -21,10 +22,7 @@ __all__ = ["PairedRuns", "compact"]
 
 APART = ("method", "seed", "epochs", "evaluate_train")
 """What two runs of one problem may differ in, besides the options of their methods."""
-OPTIONS = (
-    "rho", "k", "antithetic", "m", "rho_cov", "ema", "eta", "scale_1d", "form", "damping", "relative",
-    "fa", "cov", "probes", "penalty_every",
-)  # fmt: skip
+OPTIONS = (*OWNERS, "fa", "cov", "probes", "penalty_every")
 SYMBOLS = {"rho": "ρ", "rho_cov": "ρ cov", "lr": "learning rate", "fa": "FA", "cov": "COV"}
 IMAGES = ("mnist", "cifar10", "cifar100", "digits")
 BUDGETS = ("epochs", "gradients")
