@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from script_orders import script
 
+from flatlab import program
 from flatlab.sweep import attempt, command
 from flatlab.training import Train
 
@@ -73,6 +74,19 @@ def test_a_failed_run_is_named_with_its_command_and_what_it_said(tmp_path, monke
     assert said.count("failed: method") == 3 and "the reason" in said and str(tmp_path / "log") in said
 
 
+def test_a_toy_is_swept_as_a_network_is(tmp_path, capsys):
+    file = tmp_path / "valley.toml"
+    head = 'paper = "p"\nwhere = "w"\nabout = "a"\nexperiment = "factorization-valley"\n'
+    file.write_text(head + "[sizes.smoke]\nn = 20\nbatch = 10\nsteps = 4\nseeds = 1\nspacing = 2\nrho = [0.1, 0.2]\n")
+    with pytest.raises(SystemExit) as ended:
+        words = ["sweep", str(file), "--size", "smoke", "--out", str(tmp_path), "--processes", "1"]
+        program.main("python -m toy_problems", "toy_problems", "", words)
+    assert ended.value.code == 0, capsys.readouterr().err
+    made = [json.loads(file.read_text()) for file in (tmp_path / "factorization_valley").glob("*.json")]
+    assert sorted(record["config"]["rho"] for record in made) == [0.1, 0.2]
+    assert all(record["command"].startswith("python -m toy_problems factorization-valley --n 20") for record in made)
+
+
 @pytest.mark.parametrize("threads, given, expected", [(2, None, "2"), (2, "5", "5")])
 def test_the_cores_are_shared_out_unless_the_user_has_said_how(tmp_path, monkeypatch, threads, given, expected):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -84,6 +98,8 @@ def test_the_cores_are_shared_out_unless_the_user_has_said_how(tmp_path, monkeyp
 @pytest.mark.parametrize("words, said", [
     (["--processes", "0"], "--processes must be >= 1, got 0"),
     (["--time-budget", "0"], "--time-budget must be > 0 minutes, got 0.0"),
+    (["--device", "tpu"], "device 'tpu' is not there"),
+    (["--out", FILE / "folder"], f"{FILE} is no folder that can be written"),
 ])
 def test_a_wrong_word_is_named(tmp_path, capsys, words, said):
     with pytest.raises(SystemExit) as ended:
