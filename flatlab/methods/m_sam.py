@@ -56,9 +56,9 @@ class MicroGradients:
 def micro_gradients(landscape: Any, m: int, batch: Tensor | None = None) -> MicroGradients:
     """The gradients of a landscape's micro-batches of `m` terms, all in one batched pass.
 
-    The function returned maps `(..., q, d) -> (..., q, d)`, or `(..., 1, d)` where all share a point, for the `q = b / m` micro-batches of
-    the `b` terms in `batch` (all `n` if None), cut in their order. It holds `q` gradients at once: `q * d` numbers for
-    each point.
+    The function returned maps `(..., q, d) -> (..., q, d)`, or `(..., 1, d)` where all share a point, for the
+    `q = b / m` micro-batches of the `b` terms in `batch` (all `n` if None), cut in their order. It holds `q`
+    gradients at once: `q * d` numbers for each point. Its `mean(rule, w, ...)` is that of a rule over all parts.
 
     Raises `ValueError` if `m` is no whole number >= 1 or does not divide `b`: a ragged part would be perturbed by
     another sharpness than the others.

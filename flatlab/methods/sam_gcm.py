@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -73,7 +74,9 @@ def sam_gcm(
     g = gs.mean(-2)
     a = (gs - g.unsqueeze(-2)) / math.sqrt(b)  # C = a^T a
     ridge = damping * (a.square().sum((-2, -1)).unsqueeze(-1) / d if relative else torch.ones_like(g[..., :1]))
-    x = _solve(a, ridge, g, form)
+    kind = w.device.type  # an autocast around the step is for its passes: it would take the products below in bfloat16
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        x = _solve(a, ridge, g, form)
     energy = (g * x).sum(-1, keepdim=True)
     climbs = energy > 0
     if damping > 0:

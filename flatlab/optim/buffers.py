@@ -60,7 +60,8 @@ class Buffers:
         >>> weight, bias
         (tensor([[1., 2.]]), tensor([3.]))
         """
-        rows = self._flat_views(tensors)
+        # On a GPU the one call would not survive a captured graph.
+        rows = self._flat_views(tensors) if v.device.type == "cpu" else None
         if rows is not None and rows[0].dtype == v.dtype:
             torch.split_with_sizes_copy(v, self._sizes, out=rows)  # one call in place of one for each tensor
         else:
@@ -70,9 +71,7 @@ class Buffers:
         # A view keeps its storage alive, so an address seen again is the same storage.
         where = [(t.data_ptr(), t.numel(), t.is_contiguous()) for t in tensors]
         if where != self._where:
-            # On a GPU the one call would not survive a captured graph.
-            plain = tensors[0].device.type == "cpu" and len({t.dtype for t in tensors}) == 1
-            plain = plain and all(contiguous for *_, contiguous in where)
+            plain = len({t.dtype for t in tensors}) == 1 and all(contiguous for *_, contiguous in where)
             self._rows = [t.detach().view(-1) for t in tensors] if plain else None
             self._where, self._sizes = where, [n for _, n, _ in where]
         return self._rows

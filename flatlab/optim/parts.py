@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from flatlab.methods.m_sam import check_cut
-from flatlab.optim.passes import Passes
+from flatlab.optim.passes import Passes, watched
 
 __all__ = ["Batch", "PartPasses", "told"]
 
@@ -67,11 +66,8 @@ class Parts:
         if self.passes.seen:  # a hook would have a compiled model compiled anew
             yield
             return
-        hook = register_module_forward_pre_hook(lambda module, _: _need_a_batch_of_two(self.batch.name, module))
-        try:
+        with watched(lambda module: _need_a_batch_of_two(self.batch.name, module)):
             yield
-        finally:
-            hook.remove()
 
 
 class Batch:
@@ -122,7 +118,7 @@ def _as_in_evaluation(name: str, averages: bool) -> Iterator[None]:
     """Every module that runs is in evaluation mode meanwhile; `averages` says that workers would average its gradient."""
     switched = []
 
-    def switch(module: nn.Module, _: Any) -> None:
+    def switch(module: nn.Module) -> None:
         if torch.compiler.is_compiling():
             return
         if isinstance(module, DistributedDataParallel) and averages:
@@ -140,10 +136,9 @@ def _as_in_evaluation(name: str, averages: bool) -> Iterator[None]:
                 inner.training = False
                 switched.append(inner)
 
-    hook = register_module_forward_pre_hook(switch)
     try:
-        yield
+        with watched(switch):
+            yield
     finally:
-        hook.remove()
         for module in switched:
             module.training = True

@@ -5,18 +5,25 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, MutableSet
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableSet
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.utils import parametrize
 
 from flatlab.optim.buffers import Buffers, unflat
 
-__all__ = ["Passes", "all_finite", "capturing"]
+__all__ = ["Passes", "all_finite", "capturing", "watched"]
+
+
+HOOKING = threading.Lock()
+"""Torch numbers its hooks without one: two threads could get one number."""
 
 
 class Passes:
@@ -58,6 +65,7 @@ class Passes:
         self._hooks = []
         self._statistics = _statistics(layers)
         self._held: dict[Tensor, Tensor] | None = None
+        self._thread = threading.get_ident()
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
         self._gpus = [self.w.device.index] if self.w.is_cuda and not self._capturing else []
@@ -120,6 +128,9 @@ class Passes:
 
     def _write(self, v: Tensor) -> None:
         self.buffers.write(v, self.params)
+        torch.clear_autocast_cache()  # an autocast around the step keeps casts of the weights that were
+        if parametrize._cache_enabled:
+            parametrize._cache.clear()
 
     def _gradient(self) -> Tensor:
         grads = [p.grad for p in self.params]
@@ -165,16 +176,14 @@ class Passes:
             self._held = _statistics(self.layers)
         if "torch._dynamo" in sys.modules:
             self._meet_untraced = _untraced()
-        # Not in the first pass: a model compiled there would be compiled anew for every hook.
-        hook = register_module_forward_pre_hook(self._hold)
         try:
-            return self.closure()
+            with watched(self._hold):  # not in the first pass: a model compiled there would be compiled anew for every hook
+                return self.closure()
         finally:
-            hook.remove()
             _restore(self._held)
             self._set_random(before)
 
-    def _hold(self, module: nn.Module, _) -> None:
+    def _hold(self, module: nn.Module) -> None:
         if torch.compiler.is_compiling():
             self._meet_untraced(self, module)
         elif module not in self.seen or self._capturing:
@@ -190,7 +199,7 @@ class Passes:
         self._held.update(_statistics(norms))
 
     def _meet_if_new(self, module: nn.Module) -> None:
-        if module not in self.seen or self._capturing:
+        if threading.get_ident() == self._thread and (module not in self.seen or self._capturing):
             self._meet(module)
 
     def _random(self) -> tuple[Tensor, list[Tensor]]:
@@ -207,6 +216,24 @@ class Passes:
 def _untraced() -> Callable[[Passes, nn.Module], None]:
     # Not at import: the compiler takes seconds to load, and where nobody has loaded it no module is compiled.
     return torch.compiler.disable(Passes._meet_if_new)
+
+
+@contextmanager
+def watched(look: Callable[[nn.Module], None]) -> Iterator[None]:
+    """Meanwhile `look(module)` sees every module that this thread calls; one that is compiled, in any thread."""
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, _: Any) -> None:
+        if torch.compiler.is_compiling() or threading.get_ident() == thread:
+            look(module)
+
+    with HOOKING:
+        handle = register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        with HOOKING:
+            handle.remove()
 
 
 def capturing(w: Tensor) -> bool:

@@ -8,13 +8,11 @@ import sys
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from methods_under_test import closure_of, every_method
 from torch.optim import SGD, AdamW, lr_scheduler
 
 from flatlab.methods import Method, Option
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, RuleOptimizer, StableASAM, StableSAM
-
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
+from flatlab.optim import ASAM, LSAM, SAM, RuleOptimizer
 
 
 def network(seed=0):
@@ -22,22 +20,14 @@ def network(seed=0):
     return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
 
 
-def closure_of(model, opt, step=0):
+def closure_at(model, opt, step=0):
     g = torch.Generator().manual_seed(step)
-    x, y = torch.randn(16, 6, generator=g), torch.randint(0, 3, (16,), generator=g)
-
-    def closure():
-        opt.zero_grad()
-        loss = cross_entropy(model(x), y)
-        loss.backward()
-        return loss
-
-    return closure
+    return closure_of(model, opt, torch.randn(16, 6, generator=g), torch.randint(0, 3, (16,), generator=g))
 
 
 def train(model, opt, steps, schedule=None):
     for step in steps:
-        opt.step(closure_of(model, opt, step))
+        opt.step(closure_at(model, opt, step))
         if schedule is not None:
             schedule.step()
 
@@ -131,7 +121,7 @@ def test_rho_and_its_like_are_saved_for_each_group_and_override_those_of_the_new
 def test_a_checkpoint_of_the_bare_base_optimizer_loads_and_takes_rho_from_here(method):
     model = network()
     bare = SGD(model.parameters(), lr=0.1, momentum=0.9)
-    closure_of(model, bare)()
+    closure_at(model, bare)()
     bare.step()
     for through_base in (False, True):
         opt = method(SGD(model.parameters(), lr=0.5, momentum=0.9), rho=0.3)
@@ -167,7 +157,7 @@ def test_every_scheduler_sets_the_same_rates_on_it_as_on_its_base(schedule):
         plan = schedule(opt)
         seen = []
         for step in range(4):
-            opt.step(closure_of(model, opt, step))
+            opt.step(closure_at(model, opt, step))
             plan.step()
             seen.append((base.param_groups[0]["lr"], base.param_groups[0]["momentum"]))
         rates.append(seen)
@@ -303,7 +293,7 @@ def test_hooks_on_saving_and_loading_run():
 def test_zero_grad_clears_and_can_keep_zeros():
     model = network()
     opt = SAM(SGD(model.parameters(), lr=0.1))
-    closure_of(model, opt)()
+    closure_at(model, opt)()
     opt.zero_grad(set_to_none=False)
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
     opt.zero_grad()

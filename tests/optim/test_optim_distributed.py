@@ -4,15 +4,14 @@ import math
 
 import pytest
 import torch
+from methods_under_test import LOCAL, WHOLE
 from torch import distributed, multiprocessing, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
-
-METHODS = {m.__name__: m for m in (SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM)}
-LOCAL = ["SAM", "USAM", "ASAM"]
+METHODS = {opt.__name__: opt for opt in WHOLE}
+LOCAL_NAMES = [opt.__name__ for opt in LOCAL]
 STEPS, RHO, LR = 3, 0.3, 0.2
 
 
@@ -96,7 +95,7 @@ def failure_on_one_worker(rank, spoiled, local):
 def worker(rank, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     results = {("joint", name): Replica(rank, name).run() for name in METHODS}
-    results |= {("local", name): Replica(rank, name, local=True).run() for name in LOCAL}
+    results |= {("local", name): Replica(rank, name, local=True).run() for name in LOCAL_NAMES}
     results["bucket views"] = Replica(rank, "SAM", gradient_as_bucket_view=True).run()
     results["norm"] = Replica(rank, "SAM", local=True, norm=True).run()
     for local in (False, True):
@@ -147,7 +146,7 @@ def ascent_by_hand(name, w, g):
     return RHO * t**2 * g / (t * g).norm()
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", LOCAL_NAMES)
 def test_no_sync_is_the_m_sharpness_step_computed_by_hand(workers, name):
     w, momentum = flat(network()), 0.0
     for step in range(STEPS):

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
+from methods_under_test import WHOLE, each, every_method
 from torch.optim import LBFGS, SGD, Adadelta
 
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
-
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
+from flatlab.optim import ASAM, CSAM, SAM, USAM, StableSAM
 
 
 def parabola(method=SAM, start=(2.0,), **options):
@@ -46,7 +45,7 @@ def test_a_rho_that_is_no_radius_is_refused_wherever_it_comes_from(method, rho):
     assert not calls
 
 
-@pytest.mark.parametrize("method", [ASAM, StableASAM])
+@each([opt for opt in WHOLE if "eta" in opt.method.options])
 @pytest.mark.parametrize("eta", [-0.1, math.nan, math.inf])
 def test_an_eta_below_zero_is_refused_wherever_it_comes_from(method, eta):
     message = f"eta must be finite and >= 0, got {eta}"
@@ -142,7 +141,7 @@ def test_a_network_that_is_frozen_throughout_is_refused():
         opt.step(lambda: torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("method", [StableSAM, StableASAM, LSAM, CSAM])
+@each([opt for opt in WHOLE if not opt.method.local_ascent])
 def test_no_sync_is_refused_where_the_first_gradient_has_a_part_in_the_direction(method):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(ValueError, match=f"no_sync must be None for {method.__name__}.*drift apart"):

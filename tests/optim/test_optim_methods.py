@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from methods_under_test import WHOLE, each, every_method
 from torch.nn.functional import cross_entropy
 
 from flatlab import rules
 from flatlab.descent import trajectory
 from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
 
-METHODS = [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM]
-every_method = pytest.mark.parametrize("method", METHODS)
-every_method_but_lsam = pytest.mark.parametrize("method", [m for m in METHODS if m is not LSAM])
+every_method_that_draws_nothing = each([opt for opt in WHOLE if not opt.method.draws])
 RULES = {
     SAM: rules.sam,
     USAM: rules.usam,
@@ -149,7 +148,7 @@ def test_on_a_quadratic_it_walks_the_trajectory_of_its_rule(method):
     torch.testing.assert_close(torch.stack(path), expected, rtol=0, atol=1e-12)
 
 
-@every_method_but_lsam
+@every_method_that_draws_nothing
 def test_the_loss_returned_is_the_loss_before_the_step_and_holds_no_graph(method):
     model, data = two_layer_net(), batches(3)
     opt = method(torch.optim.SGD(model.parameters(), lr=0.5), rho=0.5)
@@ -227,7 +226,7 @@ def test_the_direction_goes_through_adam_like_a_gradient(method):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
 
 
-@every_method_but_lsam
+@every_method_that_draws_nothing
 def test_a_zero_gradient_is_a_zero_direction(method):
     w = torch.zeros(3, requires_grad=True)
     opt = method(torch.optim.SGD([w], lr=0.1), rho=1.0)
@@ -281,7 +280,7 @@ def test_asam_measures_biases_against_their_size_only_when_told():
     assert ascent(True) == pytest.approx((3 + 9 / 13**0.5, 2 + 4 / 13**0.5), rel=1e-6)
 
 
-@every_method_but_lsam
+@every_method_that_draws_nothing
 def test_groups_with_their_own_rho_move_by_it_along_one_direction_of_norm_one(method):
     a, b = torch.tensor([3.0], requires_grad=True), torch.tensor([4.0], requires_grad=True)
     base = torch.optim.SGD([{"params": [a], "rho": 0.1}, {"params": [b]}], lr=0.1)

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from methods_under_test import every_cutting_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, lr_scheduler
@@ -14,7 +15,6 @@ from torch.optim import SGD, AdamW, lr_scheduler
 from flatlab.landscape import Landscape
 from flatlab.optim import MSAM, SAM, SAMGCM
 
-every_method = pytest.mark.parametrize("method", [MSAM, SAMGCM])
 DOUBLE = torch.float64
 
 
@@ -63,7 +63,7 @@ def direction_by_hand(method, model, x, y, rho, m=2, damping=0.01):
     return gradient(model, w + rho * inverse @ g / (g @ inverse @ g).sqrt(), x, y)
 
 
-@every_method
+@every_cutting_method
 def test_weights_agree_with_the_formula_written_out_with_momentum_and_weight_decay(method):
     model, twin = network(), network()
     extra = {"m": 2} if method is MSAM else {}
@@ -97,7 +97,7 @@ def test_msam_over_the_whole_batch_is_sam():
     torch.testing.assert_close(flat(model), flat(twin), rtol=0, atol=1e-12)
 
 
-@every_method
+@every_cutting_method
 def test_rho_zero_is_the_base_optimizer(method):
     model, twin = network(), network()
     train(model, method(AdamW(model.parameters(), lr=0.01), rho=0.0), range(4))
@@ -110,7 +110,7 @@ def test_rho_zero_is_the_base_optimizer(method):
     torch.testing.assert_close(flat(model), flat(twin), rtol=1e-7, atol=1e-9)
 
 
-@every_method
+@every_cutting_method
 def test_it_shares_groups_state_and_defaults_with_its_base_and_a_closure_alone_never_runs(method):
     model = network()
     inner = SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -126,7 +126,7 @@ def test_it_shares_groups_state_and_defaults_with_its_base_and_a_closure_alone_n
     assert not calls
 
 
-@every_method
+@every_cutting_method
 def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_not_interrupted(method):
     def start(seed, rho=0.2):
         model = network(seed)
@@ -146,7 +146,7 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_not_interrupted(met
     assert torch.equal(flat(whole[0]), flat(resumed[0]))
 
 
-@every_method
+@every_cutting_method
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_a_copy_trains_on_alone_and_to_the_same_bits(method, duplicate):
     model = network()
@@ -158,7 +158,7 @@ def test_a_copy_trains_on_alone_and_to_the_same_bits(method, duplicate):
     assert torch.equal(flat(model), flat(twin))
 
 
-@every_method
+@every_cutting_method
 def test_frozen_parameters_and_other_orders_of_the_groups_are_respected(method):
     """As if the frozen weights were constants: the norm of the ascent is over the trained ones."""
     model = network()
@@ -175,7 +175,7 @@ def test_frozen_parameters_and_other_orders_of_the_groups_are_respected(method):
     torch.testing.assert_close(flat(model), flat(plain), rtol=0, atol=1e-12)
 
 
-@every_method
+@every_cutting_method
 def test_a_loss_that_is_not_finite_raises_and_loses_nothing(method):
     model = network()
     opt = method(SGD(model.parameters(), lr=0.1, momentum=0.9))
@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_raises_and_loses_nothing(method):
         assert torch.equal(opt.state[p]["momentum_buffer"], m)
 
 
-@every_method
+@every_cutting_method
 @pytest.mark.parametrize("rho", [-0.1, math.nan])
 def test_a_rho_that_is_no_radius_is_refused(method, rho):
     with pytest.raises(ValueError, match=f"rho must be finite and >= 0, got {rho}"):
@@ -208,14 +208,14 @@ def test_what_cannot_be_cut_or_inverted_is_named():
         SAMGCM(SGD(model.parameters(), lr=0.1), damping=0.0)
 
 
-@every_method
+@every_cutting_method
 def test_a_landscape_of_another_model_is_refused(method):
     opt = method(SGD(network().parameters(), lr=0.1))
     with pytest.raises(ValueError, match=r"lacks a trained parameter of shape \(5, 6\)"):
         opt.step(Landscape.of(network(1), cross_entropy, batch()))
 
 
-@every_method
+@every_cutting_method
 def test_it_steps_on_a_toy_that_is_no_network(method):
     class Bowls(Landscape):
         d, n = 2, 4

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from methods_under_test import every_cutting_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -14,7 +15,6 @@ from torch.optim import SGD
 from flatlab.landscape import Landscape
 from flatlab.optim import MSAM, SAM, SAMGCM
 
-every_method = pytest.mark.parametrize("method", [MSAM, SAMGCM])
 DOUBLE, LR, RHO = torch.float64, 0.2, 0.3
 M = 4
 
@@ -86,7 +86,7 @@ def shifted(model, by):
     return twin
 
 
-@every_method
+@every_cutting_method
 def test_a_closure_and_a_landscape_make_the_same_steps(method):
     model, twin = plain(), plain()
     opt, other = make(method, model), make(method, twin)
@@ -114,7 +114,7 @@ def sam_gcm_by_hand(model, x, y, damping=0.01):
     return gradient(shifted(model, RHO * inverse @ g / (g @ inverse @ g).sqrt()), x, y)
 
 
-@every_method
+@every_cutting_method
 def test_with_batch_norm_in_train_mode_weights_and_statistics_agree_with_a_loop_over_copies(method):
     model, twin = normed(), normed()
     train(model, make(method, model), range(4))
@@ -152,7 +152,7 @@ def test_every_method_hands_data_on_to_its_closure():
     assert torch.equal(flat(model), flat(twin))
 
 
-@every_method
+@every_cutting_method
 def test_dropout_draws_one_mask_for_both_passes_and_another_for_each_micro_batch(method):
     model = normed(p=0.5)
     opt, masks = make(method, model), []
@@ -226,7 +226,7 @@ def test_an_infinity_in_any_pass_raises_or_lets_the_scaler_skip_the_step(method,
     assert torch.equal(before, flat(model))
 
 
-@every_method
+@every_cutting_method
 def test_a_scale_that_is_a_power_of_two_changes_no_bit(method):
     model, twin = normed(), normed()
     train(model, make(method, model), range(3))
@@ -237,7 +237,7 @@ def test_a_scale_that_is_a_power_of_two_changes_no_bit(method):
     torch.testing.assert_close(flat(model), flat(twin), rtol=0, atol=1e-13)
 
 
-@every_method
+@every_cutting_method
 def test_it_trains_under_bfloat16_autocast(method):
     model = normed().float()
     opt, losses = make(method, model), []
@@ -279,7 +279,7 @@ def test_samgcm_refuses_batch_norm_without_running_statistics():
     assert all(module.training for module in model.modules())
 
 
-@every_method
+@every_cutting_method
 def test_frozen_parameters_stay_and_unused_ones_get_no_gradient(method):
     model = normed()
     unused = nn.Parameter(torch.ones(2, dtype=DOUBLE))
@@ -292,7 +292,7 @@ def test_frozen_parameters_stay_and_unused_ones_get_no_gradient(method):
     assert unused.grad is None and unused.tolist() == [1.0, 1.0]
 
 
-@every_method
+@every_cutting_method
 def test_a_resumed_run_ends_in_the_same_bits(method):
     whole, half, resumed = normed(0), normed(0), normed(7)
     train(whole, make(method, whole), range(5))
@@ -309,7 +309,7 @@ def test_a_resumed_run_ends_in_the_same_bits(method):
     same(statistics(whole), statistics(resumed))
 
 
-@every_method
+@every_cutting_method
 def test_a_batch_that_is_no_tensor_is_cut_by_its_indices(method):
     model, twin = normed(), normed()
     x, y = batch()
@@ -348,7 +348,7 @@ def test_a_compiled_model_makes_the_same_steps():
         train(compiled, make(MSAM, compiled, m=1), range(1))
 
 
-@every_method
+@every_cutting_method
 def test_what_cannot_be_cut_is_named(method):
     model = normed()
     opt, name = make(method, model), method.__name__

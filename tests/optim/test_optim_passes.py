@@ -4,23 +4,12 @@ import copy
 
 import pytest
 import torch
+from methods_under_test import closure_of, every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
-
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
-
-
-def closure_of(model, opt, x, y):
-    def closure():
-        opt.zero_grad()
-        loss = cross_entropy(model(x), y)
-        loss.backward()
-        return loss
-
-    return closure
+from flatlab.optim import LSAM, SAM, StableSAM
 
 
 def batch(*shape, classes=3, seed=0):

@@ -4,13 +4,12 @@ import math
 
 import pytest
 import torch
+from methods_under_test import every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 
-from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableASAM, StableSAM
-
-every_method = pytest.mark.parametrize("method", [SAM, USAM, ASAM, StableSAM, StableASAM, LSAM, CSAM])
+from flatlab.optim import SAM
 
 
 def setup(method, base=lambda p: SGD(p, lr=0.1, momentum=0.9)):
