@@ -107,7 +107,7 @@ def test_loss_gradient_and_hessian_product_in_parts_are_those_of_one_pass(lead, 
 
 def test_no_pass_takes_more_samples_than_the_chunk():
     net = small_network(chunk=70)
-    net.loss(net.w0)  # looks once whether the loss is a mean
+    net.hvp(net.w0, net.w0)  # looks once whether the loss is a mean, and whether the product is right
     for call in (lambda: net.loss(net.w0), lambda: net.grad(net.w0), lambda: net.hvp(net.w0, net.w0)):
         seen = sizes_of_the_passes(net, call)
         assert sum(seen) == 600 and max(seen) <= 70
@@ -115,7 +115,7 @@ def test_no_pass_takes_more_samples_than_the_chunk():
 
 def test_the_chunk_that_is_chosen_keeps_the_numbers_within_the_budget(monkeypatch):
     # Linear keeps its input (5 and 7 numbers), tanh its output (the 7 again), cross entropy the 3 logarithms and a sum.
-    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    monkeypatch.setattr("flatlab.landscape.network.NUMBERS", 100 * 15)
     net = small_network()
     sizes = [part.stop - part.start for part in net.parts(net.w0)]
     assert sum(sizes) == 600 and 60 <= max(sizes) <= 110
@@ -133,7 +133,7 @@ def test_a_point_that_requires_a_gradient_gets_one_graph():
 
 
 def test_a_loss_that_is_no_mean_is_taken_whole_and_refused_in_parts_of_a_given_size(monkeypatch):
-    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    monkeypatch.setattr("flatlab.landscape.network.NUMBERS", 100 * 15)
     weighted = nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64))
     net = small_network(loss=weighted)
     assert len(net.parts(net.w0)) == 1
@@ -145,7 +145,7 @@ def test_a_loss_that_is_no_mean_is_taken_whole_and_refused_in_parts_of_a_given_s
 
 
 def test_zero_weights_do_not_hide_that_a_loss_is_no_mean(monkeypatch):
-    monkeypatch.setattr("flatlab.landscape.NUMBERS", 100 * 15)
+    monkeypatch.setattr("flatlab.landscape.network.NUMBERS", 100 * 15)
     net = small_network(loss=nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64)))
     for p in net.model.parameters():
         nn.init.zeros_(p)

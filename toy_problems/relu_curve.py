@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from flatlab.landscape import Landscape
+from flatlab.landscape import Landscape, Network
 
 __all__ = ["INPUTS", "TARGETS", "network", "rescaled", "trained"]
 
@@ -18,7 +18,7 @@ TARGETS = torch.sin(2 * INPUTS) + 0.3 * torch.cos(7 * INPUTS)
 """25 points of `sin 2x + 0.3 cos 7x` on [-1.5, 1.5]."""
 
 
-def network() -> Landscape:
+def network() -> Network:
     """The network `v . relu(a x + b) + c` with mean squared loss on the 25 points; `w = (a, b, v, c)` has 19 entries.
 
     >>> network().d

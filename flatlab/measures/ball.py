@@ -9,8 +9,6 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
-from flatlab.measures.perturbed import losses_at
-from flatlab.measures.preconditions import one_point
 from flatlab.rules import non_negative, unit
 
 __all__ = ["in_ball", "local_average", "local_oscillation"]
@@ -57,7 +55,7 @@ def local_average(
     >>> local_average(Line(), torch.ones(1), rho=0.5, antithetic=True)
     Estimate(value=3.0, stderr=0.0..., samples=100)
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     non_negative("rho", rho)
     generator = generator_for(seed, w.device)
 
@@ -65,8 +63,8 @@ def local_average(
         values = []
         for size in _blocks(count, landscape.d):
             u = in_ball(size, w, rho, generator)
-            value = losses_at(landscape, w + u)
-            values.append((value + losses_at(landscape, w - u)) / 2 if antithetic else value)
+            value = landscape.losses_at(w + u)
+            values.append((value + landscape.losses_at(w - u)) / 2 if antithetic else value)
         return torch.cat(values)
 
     return sample_mean(draw, samples, rtol)
@@ -92,13 +90,13 @@ def local_oscillation(
     >>> abs(swing.value - 0.75) < 3 * swing.stderr
     True
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     non_negative("rho", rho)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
     generator = generator_for(seed, w.device)
     values = torch.cat(
-        [losses_at(landscape, w + in_ball(size, w, rho, generator)) for size in _blocks(samples, landscape.d)]
+        [landscape.losses_at(w + in_ball(size, w, rho, generator)) for size in _blocks(samples, landscape.d)]
     )
     if not torch.isfinite(values).all():
         raise FloatingPointError("the loss is not finite somewhere in the ball")

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
-from flatlab.measures.preconditions import need_sum_over_samples, one_point
 
 __all__ = ["fisher_rao"]
 
@@ -28,8 +27,8 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     >>> fisher_rao(net, torch.ones(2))                  # sqrt of the mean of 18^2 and 98^2
     70.4556...
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    need_sum_over_samples(landscape, w)
+    landscape.need_mean()
     return directional_derivatives(landscape, w, w, chunk).double().square().mean().sqrt().item()

@@ -8,17 +8,12 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.preconditions import is_network
 
 __all__ = ["dense", "hessian_product"]
 
 
 def hessian_product(landscape: Landscape, w: Tensor) -> Callable[[Tensor], Tensor]:
-    """`v -> H(w) v` for `w` and `v` of shape `(d,)`.
-
-    A closed-form `hvp` of the landscape is used as it is, and so is that of a network whose data do not fit into one
-    pass. Otherwise the gradient is recorded once and every product is one more backward pass through it, less than
-    half the work of a product from nothing.
+    """`v -> H(w) v` for one `w` and many `v`, each of shape `(d,)`; see `Landscape.hessian_product`.
 
     >>> class Bowl(Landscape):
     ...     d = 2
@@ -27,15 +22,7 @@ def hessian_product(landscape: Landscape, w: Tensor) -> Callable[[Tensor], Tenso
     >>> hessian_product(Bowl(), torch.zeros(2))(torch.tensor([1., 1.]))
     tensor([2., 6.])
     """
-    in_parts = is_network(landscape) and len(landscape.parts(w.detach())) > 1
-    if in_parts or (type(landscape).hvp is not Landscape.hvp and not is_network(landscape)):
-        return lambda v: landscape.hvp(w, v)
-    point = w.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(landscape.loss(point), point, create_graph=True)
-    if not gradient.requires_grad:  # a loss linear in w
-        return torch.zeros_like
-    return lambda v: torch.autograd.grad(gradient, point, v, retain_graph=True, materialize_grads=True)[0]
+    return landscape.hessian_product(landscape.point(w))
 
 
 def dense(product: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
 from flatlab.measures.per_sample_norms import per_sample_norms
-from flatlab.measures.preconditions import need_sum_over_samples, one_point
 
 __all__ = ["gradient_noise", "minibatch_factor", "noise_energy"]
 
@@ -53,11 +52,11 @@ def gradient_noise(landscape: Landscape, w: Tensor, batch_size: int = 1, chunk: 
     >>> gradient_noise(net, torch.ones(2), batch_size=2)
     0.0
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     factor = minibatch_factor(landscape.n, batch_size)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    need_sum_over_samples(landscape, w)
+    landscape.need_mean()
     indices = torch.arange(landscape.n, device=w.device)
     squares, mean = torch.zeros((), dtype=torch.float64, device=w.device), torch.zeros_like(w, dtype=torch.float64)
     for index in indices.split(chunk):
@@ -99,12 +98,12 @@ def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1
     >>> noise_energy(net, torch.ones(2), torch.tensor([1., 0.]))        # the variance of 6 and 42
     324.0
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     factor = minibatch_factor(landscape.n, batch_size)
     if v.shape != w.shape:
         raise ValueError(f"v must have the shape of w, {tuple(w.shape)}, got {tuple(v.shape)}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    need_sum_over_samples(landscape, w)
+    landscape.need_mean()
     along = directional_derivatives(landscape, w, v.detach().to(w.dtype), chunk).double()
     return factor * along.var(unbiased=False).item()

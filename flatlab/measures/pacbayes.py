@@ -9,8 +9,6 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for
-from flatlab.measures.perturbed import losses_at
-from flatlab.measures.preconditions import one_point
 
 __all__ = ["pac_bayes"]
 
@@ -44,14 +42,14 @@ def pac_bayes(
     >>> abs(sharp.value - 6) < 3 * sharp.stderr
     True
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     for name, value in (("target", target), ("tol", tol)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}")
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
     state = generator_for(seed, w.device).get_state()
-    base = losses_at(landscape, w[None])
+    base = landscape.losses_at(w[None])
 
     def rises(sigma: float) -> Tensor:
         # Drawn again from the same state, not kept: `samples` copies of the weights would fill the memory.
@@ -60,7 +58,7 @@ def pac_bayes(
         values = []
         for _ in range(samples):
             e = sigma * torch.randn(w.shape, dtype=w.dtype, device=w.device, generator=generator)
-            values.append(losses_at(landscape, torch.stack([w + e, w - e])).mean() - base)
+            values.append(landscape.losses_at(torch.stack([w + e, w - e])).mean() - base)
         return torch.cat(values)
 
     def enough(sigma: float) -> bool:

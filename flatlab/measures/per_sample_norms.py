@@ -7,14 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call
 from torch.nn.functional import unfold
 from torch.nn.grad import conv2d_weight
 
-from flatlab.landscape import Landscape
-from flatlab.measures.preconditions import is_network, named_weights
+from flatlab.landscape import Landscape, Network
 
-__all__ = ["per_sample_norms", "plain_layers"]
+__all__ = ["per_sample_norms", "plain_layers", "taken"]
 
 BLOCK = 2**19
 """Numbers in a temporary: small enough to stay in the processor's cache."""
@@ -30,7 +28,7 @@ def per_sample_norms(landscape: Landscape, w: Tensor, index: Tensor) -> tuple[Te
 
     None where this does not apply: no network; a parameter outside of `Linear` and zero-padded `Conv2d` layers; a
     layer that runs not exactly once, is tied to another, or carries hooks; and a weight that anything but its layer
-    makes use of, by the graph of the loss.
+    makes use of, by the graph of the loss; or where the gradients of a few samples are others, by value.
 
     Source: Goodfellow 2015, "Efficient per-example gradient computations"; Rochette et al. 2019 for convolutions.
 
@@ -39,8 +37,30 @@ def per_sample_norms(landscape: Landscape, w: Tensor, index: Tensor) -> tuple[Te
     >>> per_sample_norms(net, torch.ones(2), torch.arange(2))           # |(6, 12)|^2 and |(42, 56)|^2
     (tensor([ 180., 4900.]), tensor([24., 34.]))
     """
-    layers = plain_layers(landscape) if is_network(landscape) else None
-    recorded = None if layers is None else _passed(landscape, w, layers, index)
+    layers = plain_layers(landscape)
+    if layers is None or not landscape.holds("norms", lambda: _right(landscape, layers)):
+        return None
+    return _by_layers(landscape, w, layers, index)
+
+
+def _right(landscape: Network, layers: dict[str, nn.Module]) -> bool:
+    """Whether norms and mean gradient of a few samples are those of their gradients."""
+    few, w = landscape.proving
+    index = torch.arange(few.n, device=w.device)
+    found = _by_layers(few, w, layers, index)
+    if found is None:
+        return False
+    gradients = torch.stack([few.slope(w, i[None]) for i in index])
+    slack = 1e-6 if w.dtype == torch.float64 else 0.02 if w.dtype == torch.float32 else 0.2
+    squares, mean = gradients.square().sum(1), gradients.mean(0)
+    if not bool(squares.isfinite().all()):  # an overflow is for the caller to find
+        return True
+    near = (found[0] - squares).abs() <= slack * squares.max()
+    return bool(near.all()) and bool((found[1] - mean).norm() <= slack * squares.max().sqrt())
+
+
+def _by_layers(landscape: Network, w: Tensor, layers: dict[str, nn.Module], index: Tensor) -> tuple[Tensor, Tensor] | None:
+    recorded = _passed(landscape, w, layers, index)
     if recorded is None:
         return None
     b = len(index)
@@ -54,7 +74,7 @@ def per_sample_norms(landscape: Landscape, w: Tensor, index: Tensor) -> tuple[Te
 
 
 def _passed(
-    landscape: Landscape, w: Tensor, layers: dict[str, nn.Module], index: Tensor
+    landscape: Network, w: Tensor, layers: dict[str, nn.Module], index: Tensor
 ) -> dict[str, tuple[Tensor, Tensor]] | None:
     """Every layer's input and output gradient; None if a layer has not one each, or its weights have another use."""
     runs: list[str] = []
@@ -62,29 +82,34 @@ def _passed(
     outputs: dict[str, GradientEdge] = {}
 
     def record(name: str) -> Callable:
-        def hook(module, args, output):
+        def hook(module, args, named, output):
             runs.append(name)
             if output.requires_grad:
-                inputs[name] = args[0].detach()
+                inputs[name] = taken(args, named).detach()
                 # Of the tensor as it is now: a ReLU in place would otherwise replace what the gradient belongs to.
                 outputs[name] = get_gradient_edge(output)
 
         return hook
 
-    handles = [layer.register_forward_hook(record(name)) for name, layer in layers.items()]
-    weights = {name: part.detach().requires_grad_() for name, part in named_weights(landscape, w).items()}
+    handles = [layer.register_forward_hook(record(name), with_kwargs=True) for name, layer in layers.items()]
+    weights = {name: part.detach().requires_grad_() for name, part in landscape.named(w).items()}
+    x, y = landscape.data(index)
+
+    def backward() -> tuple[Tensor | None, ...] | None:
+        loss = landscape.scalar(landscape.loss_fn(landscape.forward(x), y))
+        if sorted(runs) != sorted(outputs) or outputs.keys() != layers.keys() or not _used_once(loss, weights):
+            return None
+        # Not the weights' own gradients: those of a convolution cost as much as all that is needed here.
+        return torch.autograd.grad(loss, [outputs[name] for name in layers], allow_unused=True)
+
     try:
         with torch.enable_grad():
-            loss = landscape.loss_fn(
-                functional_call(landscape.model, weights, (landscape.x[index],)), landscape.y[index]
-            )
-            if sorted(runs) != sorted(outputs) or outputs.keys() != layers.keys() or not _used_once(loss, weights):
-                return None
-            # Not the weights' own gradients: those of a convolution cost as much as all that is needed here.
-            deltas = torch.autograd.grad(loss, [outputs[name] for name in layers], allow_unused=True)
+            deltas = landscape.inside(weights, backward)
     finally:
         for handle in handles:
             handle.remove()
+    if deltas is None:
+        return None
     recorded = {name: (inputs.pop(name), delta) for name, delta in zip(layers, deltas, strict=True)}
     fits = all(delta is not None and len(a) == len(delta) == len(index) for a, delta in recorded.values())
     return recorded if fits else None
@@ -113,15 +138,25 @@ def _flat(layers: dict[str, nn.Module], gradients: dict[str, tuple[Tensor, Tenso
     return torch.cat(parts)
 
 
+def taken(args: tuple, named: dict[str, Tensor]) -> Tensor:
+    """The input of a layer, by place or by name."""
+    return args[0] if args else next(iter(named.values()))
+
+
 def plain_layers(landscape: Landscape) -> dict[str, nn.Module] | None:
-    """The `Linear` and zero-padded `Conv2d` layers of a network by name; None if it has any other parameters, a tied
-    one, or a layer with hooks.
+    """The `Linear` and zero-padded `Conv2d` layers that hold a network's weights, by name; None if it has any other
+    weights, a tied one, a part of a layer's, or a layer with hooks, and for a closed form.
     """
+    if not isinstance(landscape, Network):
+        return None
     layers, names = {}, []
-    for name, module in landscape.model.named_modules():
-        own = [p for p, _ in module.named_parameters(recurse=False)]
+    chosen = {id(p) for p in landscape.parameters.values()}
+    for name, module in landscape.layers().items():
+        own = [p for _, p in module.named_parameters(recurse=False) if id(p) in chosen]
         if not own:
             continue
+        if len(own) < len(list(module.named_parameters(recurse=False))):
+            return None
         known = type(module) is nn.Linear or (
             type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
         )
@@ -129,8 +164,8 @@ def plain_layers(landscape: Landscape) -> dict[str, nn.Module] | None:
             return None
         layers[name] = module
         names += own
-    every = list(landscape.model.named_parameters(remove_duplicate=False))
-    return layers if len(names) == len(every) == len(list(landscape.model.parameters())) else None
+    every = [p for _, p in landscape.model.named_parameters(remove_duplicate=False) if id(p) in chosen]
+    return layers if len(names) == len(every) == len(chosen) else None
 
 
 def _norms(layer: nn.Module, a: Tensor, delta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev
 
-from flatlab.landscape import Landscape
+from flatlab.landscape import Landscape, Network
+from flatlab.landscape.curvature import follows
+from flatlab.landscape.samples import each
 from flatlab.measures.estimate import Estimate
 from flatlab.measures.per_sample_norms import per_sample_norms
-from flatlab.measures.preconditions import is_network, named_weights, need_sum_over_samples
 
 __all__ = ["piecewise_linear_trace"]
 
@@ -38,36 +41,54 @@ def piecewise_linear_trace(landscape: Landscape, w: Tensor, chunk: int = 128) ->
     >>> piecewise_linear_trace(net, torch.ones(2))
     Estimate(value=30.0, stderr=0.0, samples=2)
     """
-    if not is_network(landscape) or not _piecewise_linear(landscape.model):
+    if not isinstance(landscape, Network) or not _piecewise_linear(landscape.model):
         return None
     try:
-        need_sum_over_samples(landscape, w)
+        landscape.need_mean()
     except ValueError:
         return None
-    total, weights = torch.zeros((), dtype=torch.float64, device=w.device), named_weights(landscape, w)
-
-    def second(z: Tensor, y: Tensor) -> Tensor:
-        return jacrev(jacrev(lambda a: landscape.loss_fn(a[None], y[None])))(z)
+    total, weights = torch.zeros((), dtype=torch.float64, device=w.device), landscape.named(w)
 
     for index in torch.arange(landscape.n, device=w.device).split(chunk):
-        x = landscape.x[index]
+        x, y = landscape.data(index)
         with torch.no_grad():
-            outputs = functional_call(landscape.model, weights, (x,))
-        if outputs.ndim != 2 or outputs.shape[1] > OUTPUTS:
+            outputs = landscape.run(weights, x)
+        if outputs.ndim != 2 or outputs.shape[1] > OUTPUTS or not landscape.holds("second", lambda: _right(landscape)):
             return None
         # In float64: single precision returns nan for a sample whose second derivative is as small as 1e-13.
-        values, vectors = torch.linalg.eigh(vmap(second)(outputs, landscape.y[index]).detach().double())
+        values, vectors = torch.linalg.eigh(_seconds(landscape, outputs, y).double())
         vectors = vectors.to(outputs.dtype)
         scale = values.abs().amax()
         for c in range(outputs.shape[1]):
             if values[:, c].abs().amax() <= torch.finfo(w.dtype).eps * scale:  # softmax: one direction is flat
                 continue
-            along = Landscape.of(landscape.model, _mean_product, (x, vectors[:, :, c]))
+            along = landscape.on(x, vectors[:, :, c], _mean_product)
             found = per_sample_norms(along, w, torch.arange(len(index), device=w.device))
             if found is None:
                 return None
             total += (values[:, c] * found[0]).sum(dtype=torch.float64)
     return Estimate((total / landscape.n).item(), 0.0, landscape.n)
+
+
+def _seconds(landscape: Network, outputs: Tensor, y: Any) -> Tensor:
+    """Each sample's second derivative of the loss in the outputs, `(b, C, C)`."""
+    second = jacrev(jacrev(lambda z, t: landscape.loss_fn(z, t)))
+    return each(lambda z, t: second(z, t).reshape(outputs.shape[1], -1), outputs, y).detach()
+
+
+def _right(landscape: Network) -> bool:
+    """Whether these are differences of the loss's gradients, on a few samples."""
+    few, w = landscape.proving
+    with torch.no_grad():
+        outputs = few.outputs(w, few.x)
+    seconds = _seconds(few, outputs, few.y) / few.n
+
+    def slope(at: list[Tensor]) -> list[Tensor]:
+        with torch.enable_grad():
+            z = at[0].detach().requires_grad_()
+            return list(torch.autograd.grad(few.loss_fn(z, few.y), z))
+
+    return follows(lambda v: [(seconds @ v[0][:, :, None])[:, :, 0]], slope, [outputs])
 
 
 def _mean_product(outputs: Tensor, directions: Tensor) -> Tensor:

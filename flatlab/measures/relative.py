@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape import Landscape
+from flatlab.landscape import Landscape, Network
+from flatlab.landscape.curvature import follows, math_attention, refusal
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
-from flatlab.measures.perturbed import losses_at
-from flatlab.measures.preconditions import is_network, named_weights, need_sum_over_samples, one_point
+from flatlab.measures.per_sample_norms import taken
 from flatlab.rules import non_negative
 
 __all__ = ["feature_robustness", "relative_flatness"]
@@ -32,16 +34,18 @@ def relative_flatness(
 
         kappa = mean_i ||phi_i||^2 tr(W^T (d^2 l_i / dz^2) W).
 
-    For the model's last layer and cross-entropy the second derivative is `diag(p) - p p^T`, for squared loss
-    `2 / out`: a closed form. For any other layer or loss it takes `min(out, m)` Hessian products with respect to all
-    `z_i` at once. For one output and squared loss `kappa = c ||W||^2` with `c = 2 mean_i ||phi_i||^2` (ridge).
+    For the layer of the outputs and cross-entropy the second derivative is `diag(p) - p p^T`, for squared loss
+    `2 / out`: a closed form, taken where it is found to be right on a few samples. For any other layer or loss it takes
+    `min(out, m)` Hessian products with respect to all `z_i` at once, which are held once against differences. For one
+    output and squared loss `kappa = c ||W||^2` with `c = 2 mean_i ||phi_i||^2` (ridge).
 
-    `layer` names a `Linear` layer of the network, as in `model.named_modules()`; None is the last one. Biases are no
-    part of `W`. `w` has shape `(d,)`; the value is in units of the loss. It does not change when one ReLU layer is
-    multiplied by a positive number and another divided by it. With `normalize=True` it does not change either when
-    the neurons of the feature layer are rescaled one by one: features are divided by their standard deviation over
-    the samples, columns of `W` multiplied by it. A feature that never varies has none: `dead="error"` raises
-    `ValueError` that counts them, `dead="drop"` leaves such features and their columns out of the sum.
+    `layer` names a `Linear` layer of the network, as in `model.named_modules()`; None is the one that makes the outputs,
+    found by running, or the last to run of those that the loss depends on. Biases are no part of `W`. `w` has shape
+    `(d,)`; the value is in units of the loss. It does not change when one ReLU layer is multiplied by a positive number
+    and another divided by it. With `normalize=True` it does not change either when the neurons of the feature layer are
+    rescaled one by one: features are divided by their standard deviation over the samples, columns of `W` multiplied by
+    it. A feature that never varies has none: `dead="error"` raises `ValueError` that counts them, `dead="drop"` leaves
+    such features and their columns out of the sum.
 
     A closed-form landscape has no layers: all its weights are taken as one matrix of `shape` `(out, m)`, by default
     `(1, d)`, for which `kappa = ||w||^2 Tr H`; this takes `d` Hessian products.
@@ -57,12 +61,12 @@ def relative_flatness(
     >>> relative_flatness(net, torch.ones(2))           # 2 * (5 + 25) / 2 * ||w||^2
     60.0
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     if dead not in ("error", "drop"):
         raise ValueError(f"dead must be 'error' or 'drop', got {dead!r}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    if not is_network(landscape):
+    if not isinstance(landscape, Network):
         if normalize or layer is not None:
             raise ValueError("layer and normalize need a network: a closed-form landscape has no features")
         matrix = _matrix(landscape, w, shape)
@@ -71,15 +75,15 @@ def relative_flatness(
     if shape is not None:
         raise ValueError("shape is for closed-form landscapes: name a layer of the network instead")
     name, module = _linear(landscape, layer)
-    need_sum_over_samples(landscape, w)
-    weights = named_weights(landscape, w)
+    landscape.need_mean()
+    weights = landscape.named(w)
     matrix = weights[_parameter(name)]
     scale = _spread(landscape, weights, module, dead, chunk) if normalize else None
     if scale is not None:
         matrix = matrix * scale
     total = torch.zeros((), dtype=torch.float64, device=w.device)
     for index in torch.arange(landscape.n, device=w.device).split(chunk):
-        phi, curvature = _features_and_curvature(landscape, weights, module, matrix, index)
+        phi, curvature = _features_and_curvature(landscape, w, name, module, matrix, index)
         if scale is not None:
             phi = torch.where(scale > 0, phi / torch.where(scale > 0, scale, 1.0), 0.0)
         total += (phi.square().sum(1) * curvature).sum(dtype=torch.float64)
@@ -117,22 +121,22 @@ def feature_robustness(
     >>> robust, 0.5**2 / 2 * relative_flatness(Bowl(), torch.ones(1))
     (Estimate(value=0.25, stderr=0.0, samples=4), 0.25)
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     non_negative("delta", delta)
-    if not is_network(landscape):
+    if not isinstance(landscape, Network):
         if layer is not None:
             raise ValueError("layer needs a network: a closed-form landscape has no layers")
         start, matrix = 0, _matrix(landscape, w, shape)
     else:
         if shape is not None:
             raise ValueError("shape is for closed-form landscapes: name a layer of the network instead")
-        need_sum_over_samples(landscape, w)
+        landscape.need_mean()
         parameter = _parameter(_linear(landscape, layer)[0])
-        weights = named_weights(landscape, w)
+        weights = landscape.named(w)
         matrix = weights[parameter]
         start = matrix.storage_offset() - w.storage_offset()
     m, generator = matrix.shape[1], generator_for(seed, w.device)
-    base = losses_at(landscape, w[None])
+    base = landscape.losses_at(w[None])
 
     def draw(count: int) -> Tensor:
         values = []
@@ -145,7 +149,7 @@ def feature_robustness(
             points[0, start : start + len(move)] += move
             if antithetic:
                 points[1, start : start + len(move)] -= move
-            values.append(losses_at(landscape, points).mean() - base)
+            values.append(landscape.losses_at(points).mean() - base)
         return torch.cat(values)
 
     return sample_mean(draw, samples, rtol)
@@ -162,33 +166,69 @@ def _parameter(name: str) -> str:
     return f"{name}.weight" if name else "weight"
 
 
-def _linear(landscape: Landscape, layer: str | None) -> tuple[str, nn.Linear]:
-    found = {name: m for name, m in landscape.model.named_modules() if isinstance(m, nn.Linear)}
+def _linear(landscape: Network, layer: str | None) -> tuple[str, nn.Linear]:
+    found = {name: m for name, m in landscape.layers().items() if isinstance(m, nn.Linear)}
     if layer is None:
         if not found:
             raise ValueError("the network has no Linear layer")
-        layer = list(found)[-1]
+        layer = _last(landscape, found)
     if layer not in found:
         raise ValueError(f"layer must be one of the Linear layers {list(found)}, got {layer!r}")
     every = list(landscape.model.named_parameters(remove_duplicate=False))
     weight = dict(every).get(_parameter(layer))
     if weight is None or sum(p is weight for _, p in every) != 1:
         raise ValueError(f"the weight of layer {layer!r} is shared or reparametrized, so it is not one layer's")
+    if _parameter(layer) not in landscape.parameters:
+        raise ValueError(f"the weight of layer {layer!r} is none of the chosen parameters")
     return layer, found[layer]
 
 
-def _run(landscape: Landscape, weights: dict[str, Tensor], module: nn.Linear, index: Tensor, shift: Tensor | None):
-    """The network's outputs, and the layer's input and output, the latter moved by `shift`."""
+def _last(landscape: Network, layers: dict[str, nn.Linear]) -> str:
+    """The layer whose outputs are the model's, or else the last to run of those that the loss depends on."""
+    few, w = landscape.proving
+    seen: list[tuple[str, Tensor, Tensor]] = []
+
+    def watch(name: str) -> Callable:
+        def hook(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+            through = output + 0  # a tensor of its own, which nothing in place can replace
+            seen.append((name, output.detach().clone(), through))
+            return through + 0
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in layers.items()]
+    weights = {name: v.detach().requires_grad_() for name, v in few.named(w).items()}
+    try:
+        with torch.enable_grad():
+            outputs = few.run(weights, few.x)
+            loss = few.scalar(few.loss_fn(outputs, few.y))
+    finally:
+        for handle in handles:
+            handle.remove()
+    made = [t for t in tree_leaves(outputs) if isinstance(t, Tensor)]
+    if len(made) == 1:
+        for name, z, _ in reversed(seen):
+            if z.shape == made[0].shape and torch.equal(z, made[0]):
+                return name
+    for name, _, through in reversed(seen):
+        used = through.requires_grad and torch.autograd.grad(loss, through, retain_graph=True, allow_unused=True)[0]
+        if isinstance(used, Tensor):
+            return name
+    raise ValueError("the loss depends on no Linear layer of the network")
+
+
+def _run(landscape: Network, weights: dict[str, Tensor], module: nn.Linear, index: Tensor, shift: Tensor | None):
+    """The network's outputs, and the layer's input and output, the latter moved by `shift`, as they left the layer."""
     seen = []
 
-    def hook(_, args, output):
+    def hook(_, args, named, output):
         output = output if shift is None else output + shift
-        seen.append((args[0].detach(), output))
+        seen.append((taken(args, named).detach(), output.detach().clone()))
         return output
 
-    handle = module.register_forward_hook(hook)
+    handle = module.register_forward_hook(hook, with_kwargs=True)
     try:
-        outputs = functional_call(landscape.model, weights, (landscape.x[index],))
+        outputs = landscape.forward(landscape.data(index)[0])
     finally:
         handle.remove()
     if len(seen) != 1:
@@ -199,10 +239,14 @@ def _run(landscape: Landscape, weights: dict[str, Tensor], module: nn.Linear, in
     return outputs, phi, z
 
 
-def _spread(landscape, weights, module, dead, chunk) -> Tensor:
+def _still(landscape: Network, weights: dict[str, Tensor], module: nn.Linear, index: Tensor):
     with torch.no_grad():
-        indices = torch.arange(landscape.n, device=landscape.x.device).split(chunk)
-        phi = torch.cat([_run(landscape, weights, module, index, None)[1] for index in indices])
+        return landscape.inside(weights, lambda: _run(landscape, weights, module, index, None))
+
+
+def _spread(landscape: Network, weights: dict[str, Tensor], module: nn.Linear, dead: str, chunk: int) -> Tensor:
+    indices = torch.arange(landscape.n, device=landscape.w0.device).split(chunk)
+    phi = torch.cat([_still(landscape, weights, module, index)[1] for index in indices])
     spread = phi.std(0, unbiased=False)
     # A constant feature's computed spread is rounding, not zero.
     still = spread <= 10 * torch.finfo(phi.dtype).eps * phi.abs().amax(0)
@@ -214,47 +258,88 @@ def _spread(landscape, weights, module, dead, chunk) -> Tensor:
     return torch.where(still, 0.0, spread)
 
 
-def _features_and_curvature(landscape, weights, module, matrix, index) -> tuple[Tensor, Tensor]:
+def _features_and_curvature(
+    landscape: Network, w: Tensor, name: str, module: nn.Linear, matrix: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor]:
     """`phi`, shape `(b, m)`, and `tr(W^T (d^2 l_i / dz^2) W)`, shape `(b,)`, for the samples `index`."""
-    with torch.no_grad():
-        outputs, phi, z = _run(landscape, weights, module, index, None)
-        known = _closed_form(landscape, outputs, matrix, index) if outputs is z else None
-    if known is not None:
-        return phi, known
+    outputs, phi, z = _still(landscape, landscape.named(w), module, index)
+    # By value: what is done to the outputs in place leaves them the same tensor.
+    if isinstance(outputs, Tensor) and outputs.shape == z.shape and torch.equal(outputs, z):
+        y = landscape.data(index)[1]
+        for form in (_entropy, _squared):
+            if landscape.holds(form.__name__, lambda form=form: _known(landscape, name, module, form)):
+                return phi, form(outputs, y, matrix).to(phi.dtype)
+    if not landscape.holds(f"curvature at {name}", lambda: _right(landscape, module)):
+        raise refusal("the Hessian product")
+    return phi, _curvature(landscape, w, module, matrix, index)
+
+
+def _known(landscape: Network, name: str, module: nn.Linear, form: Callable) -> bool:
+    """Whether a closed form gives what second derivatives give, on a few samples."""
+    few, w = landscape.proving
+    index = torch.arange(few.n, device=w.device)
+    matrix = few.named(w)[_parameter(name)]
+    outputs, *_ = _still(few, few.named(w), module, index)
+    closed = form(outputs, few.y, matrix)
+    found = _curvature(few, w, module, matrix, index)
+    slack = 1e-6 if w.dtype == torch.float64 else 1e-3 if w.dtype == torch.float32 else 0.1
+    return _right(landscape, module) and bool(((closed - found).abs() <= slack * found.abs().max()).all())
+
+
+def _entropy(outputs: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
+    """Of cross-entropy: `tr(W^T (diag p - p p^T) W)`, as a sum over pairs of classes, where nothing cancels."""
+    if y.ndim != 1 or y.is_floating_point():
+        raise ValueError("cross-entropy takes labels")
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    p, matrix = outputs.to(wide).softmax(1), matrix.to(wide)
+    apart = torch.cdist(matrix, matrix, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return (p @ apart * p).sum(1) / 2
+
+
+def _squared(outputs: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
+    """Of squared loss, averaged over outputs too."""
+    return (2 / outputs.shape[1] * matrix.square().sum()).expand(len(outputs))
+
+
+def _sloped(landscape: Network, w: Tensor, module: nn.Linear, index: Tensor, shift: Tensor | None):
+    """A shift of the layer's outputs, of 0 unless given, and the gradient in it of the sum of the losses."""
+    weights = landscape.named(w.detach())
+    start = torch.zeros_like(_still(landscape, weights, module, index)[2]) if shift is None else shift
+    moved = start.detach().clone().requires_grad_()
+
+    def backward() -> Tensor:
+        outputs, *_ = _run(landscape, weights, module, index, moved)
+        loss = landscape.scalar(landscape.loss_fn(outputs, landscape.data(index)[1])) * len(index)
+        return torch.autograd.grad(loss, moved, create_graph=True, materialize_grads=True)[0]
+
+    with torch.inference_mode(False), torch.enable_grad(), math_attention():
+        return moved, landscape.inside(weights, backward)
+
+
+def _right(landscape: Network, module: nn.Linear) -> bool:
+    """Whether second derivatives in the layer's outputs are differences of first ones, on a few samples."""
+    few, w = landscape.proving
+    index = torch.arange(few.n, device=w.device)
+    shift, gradient = _sloped(few, w, module, index, None)
+
+    def product(v: list[Tensor]) -> list[Tensor]:
+        if not gradient.requires_grad:
+            return [torch.zeros_like(v[0])]
+        return list(torch.autograd.grad(gradient, shift, v[0], retain_graph=True, materialize_grads=True))
+
+    return follows(product, lambda at: [_sloped(few, w, module, index, at[0])[1].detach()], [shift.detach()])
+
+
+def _curvature(landscape: Network, w: Tensor, module: nn.Linear, matrix: Tensor, index: Tensor) -> Tensor:
+    shift, gradient = _sloped(landscape, w, module, index, None)
     factor = matrix  # tr(W^T D W) needs W only up to a rotation of its columns
     if matrix.shape[1] > matrix.shape[0]:
-        factor = torch.linalg.qr(matrix.T)[1].T
-    with torch.enable_grad():
-        shift = torch.zeros_like(z, requires_grad=True)
-        outputs, *_ = _run(landscape, weights, module, index, shift)
-        loss = landscape.loss_fn(outputs, landscape.y[index]) * len(index)
-        (gradient,) = torch.autograd.grad(loss, shift, create_graph=True)
-    curvature = torch.zeros(len(index), dtype=z.dtype, device=z.device)
+        factor = torch.linalg.qr(matrix.T.to(torch.promote_types(matrix.dtype, torch.float32)))[1].T.to(matrix.dtype)
+    curvature = torch.zeros(len(index), dtype=shift.dtype, device=shift.device)
     if not gradient.requires_grad:
-        return phi, curvature
+        return curvature
     for column in factor.T:
-        direction = column.expand_as(z)
+        direction = column.expand_as(shift)
         (product,) = torch.autograd.grad(gradient, shift, direction, retain_graph=True, materialize_grads=True)
         curvature += (product * column).sum(1)
-    return phi, curvature
-
-
-def _closed_form(landscape, outputs, matrix, index) -> Tensor | None:
-    loss_fn, y = landscape.loss_fn, landscape.y
-    labels = y.ndim == 1 and not y.is_floating_point()
-    entropy = loss_fn is nn.functional.cross_entropy or (
-        type(loss_fn) is nn.CrossEntropyLoss
-        and loss_fn.weight is None
-        and loss_fn.reduction == "mean"
-        and loss_fn.ignore_index < 0
-    )
-    if entropy and labels and outputs.ndim == 2 and not bool((y[index] < 0).any()):  # negative: an ignored label
-        p = outputs.softmax(1)
-        # tr(W^T (diag p - p p^T) W) as a sum over pairs of classes: no cancellation where one p is nearly 1.
-        apart = torch.cdist(matrix, matrix, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return (p @ apart * p).sum(1) / 2
-    squared = loss_fn is nn.functional.mse_loss or (type(loss_fn) is nn.MSELoss and loss_fn.reduction == "mean")
-    if squared and outputs.shape == y[index].shape:
-        value = 2 / outputs.shape[1] * matrix.square().sum()
-        return value.expand(len(index))
-    return None
+    return curvature

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
-from flatlab.measures.perturbed import losses_at
-from flatlab.measures.preconditions import one_point
 from flatlab.rules import non_negative, unit
 
 __all__ = ["average_sharpness", "sam_sharpness"]
@@ -46,7 +44,7 @@ def sam_sharpness(
     >>> sam_sharpness(Bowl(), torch.tensor([2., 0.]), rho=0.5)          # 2.5^2 - 2^2
     2.25
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     non_negative("rho", rho)
     non_negative("eta", eta)
     if steps < 1:
@@ -65,7 +63,7 @@ def sam_sharpness(
             z = z + stride * unit(scale * landscape.grad(w + scale * z).detach())
             z = z * (rho / z.norm().clamp_min(rho) if rho else 0.0)
             points.append(w + scale * z)
-        losses = torch.cat([losses_at(landscape, p[None]) for p in points])
+        losses = torch.cat([landscape.losses_at(p[None]) for p in points])
         if not torch.isfinite(losses).all():
             raise FloatingPointError(f"the loss is not finite within rho = {rho} of this point")
         return losses.max().item()
@@ -74,7 +72,7 @@ def sam_sharpness(
     for _ in range(restarts):
         direction = torch.randn(w.shape, dtype=w.dtype, device=w.device, generator=generator)
         found.append(highest(rho * unit(direction), steps))
-    return max(found) - losses_at(landscape, w[None]).item()
+    return max(found) - landscape.losses_at(w[None]).item()
 
 
 def average_sharpness(
@@ -103,10 +101,10 @@ def average_sharpness(
     >>> average_sharpness(Line(), torch.ones(1), sigma=0.5, samples=3).value
     0.0
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     non_negative("sigma", sigma)
     generator = generator_for(seed, w.device)
-    base = losses_at(landscape, w[None])
+    base = landscape.losses_at(w[None])
     spread = sigma * (w.abs() if adaptive else torch.ones_like(w))
 
     def draw(count: int) -> Tensor:
@@ -114,7 +112,7 @@ def average_sharpness(
         for _ in range(count):
             e = spread * torch.randn(w.shape, dtype=w.dtype, device=w.device, generator=generator)
             points = torch.stack([w + e, w - e]) if antithetic else (w + e)[None]
-            values.append(losses_at(landscape, points).mean() - base)
+            values.append(landscape.losses_at(points).mean() - base)
         return torch.cat(values)
 
     return sample_mean(draw, samples, rtol)

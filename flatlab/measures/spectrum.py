@@ -14,7 +14,6 @@ from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
-from flatlab.measures.preconditions import one_point
 from flatlab.measures.probe import probe
 
 __all__ = ["SpectralDensity", "hessian_density", "largest_eigenvalues", "top_eigenvalues"]
@@ -104,7 +103,7 @@ def top_eigenvalues(
     >>> top_eigenvalues(Bowl(), torch.zeros(2), k=2)
     tensor([6., 2.])
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     values, found = largest_eigenvalues(hessian_product(landscape, w), w, k, tol, max_steps, seed)
     return (values, found) if vectors else values
 
@@ -158,7 +157,7 @@ def hessian_density(
     >>> spectrum.values[0], spectrum.trace(torch.ones_like).value
     (tensor([2., 6.], dtype=torch.float64), 2.0)
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     if steps < 1 or probes < 1:
         raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}")
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)

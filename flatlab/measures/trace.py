@@ -13,7 +13,6 @@ from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.layer_probes import layer_probes
 from flatlab.measures.piecewise import piecewise_linear_trace
-from flatlab.measures.preconditions import one_point
 from flatlab.measures.probe import probe
 
 __all__ = ["hessian_frobenius", "hessian_trace"]
@@ -57,7 +56,7 @@ def hessian_trace(
     >>> hessian_trace(Bowl(), torch.zeros(2), samples=5, deflate=0)     # diagonal: every sign vector gives the trace
     Estimate(value=8.0, stderr=0.0, samples=5)
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     if deflate < 0:
         raise ValueError(f"deflate must be >= 0, got {deflate}")
     if landscape.d <= deflate:
@@ -111,7 +110,7 @@ def hessian_frobenius(
     >>> hessian_frobenius(Bowl(), torch.zeros(2), samples=5, deflate=0)
     Estimate(value=40.0, stderr=0.0, samples=5)
     """
-    w = one_point(landscape, w)
+    w = landscape.point(w)
     if deflate < 0:
         raise ValueError(f"deflate must be >= 0, got {deflate}")
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)

@@ -38,7 +38,7 @@ class Trained(Landscape):
                 "a landscape's gradients are not averaged over workers, got a model in DistributedDataParallel: "
                 "write opt.step(closure, x, y)"
             )
-        own = list(model.parameters())
+        own = list(whole.parameters.values())
         starts, at = {}, 0
         for p in own:
             starts[p], at = at, at + p.numel()

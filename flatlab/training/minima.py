@@ -15,10 +15,9 @@ from torch.nn.functional import cross_entropy
 from flatlab import records
 from flatlab.experiment import config_of, inherited, option
 from flatlab.host import Host, Stopped
-from flatlab.landscape import Landscape
+from flatlab.landscape import Landscape, Network
 from flatlab.measures import fisher_rao, hessian_trace, pac_bayes, relative_flatness, top_eigenvalues, weight_norm
 from flatlab.measures.per_sample_norms import plain_layers
-from flatlab.measures.preconditions import named_weights
 from flatlab.training.drive import drive
 from flatlab.training.examples import Examples, Pair, examples
 from flatlab.training.train import Train, deterministic, summary
@@ -118,7 +117,7 @@ class Minimum(Train):
             "random": float(torch.rand((), generator=self._generator(RANDOM))),
         }
 
-    def measures(self, landscape: Landscape, w: Tensor) -> Iterator[tuple[str, Any]]:
+    def measures(self, landscape: Network, w: Tensor) -> Iterator[tuple[str, Any]]:
         """What is measured at `w`, shape `(d,)`, name by name; of the loss of all training examples unless said otherwise.
 
         - `relative_flatness`: that of the last layer, exact (Definition 3); `relative_flatness_normalized`: with its
@@ -150,16 +149,16 @@ class Minimum(Train):
         x, y = trainer.train
         return trainer.scale(x[places]), y[places]
 
-    def _some(self, landscape: Landscape) -> Landscape:
+    def _some(self, landscape: Network) -> Network:
         if self.few >= landscape.n:
             return landscape
         chosen = torch.randperm(landscape.n, generator=self._generator(FEW))[: self.few].to(landscape.x.device)
         x, y = landscape.data(chosen)
         if x.ndim == 4:  # in a third less time, in a processor's hundreds of forward passes
             x = x.contiguous(memory_format=torch.channels_last)
-        return Landscape.of(landscape.model, landscape.loss_fn, (x, y))
+        return landscape.on(x, y)
 
-    def _factors(self, landscape: Landscape) -> list[float]:
+    def _factors(self, landscape: Network) -> list[float]:
         hidden = len(_chain(landscape, landscape.w0)) - 1
         exponents = 2 * torch.rand(hidden, generator=self._generator(FACTORS), dtype=torch.float64) - 1
         return (self.spread**exponents).tolist()
@@ -180,7 +179,7 @@ def watched(source: Examples) -> Examples:
     return replace(source, held=(x[:WATCHED], y[:WATCHED]), evaluated_on=f"the first {WATCHED:,} of {source.evaluated_on}")
 
 
-def rescaled(landscape: Landscape, w: Tensor, factors: list[float]) -> tuple[Tensor, float]:
+def rescaled(landscape: Network, w: Tensor, factors: list[float]) -> tuple[Tensor, float]:
     r"""Weights of the same function, `(d,)`: the outputs of hidden layer l are multiplied by `factors[l]` > 0.
 
     With $c_l$ the factors, $c_0 = 1$ and $c_L = 1$ for the last layer, $W_l \to W_l c_l / c_{l-1}$ and
@@ -215,7 +214,7 @@ def rescaled(landscape: Landscape, w: Tensor, factors: list[float]) -> tuple[Ten
     return moved, change / largest if largest else 0.0
 
 
-def last_layer(landscape: Landscape, w: Tensor) -> tuple[Landscape, Tensor]:
+def last_layer(landscape: Network, w: Tensor) -> tuple[Network, Tensor]:
     """The network's last layer alone, a landscape on its inputs at `w`, `(d,)`, and its part of `w`, `(d_last,)`.
 
     The losses are the network's own. Raises `ValueError` as `rescaled` does.
@@ -241,7 +240,7 @@ def last_layer(landscape: Landscape, w: Tensor) -> tuple[Landscape, Tensor]:
     return Landscape.of(head, landscape.loss_fn, (torch.cat(seen), landscape.y)), w.detach()[-size:]
 
 
-def last_layer_trace(head: Landscape, w: Tensor) -> float:
+def last_layer_trace(head: Network, w: Tensor) -> float:
     r"""`Tr H` of a linear layer and its bias: $\frac1n \sum_i (\|\phi_i\|^2 + 1) \sum_c p_{ic} (1 - p_{ic})$.
 
     The loss is cross-entropy; `head` and `w` are as `last_layer` gives them, with inputs $\phi_i$ and probabilities $p_i$.
@@ -256,7 +255,7 @@ def last_layer_trace(head: Landscape, w: Tensor) -> float:
     return float(((head.x.double().square().sum(1) + 1) * (p * (1 - p)).sum(1)).mean())
 
 
-def margins(landscape: Landscape, w: Tensor) -> Tensor:
+def margins(landscape: Network, w: Tensor) -> Tensor:
     """The right class's output less the largest other one, of every example, `(n,)`; negative where it errs.
 
     >>> from torch import nn
@@ -271,10 +270,10 @@ def margins(landscape: Landscape, w: Tensor) -> Tensor:
     return right - outputs.scatter(1, label, -math.inf).amax(1)
 
 
-def _chain(landscape: Landscape, w: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+def _chain(landscape: Network, w: Tensor) -> list[tuple[Tensor, Tensor | None]]:
     """Weight and bias of every layer, from the first to the last, as views of `w`."""
     layers = plain_layers(landscape)
     if layers is None:
         raise ValueError(f"{type(landscape.model).__name__} has parameters beside those of Linear and Conv2d layers")
-    named = named_weights(landscape, w)
+    named = landscape.named(w)
     return [(named[f"{name}.weight"], named.get(f"{name}.bias")) for name in layers]

@@ -74,9 +74,11 @@ def test_draws_over_parts_of_the_data_are_draws_of_the_same_trace():
 def test_anything_else_falls_back_to_products_with_the_whole_hessian(make):
     net = landscape(make(), (6, 4))
     assert layer_probes(net, net.w0, "rademacher", torch.Generator()) is None
-    truth = jacrev(jacrev(net.loss))(net.w0).trace().item()
+    # Not by a double backward pass, which torch's weight_norm has wrong.
+    steps = 1e-6 * torch.eye(net.d, dtype=torch.float64)
+    truth = sum(((net.grad(net.w0 + e) - net.grad(net.w0 - e)) @ e).item() for e in steps) / 2e-12
     found = hessian_trace(net, net.w0, samples=300)
-    assert abs(found.value - truth) < 4 * found.stderr + 1e-9 * abs(truth)
+    assert abs(found.value - truth) < 4 * found.stderr + 1e-6 * abs(truth)
 
 
 def test_a_loss_that_is_no_mean_over_samples_falls_back():

@@ -65,11 +65,6 @@ class MixesSamples(nn.Linear):
         return z - z.mean(0)
 
 
-class Noisy(nn.Linear):
-    def forward(self, x):
-        return nn.functional.dropout(super().forward(x), 0.5, training=True)
-
-
 LABELS = torch.arange(9) % 3
 COUPLED = {
     "sum": (nn.Linear(4, 3), lambda a, b: cross_entropy(a, b, reduction="sum"), LABELS),
@@ -83,7 +78,6 @@ COUPLED = {
     "contrastive": (nn.Linear(4, 3), lambda a, b: (a @ a.T).softmax(1).diagonal().log().mean(), LABELS),
     "broadcasting": (nn.Linear(4, 1), mse_loss, torch.linspace(-1, 1, 9).double()),
     "a layer that mixes samples": (MixesSamples(4, 3), cross_entropy, LABELS),
-    "randomness in the forward pass": (Noisy(4, 3), cross_entropy, LABELS),
     "a root of the mean": (nn.Linear(4, 1), lambda a, b: mse_loss(a[:, 0], b).sqrt(), torch.ones(9).double()),
     "no reduction": (nn.Linear(4, 3), lambda a, b: cross_entropy(a, b, reduction="none"), LABELS),
 }

@@ -136,8 +136,8 @@ def test_a_network_takes_per_sample_perturbations_in_one_pass():
     net = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
     x, y = torch.randn(6, 4, dtype=DOUBLE), torch.randint(2, (6,))
     calls = []
-    net.register_forward_hook(lambda *_: calls.append(1))
     field = Landscape.of(net, torch.nn.functional.cross_entropy, (x, y))
+    net.register_forward_hook(lambda *_: calls.append(1))
     got = rules.m_sam(field.w0, rules.micro_gradients(field, 1), 0.2)
     assert len(calls) == 2
     one = [rules.sam(field.w0, lambda v, i=i: field.grad(v, torch.tensor([i])), 0.2) for i in range(6)]

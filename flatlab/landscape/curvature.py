@@ -1,0 +1,80 @@
+"""Second derivatives held against differences of first ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ["Refused", "differences", "follows", "math_attention", "refusal"]
+
+STEP = 1e-8
+"""Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
+FINE = (1e-6, STEP, 1e-9, 1e-10)
+"""Steps one of which must do: the more ReLUs there are, the shorter the way to the next one's kink."""
+COARSE = (3e-2, 1e-2, 3e-3, 1e-3)
+"""The same in lower precisions."""
+
+
+class Refused(ValueError):
+    """A derivative that is not what it should be."""
+
+
+def refusal(what: str) -> Refused:
+    """The error of a derivative that failed."""
+    return Refused(
+        f"{what} of this model is not the derivative of its {'gradient' if 'Hessian' in what else 'loss'}, by finite "
+        "differences: activation checkpointing, a backward pass that cannot be differentiated (once_differentiable, a "
+        "fused or compiled kernel), a detach or a straight-through estimator is in the way"
+    )
+
+
+def math_attention() -> AbstractContextManager:
+    """Attention as matrix products, the one form of it that can be differentiated twice."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def differences(
+    slope: Callable[[list[Tensor]], list[Tensor]], at: list[Tensor], v: list[Tensor], step: float
+) -> list[Tensor]:
+    """`(slope(at + h v) - slope(at - h v)) / 2 h`, the derivative of `slope` along `v`, with `h = step`.
+
+    >>> differences(lambda at: [at[0] ** 2], [torch.ones(1).double()], [torch.ones(1).double()], 1e-6)[0].float()
+    tensor([2.])
+    """
+    ahead, behind = (slope([a + s * step * b for a, b in zip(at, v, strict=True)]) for s in (1, -1))
+    return [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+
+
+def follows(
+    product: Callable[[list[Tensor]], list[Tensor]], slope: Callable[[list[Tensor]], list[Tensor]], at: list[Tensor]
+) -> bool:
+    """Whether `product(v)` is the derivative of `slope` at `at` along a random `v`, tensor by tensor.
+
+    True also where the differences are not finite, so that nothing can be said.
+
+    >>> cube, at = lambda at: [3 * at[0] ** 2], [torch.tensor([1.0, 2.0])]
+    >>> follows(lambda v: [6 * at[0] * v[0]], cube, at), follows(lambda v: [5 * at[0] * v[0]], cube, at)
+    (True, False)
+    """
+    g = torch.Generator().manual_seed(1)
+    v = [torch.randn(a.shape, generator=g, dtype=torch.float64).to(a) * (size(a) or 1) for a in at]
+    fine = all(a.dtype == torch.float64 for a in at)
+    found = product(v)
+    share, floor = (1e-3, 1e-6) if fine else (0.1, 0.03)
+    for step in FINE if fine else COARSE:
+        truth = differences(slope, at, v, step)
+        whole = sum(float(t.double().square().sum()) for t in truth) ** 0.5
+        if not whole < float("inf"):
+            return True
+        off = [float((a.double() - b.double()).norm()) for a, b in zip(found, truth, strict=True)]
+        if all(e <= share * float(t.double().norm()) + floor * whole for e, t in zip(off, truth, strict=True)):
+            return True
+    return False
+
+
+def size(t: Tensor) -> float:
+    return float(t.double().square().mean() ** 0.5) if t.numel() else 0.0

@@ -1,0 +1,105 @@
+"""The proof that a loss is the mean of its single losses, by value, on what can differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from flatlab.landscape.samples import each, floats, joined, rows
+
+if TYPE_CHECKING:
+    from flatlab.landscape.network import Network
+
+__all__ = ["need_mean", "splits"]
+
+AT_ONCE = 256
+ALONE = 4
+RANDOM = 1024
+"""Samples beside one of every label, where the targets are labels."""
+
+
+def need_mean(net: Network, w: Tensor) -> None:
+    """Raise `ValueError` unless the loss of many samples at `w` is the mean of their single losses.
+
+    Where targets are labels, one sample of each label and 1024 others; for any other targets all samples, since one
+    padded row is enough to make a mean none. They are mixed, and the loss of every 256 of them together is compared with
+    the mean of their single ones, in float64 where the loss allows it. Some samples go through the model alone.
+    """
+    if net.n < 2:
+        return
+    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE)).long()
+    x, y = net.data(alone)
+    with torch.no_grad():
+        compare(net.loss(w, alone), torch.stack([net.loss(w, i[None]) for i in alone]), w.dtype)
+        for index in mixed(net.y, net.n):
+            x, y = net.data(index.to(w.device))
+            if not net.splits:
+                compare(net.loss(w, index), torch.stack([net.loss(w, i[None]) for i in index]), w.dtype)
+                continue
+            outputs = net.outputs(w, x)
+            try:
+                wide, targets = floats(outputs, torch.float64), floats(y, torch.float64)
+                compare(*losses(net, wide, targets), torch.float64)
+            except (RuntimeError, TypeError):  # a loss with weights of its own, in float32
+                compare(*losses(net, outputs, y), w.dtype)
+
+
+def losses(net: Network, outputs: Any, y: Any) -> tuple[Tensor, Tensor]:
+    together = net.scalar(net.loss_fn(outputs, y))
+    try:
+        return together, each(lambda a, b: net.scalar(net.loss_fn(a, b)), outputs, y)
+    except (RuntimeError, NotImplementedError):  # what cannot be mapped over
+        count = len(tree_leaves(y)[0])
+        single = [net.loss_fn(rows(outputs, slice(i, i + 1)), rows(y, slice(i, i + 1))) for i in range(count)]
+        return together, torch.stack(single)
+
+
+def mixed(y: Any, n: int) -> list[Tensor]:
+    """Places of samples, mixed, 256 at a time."""
+    places = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    if isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point() and n > RANDOM:
+        shuffled = y.cpu()[places]
+        order = torch.argsort(shuffled, stable=True)
+        first = torch.ones_like(order, dtype=torch.bool)
+        first[1:] = shuffled[order][1:] != shuffled[order][:-1]
+        chosen = torch.zeros(n, dtype=torch.bool)
+        chosen[order[first]] = True
+        chosen[:RANDOM] = True
+        # Those of every label stand together, and not at the end, where they could be alone.
+        rare = torch.zeros(n, dtype=torch.bool)
+        rare[order[first]] = True
+        places = torch.cat([places[rare], places[chosen & ~rare]])
+    parts = list(places.split(AT_ONCE))
+    if len(parts) > 1 and len(parts[-1]) < 2:  # one sample alone would be the mean of itself
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def compare(together: Tensor, single: Tensor, dtype: torch.dtype) -> None:
+    together, single = together.double(), single.double()
+    # Looser than rounding (single samples may run through other kernels than a batch), tighter than any factor.
+    slack = min(1e3 * torch.finfo(dtype).eps, 0.05) * max(1.0, single.abs().max().item())
+    if not (together - single.mean()).abs() <= slack:
+        raise ValueError(
+            f"the loss of {len(single)} samples together, {together.item():g}, is not the mean of their single "
+            f"losses, {single.mean().item():g}: a plain mean over samples is needed here"
+        )
+
+
+def splits(net: Network, w: Tensor) -> bool:
+    """Whether the model's outputs are tensors whose rows are those of the samples alone, by value on some."""
+    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE)).long()
+    with torch.no_grad():
+        outputs = net.outputs(w, net.data(alone)[0])
+        leaves = tree_leaves(outputs)
+        if not leaves or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(alone) for t in leaves):
+            return False
+        single = joined([net.outputs(w, net.data(i[None])[0]) for i in alone])
+    slack = min(1e3 * torch.finfo(w.dtype).eps, 0.05)
+    return all(
+        a.shape == b.shape and bool(((a - b).abs() <= slack * b.abs().max().clamp_min(1)).all())
+        for a, b in zip(leaves, tree_leaves(single), strict=True)
+    )

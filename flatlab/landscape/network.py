@@ -1,0 +1,582 @@
+"""A loss on flat vectors that is made of a model, a loss and data."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
+
+from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, refusal
+from flatlab.landscape.landscape import Landscape
+from flatlab.landscape.means import need_mean, splits
+from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
+from flatlab.landscape.stillness import moved_buffers, structure
+
+__all__ = ["Network"]
+
+SMALL = 256
+"""Samples that one pass takes unasked."""
+NUMBERS = 2**25
+"""Numbers a forward pass may keep for the backward pass; a Hessian product holds about four times as many."""
+PROBED = 4
+"""Samples on which a derivative is proved."""
+
+Weights = dict[str, Tensor]
+Part = Tensor | slice | None
+
+LOOKED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, set[str]]] = weakref.WeakKeyDictionary()
+"""Models that were looked at, in the modes they had then, and the buffers that their forward pass moves."""
+
+
+class Network(Landscape):
+    """`L(w) = loss_fn(model_w(x), y)`, the mean over the samples of `data`; `Landscape.of` makes it.
+
+    `loss_fn(outputs, y)` averages over samples, as `torch.nn.functional.cross_entropy` does; `outputs` is whatever the
+    model returns. `data` is `(x, y)` or a `Dataset` or `DataLoader` of such pairs. `x` is a tensor, a tuple of several
+    inputs or a dict of named ones, `y` a tensor or a tree of tensors, each with the samples first.
+
+    The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
+    and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers too, is never
+    written to. Parameters outside `params` keep the values that the model has.
+
+    Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
+    not grow with n. None takes up to 256 samples at once and of more as many as keep about 2^25 numbers for the
+    backward pass (128 MB in float32, four times that in a Hessian product), or all where the loss is not the mean of
+    its single losses. `chunk = n` turns it off. Where `w` itself requires a gradient, the graph of all samples is
+    needed and one pass is made.
+
+    What a forward pass does is found by running it, twice on two samples. The Hessian product is held once against a
+    difference of gradients, on four samples and at a shifted point, in float64 if the model runs in it. Where it fails,
+    products are such differences themselves (good to six digits, float64 models and others that run in float64), or
+    `ValueError` says so.
+
+    Raises `ValueError` where the sum is no sum over samples or not a function of `w`: a forward pass that draws random
+    numbers, moves buffers that change its outputs, or moves buffers and mixes samples (BatchNorm in train mode); for
+    data that are none, see `gathered`, or that the model does not take; for no weights; if `chunk` is below 1; and on
+    the first use of a `chunk` below n, if the loss is not the mean of its single losses.
+
+    >>> head = nn.Linear(2, 1)
+    >>> net = Network(nn.Sequential(nn.Linear(3, 2), head), nn.functional.mse_loss,
+    ...               (torch.ones(4, 3), torch.zeros(4, 1)), params=head.parameters())
+    >>> net.n, net.d, list(net.named(net.w0))
+    (4, 3, ['1.weight', '1.bias'])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Callable[[Any, Any], Tensor],
+        data: Any,
+        chunk: int | None = None,
+        params: Iterable[Tensor | str] | None = None,
+    ):
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {chunk}")
+        self.model, self.loss_fn, self._given = model, loss_fn, chunk
+        self.x, self.y = gathered(data)
+        self.n = length("y", self.y)
+        self.parameters = _chosen(model, params)
+        own = list(self.parameters.values())
+        self._shapes, self._types = [p.shape for p in own], [p.dtype for p in own]
+        self.w0 = torch.cat([p.detach().reshape(-1) for p in own])
+        self.d, self._types = self.w0.numel(), self._types if len(set(self._types)) > 1 else None
+        self._shell, self._wide = _Shell(model), False
+        self._passed = passed(model, self.x)
+        self._slow: set[str] = set()
+        self._held: dict[tuple, bool] = {}
+        self._look()
+
+    def on(self, x: Any, y: Any, loss_fn: Callable[[Any, Any], Tensor] | None = None) -> Network:
+        """The same model, not looked at again, with other samples and perhaps another loss."""
+        other = copy.copy(self)
+        for name in ("splits", "_mean", "_fitting"):
+            other.__dict__.pop(name, None)
+        if loss_fn is not None:
+            other.loss_fn = loss_fn
+            other.__dict__.pop("_right", None)
+            other.__dict__.pop("_proving", None)
+        other.x, other.y = x, y
+        other.n = length("y", y)
+        other._slow = set(self._slow)
+        return other
+
+    # --- the model ---------------------------------------------------------------------------------------------------
+
+    def layers(self) -> dict[str, nn.Module]:
+        """All modules of the model, by name."""
+        return dict(self.model.named_modules())
+
+    def named(self, w: Tensor) -> Weights:
+        """The flat `w`, shape `(d,)`, as views named and shaped as the model's parameters are.
+
+        >>> net = Landscape.of(nn.Linear(2, 1), nn.functional.mse_loss, (torch.ones(1, 2), torch.ones(1, 1)))
+        >>> net.named(torch.tensor([1., 2., 3.]))
+        {'weight': tensor([[1., 2.]]), 'bias': tensor([3.])}
+        """
+        parts = w.split([shape.numel() for shape in self._shapes])
+        views = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        if self._types and not self._wide:
+            views = [v.to(dtype) for v, dtype in zip(views, self._types, strict=True)]
+        return dict(zip(self.parameters, views, strict=True))
+
+    def inside(self, weights: Weights, f: Callable[[], Any]) -> Any:
+        """`f()`, with the model's parameters replaced: also for a backward pass that runs layers again."""
+        own = {f"model.{name}": v for name, v in weights.items()}
+        if self._wide:
+            own |= {f"model.{name}": floats(b, torch.float64) for name, b in self.model.named_buffers()}
+            # Weights outside `params` too.
+            rest = {n: p for n, p in self.model.named_parameters() if n not in weights}
+            own |= {f"model.{name}": floats(p.detach(), torch.float64) for name, p in rest.items()}
+        for name, b in self.model.named_buffers():
+            if name in self._moved:
+                own[f"model.{name}"] = own.get(f"model.{name}", b).clone()
+        return functional_call(self._shell, own, (f,))
+
+    def forward(self, x: Any) -> Any:
+        """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
+        args, named = self._passed(x)
+        return self.model(*args, **named)
+
+    def run(self, weights: Weights, x: Any) -> Any:
+        """What the model with these weights makes of `x`."""
+        return self.inside(weights, lambda: self.forward(x))
+
+    def outputs(self, w: Tensor, x: Any) -> Any:
+        """What the model at `w`, shape `(d,)`, makes of `x`."""
+        return self.run(self.named(w), x)
+
+    def data(self, batch: Part) -> tuple[Any, Any]:
+        """The samples of `batch`, or all."""
+        return rows(self.x, batch), rows(self.y, batch)
+
+    def scalar(self, loss: Any) -> Tensor:
+        """The loss itself, if it is one number; else a `ValueError`."""
+        if not isinstance(loss, Tensor) or loss.ndim:
+            shape = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"loss_fn must average to one number, a tensor without dimensions, got {shape}")
+        return loss
+
+    def _look(self) -> None:
+        form = structure(self.model)
+        known = LOOKED.get(self.model)
+        if known is None or known[0] != form:
+            self._moved: set[str] = set()
+            weights = self.named(self.w0)
+
+            def run(x: Any, buffers: Weights) -> Any:
+                own = {f"model.{name}": v for name, v in (weights | buffers).items()}
+                return functional_call(self._shell, own, (lambda: self.forward(x),))
+
+            try:
+                moved = moved_buffers(self.model, run, self.x)
+            except (RuntimeError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+                raise ValueError(self._unfit(error)) from error
+            known = LOOKED[self.model] = form, moved
+        self._form, self._moved = known
+
+    def _unfit(self, error: Exception) -> str:
+        said = f"the model does not run on these data: {type(error).__name__}: {str(error).splitlines()[0]}"
+        bytes_ = any(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in tree_leaves(self.x))
+        return said + (" (x is uint8: the model wants floats, such as x.float() / 255)" if bytes_ else "")
+
+    def point(self, w: Tensor) -> Tensor:
+        """`w`, detached, if it is one point of shape `(d,)`. A model that was put into another mode is looked at again."""
+        w = super().point(w)
+        if structure(self.model) != self._form:
+            self._look()
+        self._fits(w)
+        return w
+
+    def _fits(self, w: Tensor) -> None:
+        if w.dtype != self.w0.dtype or w.device != self.w0.device:
+            raise ValueError(
+                f"w is {w.dtype} on {w.device}, and the weights of this network are {self.w0.dtype} on {self.w0.device}"
+            )
+
+    def check(self, w: Tensor) -> Tensor:
+        """`w` itself, if its last dimension is `d` and its numbers are as the model's; else a `ValueError`."""
+        super().check(w)
+        self._fits(w)
+        return w
+
+    # --- the samples, some at a time ---------------------------------------------------------------------------------
+
+    def parts(self, *points: Tensor, batch: Part = None) -> list[Tensor | slice]:
+        """`batch`, or all samples, in pieces of about equal size, such that a pass at `points` keeps within memory."""
+        count, pieces = self._count(batch), 1
+        # Where an outer derivative follows, its graph holds all pieces anyway.
+        if not (torch.is_grad_enabled() and any(p.requires_grad for p in points)):
+            several = max((p.shape[:-1].numel() for p in points), default=1)
+            pieces = -(-count // self._chunk(count, max(several, 1)))
+        if batch is None:
+            batch = slice(0, self.n)
+        if pieces == 1:
+            return [batch]
+        size = -(-count // pieces)
+        if isinstance(batch, Tensor):
+            return list(batch.split(size))
+        return [slice(i, min(i + size, batch.stop)) for i in range(batch.start, batch.stop, size)]
+
+    def _count(self, batch: Part) -> int:
+        if isinstance(batch, slice):
+            return batch.stop - batch.start
+        return self.n if batch is None else len(batch)
+
+    def _chunk(self, count: int, points: int) -> int:
+        if count <= (self._given or SMALL):
+            return max(count, 1)
+        if self._given is not None:
+            self.need_mean()
+            return self._given
+        return count if self._mean else max(1, self._fitting // points)
+
+    @cached_property
+    def _generic(self) -> Tensor:
+        # Not w0 itself: a network that begins at zero weights its classes equally whatever the loss.
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(self.d, generator=generator, dtype=torch.float64).to(self.w0)
+        return self.w0 + 0.01 * noise
+
+    @cached_property
+    def _mean(self) -> str:
+        try:
+            need_mean(self, self._generic)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def need_mean(self) -> None:
+        """Raise `ValueError` unless the loss is the mean of the single samples' losses, as found once, by value.
+
+        That fails for a sum instead of a mean, a class-weighted mean, an ignored label, a contrastive or otherwise
+        coupling loss, a prediction and a target that broadcast against each other, and a layer that mixes samples.
+
+        >>> data = torch.ones(3, 2), torch.zeros(3, 1)
+        >>> net = Landscape.of(nn.Linear(2, 1), nn.MSELoss(reduction="sum"), data)
+        >>> net.need_mean()
+        Traceback (most recent call last):
+            ...
+        ValueError: the loss of 3 samples together, ..., is not the mean of their single losses, ...
+        """
+        if self._mean:
+            raise ValueError(self._mean)
+
+    @cached_property
+    def splits(self) -> bool:
+        """Whether the rows of the model's outputs are those of the samples alone, by value."""
+        return splits(self, self._generic)
+
+    @cached_property
+    def _fitting(self) -> int:
+        """The samples whose forward pass keeps `NUMBERS` numbers, by what that of a single one keeps."""
+        kept: dict[int, int] = {}
+        point = self.w0.clone().requires_grad_()
+
+        def pack(t: Tensor) -> Tensor:
+            place = t.untyped_storage().data_ptr()
+            kept[place] = max(kept.get(place, 0), t.numel())
+            return t
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = self._at(point, *self.data(slice(0, 1)))
+        kept.pop(point.untyped_storage().data_ptr(), None)
+        del loss  # until here, or a freed place would be counted for another
+        return max(1, NUMBERS // max(1, sum(kept.values())))
+
+    # --- loss and derivatives ----------------------------------------------------------------------------------------
+
+    def _at(self, w: Tensor, x: Any, y: Any) -> Tensor:
+        return self.scalar(self.loss_fn(self.outputs(w, x), y))
+
+    def _summed(self, one: Callable, *points: Tensor, batch: Part) -> Tensor:
+        parts = self.parts(*points, batch=batch)
+        if len(parts) == 1:
+            return one(parts[0])
+        return sum(one(part) * (self._count(part) / self._count(batch)) for part in parts)
+
+    def _either(self, what: str, mapped: Callable[[], Tensor], one_by_one: Callable[[], Tensor]) -> Tensor:
+        """By torch.func, or by plain loops where the model has something that torch.func cannot take."""
+        if what in self._slow:
+            return one_by_one()
+        try:
+            return mapped()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            try:
+                found = one_by_one()
+            except Refused:
+                raise
+            except Exception:
+                raise error from None
+            self._slow.add(what)
+            return found
+
+    def _every(self, f: Callable, *points: Tensor) -> Tensor:
+        """`f` at every point of the leading dimensions, in a loop."""
+        points = torch.broadcast_tensors(*points)
+        lead = points[0].shape[:-1]
+        found = [f(*each) for each in zip(*(p.reshape(-1, self.d) for p in points), strict=True)]
+        return torch.stack(found).reshape(*lead, *found[0].shape)
+
+    def losses(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
+        """The terms `l_i(w)`: `(..., d) -> (..., b)`, from one forward pass where it gives what samples alone would."""
+
+        def on(part: Part) -> Tensor:
+            x, y = self.data(part)
+
+            def terms(v: Tensor) -> Tensor:
+                if self.splits:
+                    return each(lambda a, b: self.scalar(self.loss_fn(a, b)), self.outputs(v, x), y)
+                return each(lambda a, b: self._at(v, a, b), x, y)
+
+            def one_by_one(v: Tensor) -> Tensor:
+                index = range(self._count(part))
+                return torch.stack([self._at(v, rows(x, slice(i, i + 1)), rows(y, slice(i, i + 1))) for i in index])
+
+            return self._either("losses", lambda: self._mapped(terms, w), lambda: self._every(one_by_one, w))
+
+        self.check(w)
+        return torch.cat([on(part) for part in self.parts(w, batch=batch)], -1)
+
+    def loss(self, w: Tensor, batch: Part = None) -> Tensor:
+        """`L(w)`: `(..., d) -> (...)`, by one forward pass over a part of the samples, not the mean of single terms."""
+
+        def on(part: Part) -> Tensor:
+            x, y = self.data(part)
+            if w.ndim == 1:
+                return self._at(w, x, y)
+            one = lambda v: self._at(v, x, y)  # noqa: E731
+            return self._either("loss", lambda: self._mapped(one, w), lambda: self._every(one, w))
+
+        self.check(w)
+        return self._summed(on, w, batch=batch)
+
+    def losses_at(self, points: Tensor) -> Tensor:
+        """`L` at every row of `points`, `(s, d) -> (s,)`, in float64: one by one, since layers that are mapped over
+        weights become batched products and grouped convolutions, which take more memory and on a processor more time.
+        """
+        with torch.no_grad():
+            return torch.stack([self.loss(p) for p in points]).double()
+
+    def grad(self, w: Tensor, batch: Part = None) -> Tensor:
+        """Gradient of `L`: `(..., d) -> (..., d)`."""
+
+        def on(part: Part) -> Tensor:
+            return self._either(
+                "grad",
+                lambda: super(Network, self).grad(w, part),
+                lambda: self._every(lambda v: self._checked_slope(v, part), w),
+            )
+
+        return self._summed(on, self.check(w), batch=batch)
+
+    def per_sample_grads(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Gradients of the single terms: `(..., d) -> (..., b, d)`."""
+        index = torch.arange(self.n, device=w.device) if batch is None else batch
+        single = [i[None] for i in index]
+        return self._either(
+            "per_sample_grads",
+            lambda: super(Network, self).per_sample_grads(w, batch),
+            lambda: self._every(lambda v: torch.stack([self._checked_slope(v, i) for i in single]), self.check(w)),
+        )
+
+    def slope(self, w: Tensor, part: Part) -> Tensor:
+        """The gradient by torch's plain backward pass, which runs within the weights that it is of."""
+        x, y = self.data(part)
+        with torch.inference_mode(False), torch.enable_grad():
+            point = w.detach().clone().requires_grad_()
+
+            def backward() -> Tensor:
+                loss = self.scalar(self.loss_fn(self.forward(x), y))
+                return torch.autograd.grad(loss, point, materialize_grads=True)[0]
+
+            return self.inside(self.named(point), backward)
+
+    def _checked_slope(self, w: Tensor, part: Part) -> Tensor:
+        if not self._right["gradient"]:
+            raise refusal("the gradient")
+        return self.slope(w, part)
+
+    def hvp(self, w: Tensor, v: Tensor, batch: Part = None) -> Tensor:
+        """Hessian-vector product `H(w) v`: `(..., d), (..., d) -> (..., d)`."""
+        self.check(w), self.check(v)
+        kind = self._kind("mapped", "recorded", "differences")
+
+        def on(part: Part) -> Tensor:
+            if kind == "mapped":
+                with math_attention():
+                    return super(Network, self).hvp(w, v, part)
+            return self._every(lambda a, b: self._product(kind, a, part)(b), w, v)
+
+        return self._summed(on, w, v, batch=batch)
+
+    def hessian_product(self, w: Tensor) -> Callable[[Tensor], Tensor]:
+        """`v -> H(w) v`, a backward pass each through a gradient recorded once, where the data fit into one pass."""
+        self.check(w)
+        if len(self.parts(w.detach())) > 1:
+            return lambda v: self.hvp(w, v)
+        kind = self._kind("recorded", "mapped", "differences")
+        return (lambda v: self.hvp(w, v)) if kind == "mapped" else self._product(kind, w, None)
+
+    def _product(self, kind: str, w: Tensor, part: Part) -> Callable[[Tensor], Tensor]:
+        if kind == "differences":
+            wide = self._widened(part)
+            return lambda v: wide._difference(w.double(), v.double()).to(v.dtype)
+        x, y = self.data(part)
+        with torch.inference_mode(False), math_attention():
+            point = w.detach().clone().requires_grad_()
+            weights = self.named(point)
+
+            def forward_and_back() -> Tensor:
+                loss = self.scalar(self.loss_fn(self.forward(x), y))
+                return torch.autograd.grad(loss, point, create_graph=True, materialize_grads=True)[0]
+
+            with torch.enable_grad():
+                gradient = self.inside(weights, forward_and_back)
+
+        def product(v: Tensor) -> Tensor:
+            return torch.autograd.grad(gradient, point, v, retain_graph=True, materialize_grads=True)[0]
+
+        if not gradient.requires_grad:  # a loss linear in w
+            return torch.zeros_like
+        return lambda v: self.inside(weights, lambda: product(v))
+
+    def _difference(self, w: Tensor, v: Tensor) -> Tensor:
+        size = v.square().mean().sqrt().clamp_min(torch.finfo(v.dtype).tiny)
+        step = STEP * (w.square().mean().sqrt() + 1e-3)
+        along = differences(lambda at: [self.slope(at[0], None)], [w], [v / size], float(step))
+        return along[0] * size
+
+    # --- what is proved ----------------------------------------------------------------------------------------------
+
+    def _widened(self, part: Part) -> Network:
+        """The network in float64, on the samples `part`."""
+        wide = self.on(*(floats(t, torch.float64) for t in self.data(part)))
+        wide.w0, wide._wide = self.w0.double(), True
+        if isinstance(self.loss_fn, nn.Module):
+            wide.loss_fn = copy.deepcopy(self.loss_fn).double()
+        return wide
+
+    @cached_property
+    def _proving(self) -> Network:
+        """The network on a few samples, in float64 if it runs in it."""
+        few = torch.linspace(0, self.n - 1, min(self.n, PROBED)).long()
+        wide = self._widened(few)
+        try:
+            with torch.no_grad():
+                wide._at(wide.w0, wide.x, wide.y)
+        except Exception:  # whatever a model does not like about float64
+            return self.on(*self.data(few))
+        return wide
+
+    @cached_property
+    def _right(self) -> _Proofs:
+        return _Proofs(self._proving)
+
+    @property
+    def proving(self) -> tuple[Network, Tensor]:
+        """The network on a few samples, in float64 if it runs in it, and a point off `w0`: where shortcuts are proved."""
+        return self._proving, self._right.point
+
+    def holds(self, what: str, test: Callable[[], bool]) -> bool:
+        """Whether a shortcut is right for this model and loss, by a `test` that runs once; False where it fails to run."""
+        key = what, self.loss_fn
+        if key not in self._held:
+            try:
+                self._held[key] = test()
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError):
+                self._held[key] = False
+        return self._held[key]
+
+    def _kind(self, *kinds: str) -> str:
+        """The first of these ways to a Hessian product that is right for this model."""
+        for kind in kinds:
+            if self._right[kind]:
+                return kind
+        raise refusal("the Hessian product" if self._right["gradient"] else "the gradient")
+
+
+class _Proofs(dict[str, bool]):
+    """Which derivatives of a network are right, each proved when it is first asked for."""
+
+    def __init__(self, few: Network):
+        g = torch.Generator().manual_seed(2)
+        self.few, w = few, few.w0
+        sizes = torch.cat([p.square().mean().sqrt().expand(p.numel()) for p in few.named(w.double()).values()])
+        noise = torch.randn(few.d, generator=g, dtype=torch.float64).to(w.device)
+        self.point = (w.double() + (0.1 * sizes.to(w.device) + 0.01) * noise).to(w)
+
+    def __missing__(self, kind: str) -> bool:
+        few, w = self.few, self.point
+        if kind == "gradient":
+            found = self._runs(lambda: few.slope(w, None))
+            right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
+        elif kind == "differences":
+            right = self["gradient"] and w.dtype == torch.float64
+        elif not self["gradient"]:
+            right = False
+        elif kind == "mapped":
+            with math_attention():
+                product = self._runs(lambda: lambda v: Landscape.hvp(few, w, v))
+                right = self._follows(product, lambda at: few.slope(at, None))
+        else:
+            product = self._runs(lambda: few._product("recorded", w, None))
+            right = product is not None and self._follows(product, lambda at: few.slope(at, None))
+        self[kind] = right
+        return right
+
+    def _runs(self, f: Callable) -> Any:
+        try:
+            return f()
+        except (RuntimeError, NotImplementedError):  # what autograd cannot do at all
+            return None
+
+    def _follows(self, product: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> bool:
+        cut = [p.numel() for p in self.few.named(self.point).values()]
+        shape = lambda found: list(found.split(cut)) if len(found) == self.few.d else [found]  # noqa: E731
+        try:
+            return follows(
+                lambda v: shape(product(torch.cat(v))), lambda at: shape(slope(torch.cat(at))), list(self.point.split(cut))
+            )
+        except (RuntimeError, NotImplementedError):
+            return False
+
+
+class _Shell(nn.Module):
+    """A module around the model, in whose forward pass anything can run with the model's parameters replaced."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, f: Callable[[], Any]) -> Any:
+        return f()
+
+
+def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
+    every = dict(model.named_parameters())
+    if params is None:
+        if not every:
+            raise ValueError(f"{type(model).__name__} has no parameters")
+        return every
+    names = {p: name for name, p in every.items()}
+    wanted = set()
+    for p in params:
+        name = p if isinstance(p, str) else names.get(p)
+        if name not in every:
+            what = repr(p) if isinstance(p, str) else f"one of shape {tuple(p.shape)}"
+            raise ValueError(f"params must be parameters of the model, got {what}")
+        wanted.add(name)
+    if not wanted:
+        raise ValueError("params must hold at least one parameter")
+    return {name: p for name, p in every.items() if name in wanted}
