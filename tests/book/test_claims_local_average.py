@@ -251,7 +251,7 @@ def test_the_average_adds_the_trace_over_2_d_plus_2():
 
 
 def states():
-    (record,) = records.find(RESULTS, "local_gradients", data="cifar10", network="resnet20")
+    record = records.only(RESULTS, "local_gradients", data="cifar10", network="resnet20")
     assert record["result"]["parameters"] == 272_474
     return record["result"]["states"]
 
