@@ -17,8 +17,9 @@ def test_a_row_says_what_its_function_finds(claim):
     """Where this fails, records or functions have changed: look at them, then `python -m book.ledger --write`."""
     row, found = ROWS[claim], ledger.functions()[claim]()
     assert (row["verdict"], row["measured"], row["scale"]) == found[:3]
-    experiments = {r["experiment"] for r in found.records}
-    assert row["evidence"]["record"].split("/")[0] in experiments, "the records that the row names are those that were read"
+    experiments = {r["experiment"] for r in found.records} or {None}  # none where the paper's own numbers decide
+    named = row["evidence"].get("record")
+    assert (named and named.split("/")[0]) in experiments, "the records that the row names are those that were read"
 
 
 def test_only_a_computed_row_has_a_scale_and_its_function_has_a_place():
