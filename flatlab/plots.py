@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 import plotly.graph_objects as go
@@ -15,7 +16,7 @@ from plotly.io.base_renderers import MimetypeRenderer
 from flatlab import records
 from flatlab.palette import PALETTE
 
-__all__ = ["METHODS", "provenance", "use_house_style"]
+__all__ = ["METHODS", "glue", "provenance", "table", "use_house_style"]
 
 METHODS: dict[str, str] = PALETTE["methods"]
 """A method's colour, the same in every figure of the book (Okabe and Ito's palette)."""
@@ -67,3 +68,28 @@ def provenance(*runs: dict) -> None:
     first, rest = lines[0], lines[1:]
     more = f"<details><summary>and {len(rest)} more records</summary>{'<br>'.join(rest)}</details>" if rest else ""
     display(HTML(f'<div class="provenance">{first}{more}</div>'))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, summary: str | None = None) -> HTML:
+    """A table whose cells are HTML; it scrolls where the page is narrower. With a `summary` it opens on a click.
+
+    >>> "<th>" in table(["a", "b"], [["1", "2"]]).data
+    True
+    """
+    line = lambda cells, tag: "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"  # noqa: E731
+    body = "".join(line(cells, "td") for cells in rows)
+    drawn = f'<table class="table"><thead>{line(head, "th")}</thead><tbody>{body}</tbody></table>'
+    if summary:
+        drawn = f"<details><summary>{html.escape(summary)}</summary>{drawn}</details>"
+    return HTML(f'<div style="overflow-x: auto; white-space: nowrap">{drawn}</div>')
+
+
+def glue(**values: str) -> None:
+    """Texts that the page's prose names: `{glue:text}` puts them there. Nothing where no page is built.
+
+    MyST-NB's own function of this name, without the need of MyST-NB in a notebook.
+    """
+    prefix = "application/papermill.record/"
+    for name, text in values.items() if os.environ.get("FLATLAB_BOOK") else ():
+        named = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+        display({prefix + "text/plain": repr(text)}, raw=True, metadata=named)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flatlab.atomic_write import atomic_write
 
-__all__ = ["describe", "find", "key", "path", "provenance", "save"]
+__all__ = ["describe", "find", "key", "only", "path", "provenance", "save"]
 
 UNFINISHED = ".unfinished"
 """Folder, among those of the records, of the states of runs that have not ended."""
@@ -70,17 +70,26 @@ def save(
 
 
 def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:
-    """The records of an experiment whose config has these values, oldest first.
+    """The records of an experiment whose config has these values, oldest first; none where nothing fits.
 
-    Raises `FileNotFoundError`, naming the folder, if there is none.
+    A value of None also fits a config without that field.
     """
-    files = (Path(folder) / experiment).glob("*.json")
-    records = [json.loads(f.read_text()) for f in files]
+    records = (json.loads(file.read_text()) for file in (Path(folder) / experiment).glob("*.json"))
     fitting = [r for r in records if all(r["config"].get(k) == v for k, v in config.items())]
-    if not fitting:
-        wanted = "".join(f", {k}={v}" for k, v in config.items())
-        raise FileNotFoundError(f"no record of {experiment}{wanted} under {Path(folder).resolve()}")
     return sorted(fitting, key=lambda r: r["provenance"]["finished"])
+
+
+def only(folder: str | Path, experiment: str, **config: object) -> dict:
+    """The one record of an experiment whose config has these values.
+
+    Raises `LookupError`, naming folder and query, if there is none or more than one.
+    """
+    fitting = find(folder, experiment, **config)
+    if len(fitting) != 1:
+        wanted = "".join(f", {k}={v}" for k, v in config.items())
+        number, place = len(fitting) or "no", Path(folder).resolve()
+        raise LookupError(f"{number} records of {experiment}{wanted} under {place}, wanted one")
+    return fitting[0]
 
 
 def describe(record: dict) -> str:

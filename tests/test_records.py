@@ -21,10 +21,16 @@ def test_a_record_is_found_again_with_all_that_belongs_to_it(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no half-written file is left"
 
 
-def test_a_missing_record_is_named(tmp_path):
-    records.save(tmp_path, "trial", {"lr": 0.1}, {}, wall_s=0, cpu_s=1, command="")
-    with pytest.raises(FileNotFoundError, match=r"no record of trial, lr=0.2 under"):
-        records.find(tmp_path, "trial", lr=0.2)
+def test_what_is_not_there_is_an_empty_list_and_what_was_asked_for_as_one_is_named(tmp_path):
+    assert records.find(tmp_path, "trial") == []
+    for lr, rho in ((0.1, 1), (0.1, 2), (0.3, 1)):
+        records.save(tmp_path, "trial", {"lr": lr, "rho": rho}, {}, wall_s=0, cpu_s=1, command="")
+    assert records.find(tmp_path, "trial", lr=0.2) == [] and len(records.find(tmp_path, "trial", lr=0.1)) == 2
+    assert records.only(tmp_path, "trial", lr=0.3)["config"]["lr"] == 0.3
+    with pytest.raises(LookupError, match=rf"no records of trial, lr=0.2, rho=1 under {tmp_path}, wanted one"):
+        records.only(tmp_path, "trial", lr=0.2, rho=1)
+    with pytest.raises(LookupError, match=r"2 records of trial, lr=0.1 under"):
+        records.only(tmp_path, "trial", lr=0.1)
 
 
 def test_not_a_number_never_reaches_a_record(tmp_path):

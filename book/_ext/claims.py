@@ -1,16 +1,18 @@
 """The directive `claims`: one paper's part of the ledger, with its verdicts."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
-import yaml
 from colab import repository
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 from symbols import symbols
 
-VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be run")
+sys.path.append(str(Path(__file__).parents[2]))  # the book's own packages
+from book import ledger
+from book.ledger import VERDICTS
 
 
 class Claims(SphinxDirective):
@@ -24,9 +26,9 @@ class Claims(SphinxDirective):
 
     def run(self):
         """Count, then list."""
-        ledger = Path(self.env.srcdir) / "book" / "claims.yml"
-        self.env.note_dependency(str(ledger))
-        claims = [c for c in yaml.safe_load(ledger.read_text()) if c["paper"] == self.arguments[0]]
+        for file in ledger.files():
+            self.env.note_dependency(str(file))
+        claims = [c for c in ledger.claims() if c["paper"] == self.arguments[0]]
         begins = tuple(word.strip() for word in self.options.get("ids", "").split(","))
         claims = [c for c in claims if c["id"].startswith(begins)]
         if not claims:
@@ -44,7 +46,7 @@ class Claims(SphinxDirective):
         lines += [f":widths: {'16 36 12 36' if measured else '24 58 18'}", ""]
         lines += self.row("Where", "The paper reports", "Verdict", *(["We measured"] if measured else []))
         for c in rows:
-            extra = [f"{symbols(c['measured'] or '')} {self.source(c['evidence'])}"] if measured else []
+            extra = [f"{symbols(c['measured'] or '')} {self.scale(c)} {self.source(c)}"] if measured else []
             lines += self.row(symbols(c["where"]), symbols(c["claim"]), f"{{verdict}}`{c['verdict']}`", *extra)
         lines.append(":::")
         return self.parse_text_to_nodes("\n".join(lines))
@@ -54,17 +56,24 @@ class Claims(SphinxDirective):
         """A row of a list-table."""
         return [f"{'* -' if k == 0 else '  -'} {' '.join(str(cell).split())}" for k, cell in enumerate(cells)]
 
-    def source(self, evidence):
-        """Links to the evidence: its record and its test in the repository, its section in the chapter."""
-        if not evidence:
-            return ""
+    @staticmethod
+    def scale(claim):
+        """How large the runs were from which the verdict is computed."""
+        return f"*{claim['scale']}.*" if "scale" in claim else ""
+
+    def source(self, claim):
+        """Links to the evidence: its record, its test and the function of its verdict in the repository, its section."""
         files = f"{repository(self.config)}/blob/main"
         links = {
             "record": lambda v: f"{files}/book/results/{v}" + (".json" if "/" in v else ""),
             "test": lambda v: f"{files}/{v.split('::')[0]}",
             "section": lambda v: f"#{v}",
         }
-        return "(" + ", ".join(f"[{kind}]({links[kind](value)})" for kind, value in evidence.items()) + ")"
+        found = [f"[{kind}]({links[kind](value)})" for kind, value in (claim["evidence"] or {}).items()]
+        if claim["id"] in ledger.functions():
+            file, line = ledger.place(claim["id"])
+            found.append(f"[verdict]({files}/{file}#L{line})")
+        return f"({', '.join(found)})" if found else ""
 
 
 def verdict_role(name, rawtext, text, lineno, inliner, options=None, content=None):

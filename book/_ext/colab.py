@@ -1,5 +1,6 @@
 """Every chapter as a notebook that Colab opens, generated from the chapter's own source."""
 
+import ast
 import json
 import os
 import re
@@ -34,8 +35,11 @@ def repository(config) -> str:
     return f"https://github.com/{fork}" if fork else config.html_theme_options["repository_url"].rstrip("/")
 
 
-def plain_markdown(text: str, claims: str) -> str:
-    """MyST as any notebook front end shows it: directives, roles, labels and targets turned to plain Markdown."""
+def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) -> str:
+    """MyST as any notebook front end shows it: directives, roles, labels and targets turned to plain Markdown.
+
+    `glued` holds what the build found for the names of `{glue:text}`.
+    """
 
     def directive(match):
         name, title = match["name"], match["title"].strip()
@@ -61,6 +65,7 @@ def plain_markdown(text: str, claims: str) -> str:
         return f"$$\n{match['body'].strip()} \\tag{{{label}}}\n$$"
 
     text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
+    text = re.sub(r"\{glue:text\}`([\w-]+)`", lambda m: glued[m[1]], text)
     text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
     text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
     text = re.sub(r"\{(?:ref|numref|doc)\}`([^`<]+?)(?: ?<[^`>]*>)?`", r"\1", text)
@@ -68,12 +73,19 @@ def plain_markdown(text: str, claims: str) -> str:
     return text
 
 
-def notebook(source: Path, folder: str, url: str, page: str) -> dict:
-    """The notebook of one chapter: set-up cell first, no outputs, tags of the static page dropped."""
+def glued(app, page: str) -> dict[str, str]:
+    """The texts that the cells of a page gave to its prose, by name, as MyST-NB kept them when it ran the page."""
+    kept = Path(app.env.mystnb_config.output_folder) / f"{page}.glue.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    return {name: ast.literal_eval(output["data"]["text/plain"]) for name, output in found.items()}
+
+
+def notebook(source: Path, folder: str, url: str, page: str, values: dict[str, str] | None = None) -> dict:
+    """The notebook of one chapter: set-up cell first, no outputs, tags of the static page dropped, glued values written."""
     book = jupytext.read(source, fmt="md:myst")
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = plain_markdown(cell.source + "\n", page).rstrip("\n")
+            cell.source = plain_markdown(cell.source + "\n", page, values).rstrip("\n")
         cell.metadata = {}
     first = {"cell_type": "code", "metadata": {}, "source": SETUP.format(url=url, folder=folder), "outputs": []}
     cells = [first | {"execution_count": None, "id": "set-up"}]
@@ -102,7 +114,7 @@ def write_notebooks(app, error):
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(page).parent.as_posix()
         site = f"https://{owner}.github.io/{name}/{page}.html"
-        target.write_text(json.dumps(notebook(source, folder, url, site), indent=1) + "\n")
+        target.write_text(json.dumps(notebook(source, folder, url, site, glued(app, page)), indent=1) + "\n")
 
 
 def add_buttons(app, pagename, templatename, context, doctree):

@@ -4,13 +4,15 @@ import hashlib
 import shutil
 from pathlib import Path
 
-BEHIND = ("flatlab", "toy_problems", "book/results")
+BEHIND = ("flatlab", "toy_problems", "book")
+APART = (".md", ".toml", ".yml", ".css")  # a chapter's own text, and what no cell reads
 
 
 def digest(root: Path) -> str:
     """SHA-256 over all that the chapters' cells can import or read."""
     total = hashlib.sha256()
-    files = [f for folder in BEHIND for f in (root / folder).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    files = [f for folder in BEHIND for f in (root / folder).rglob("*") if f.is_file() and f.suffix not in APART]
+    files = [f for f in files if not {"__pycache__", "_ext", "_static"} & set(f.relative_to(root).parts)]
     for file in sorted(files):
         total.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return total.hexdigest()

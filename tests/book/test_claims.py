@@ -9,7 +9,7 @@ import torch
 from flatlab import records
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
-(RECORD,) = records.find(RESULTS, "lucchi_success_rate", starts=10_000)
+RECORD = records.only(RESULTS, "lucchi_success_rate", starts=10_000)
 CONFIG = RECORD["config"]
 RATES = torch.tensor(RECORD["result"]["learning_rates"], dtype=torch.float64)
 LARGE = RATES >= 0.06

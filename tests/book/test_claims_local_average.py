@@ -3,24 +3,33 @@ against the records."""
 
 import itertools
 import math
-import statistics
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from flatlab import measures, models, records, rules
+from book.lsam import analysis
+from book.lsam.analysis import (
+    DRAWS,
+    RADII,
+    apart,
+    balls,
+    difference,
+    jumps,
+    lenet,
+    over,
+    plane,
+    states,
+    steadier,
+    surface,
+    table,
+)
+from flatlab import measures, models, rules
 from flatlab.data import load
-from flatlab.intervals import student
 from flatlab.landscape import Landscape
 from flatlab.training import Train
 from toy_problems.one_dimensional import CURVES, Rough
-
-RESULTS = Path(__file__).parents[2] / "book" / "results"
-PAPER = (0.01, 0.02, 0.05, 0.1, 0.15)
-"""The paper's radii."""
 
 
 def at(x):
@@ -125,6 +134,7 @@ def test_the_complexity_of_a_ball_in_many_dimensions_makes_the_pac_bayes_bound_v
     log_prior = -x.square() / (2 * variance) - math.log(2 * math.pi * variance) / 2
     assert divergence(1, 2.0, 0.5) == pytest.approx(-log_prior.mean().item(), rel=1e-6)  # the ball has length 1
     norm = states()[-1]["weight_norm"]
+    assert analysis.gradients()["result"]["parameters"] == 272_474
     assert math.sqrt(divergence(272_474, norm, 0.15) / 1e5) == pytest.approx(3.95, abs=0.1)
     assert divergence(272_474, norm, 50.0) < divergence(272_474, norm, 5.0) < divergence(272_474, norm, 0.15)
 
@@ -250,27 +260,17 @@ def test_the_average_adds_the_trace_over_2_d_plus_2():
     assert abs(estimate.value - 0.5**2 / (2 * 22) * Bowl.h.sum().item()) < 4 * estimate.stderr
 
 
-def states():
-    (record,) = records.find(RESULTS, "local_gradients", data="cifar10", network="resnet20")
-    assert record["result"]["parameters"] == 272_474
-    return record["result"]["states"]
-
-
-def balls(state):
-    return {ball["rho"]: ball for ball in state["balls"]}
-
-
 def test_at_the_papers_radius_lsam_moves_the_gradient_less_than_another_minibatch():
     start, later = states()
     for state, half, most in ((start, 0.113, 0.197), (later, 0.021, 0.036)):
-        change = {rho: balls(state)[rho]["change"]["1"] / state["noise"] for rho in PAPER}
+        change = {rho: balls(state)[rho]["change"]["1"] / state["noise"] for rho in RADII}
         assert change[0.05] == pytest.approx(half, rel=0.15) and change[0.15] == pytest.approx(most, rel=0.15)
         assert max(change.values()) < 0.25
 
 
 def test_sam_moves_it_several_times_as_far_at_the_same_radius():
     for state in states():
-        for rho in PAPER:
+        for rho in RADII:
             assert balls(state)[rho]["sam_change"] > 4 * balls(state)[rho]["change"]["1"]
 
 
@@ -290,7 +290,7 @@ def test_averaging_matters_at_radii_far_beyond_the_papers():
 def test_the_random_part_of_the_change_falls_with_the_draws_and_half_of_it_is_common(k):
     """Mean square over draws: that of the average itself, and the variance of a draw over k."""
     for state in states():
-        for rho in PAPER:
+        for rho in RADII:
             ball = balls(state)[rho]
             common, one = ball["systematic"], ball["change"]["1"] ** 2
             assert math.sqrt(common / one) == pytest.approx(0.5, abs=0.05)
@@ -302,7 +302,7 @@ def test_the_random_part_of_the_change_falls_with_the_draws_and_half_of_it_is_co
 
 def test_the_loss_of_the_average_is_lost_in_the_noise_of_minibatches():
     for state in states():
-        for rho in PAPER:
+        for rho in RADII:
             ball = balls(state)[rho]
             assert abs(ball["loss_change"]) < 3 * ball["loss_change_error"] and ball["loss_change_error"] < 5e-5
             one, sixteen = (ball["loss_spread"][k] for k in ("1", "16"))
@@ -345,43 +345,11 @@ def test_a_training_at_the_papers_radius_ends_where_sgd_ends():
     assert ends[0.05]["gradients"] == 2 * ends[0.05]["steps"], "k gradients a step"
 
 
-# ---- the text against its table --------------------------------------------------------------------------------------
-
-SPREADS = {
-    "SGD": (0.11, 0.19, 0.36, 0.16, 0.16, 0.11, 0.17, 0.15, 0.06, 0.31),
-    "SAM*": (0.14, 0.21, 0.01, 0.12, 0.06, 0.32, 0.07, 0.37, 0.19, 0.27),
-    "ASAM": (0.23, 0.34, 0.06, 0.08, 0.14, 0.12, 0.32, 0.14, 0.31, 0.09),
-    "SAM": (0.24, 0.22, 0.08, 0.17, 0.16, 0.24, 0.19, 0.14, 0.35, 0.10),
-    "GASAM": (0.14, 0.31, 0.92, 0.34, 1.58, 0.13, 1.09, 1.52, 0.31, 3.03),
-    "SSAM": (0.22, 0.19, 0.16, 0.18, 0.09, 0.18, 0.14, 0.13, 0.15, 0.17),
-    "LSAM": (0.16, 0.10, 0.04, 0.06, 0.08, 0.08, 0.12, 0.09, 0.09, 0.07),
-}
-
-
-SEEDS = (1, 42, 123)
-
-
-def lenet(method, **config):
-    """The runs of LeNet5 on 10,000 images of CIFAR-10, for the seeds that all cells have."""
-    settings = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15, "lr": 0.03, "method": method}
-    found = {r["config"]["seed"]: r["result"] for r in records.find(RESULTS, "train", **settings, **config)}
-    return [found[seed] for seed in SEEDS]
-
-
-def apart(score, k=1, **config):
-    """Mean difference of an LSAM cell to SGD in a last score, seed by seed, and its 95% half-width."""
-    pairs = zip(lenet("LSAM", k=k, **config), lenet("plain"), strict=True)
-    return student([ours["final"][score] - sgd["final"][score] for ours, sgd in pairs])
-
-
-def jumps(runs):
-    """Mean change of the test accuracy from one epoch to the next, over the last ten, in points."""
-    curves = [[point["accuracy"] for point in run["curves"]][-11:] for run in runs]
-    return 100 * statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
+# ---- whole trainings and their landscape -------------------------------------------------------------------------
 
 
 def test_a_whole_training_on_cifar_ends_where_sgd_ends_at_the_papers_radii_and_not_far_beyond():
-    for rho in PAPER:
+    for rho in RADII:
         mean, half = apart("accuracy", rho=rho)
         assert abs(mean) < 0.004 and abs(mean) < half, rho
         assert abs(apart("loss", rho=rho)[0]) < 0.012, rho
@@ -389,71 +357,55 @@ def test_a_whole_training_on_cifar_ends_where_sgd_ends_at_the_papers_radii_and_n
     assert apart("accuracy", rho=5.0)[0] < 0 and apart("accuracy", rho=10.0)[0] < -0.06
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 8, 16])
+@pytest.mark.parametrize("k", DRAWS)
 def test_at_the_papers_radius_no_number_of_draws_changes_the_end_or_calms_the_curve(k):
     mean, half = apart("accuracy", k=k, rho=0.05)
     assert abs(mean) < 0.007 and abs(mean) < half
     assert abs(apart("loss", k=k, rho=0.05)[0]) < 0.015 and abs(apart("train_loss", k=k, rho=0.05)[0]) < 0.012
     runs = lenet("LSAM", k=k, rho=0.05)
     assert 0.7 < jumps(runs) / jumps(lenet("plain")) < 1.4
-    assert all(run["gradients"] == k * run["steps"] for run in runs)
-
-
-def surface(method, **config):
-    """Mean training loss at 0, 1/4 and 1/2 of the filters' lengths from the solution, and the run's last scores."""
-    settings = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15, "method": method}
-    (r,) = records.find(RESULTS, "loss_plane", **settings, **config)
-    places, z = r["result"]["places"], r["result"]["plane"]["train"]
-
-    def edge(distance):
-        at = [v for x, row in zip(places, z, strict=True) for y, v in zip(places, row, strict=True)
-              if abs(max(abs(x), abs(y)) - distance) < 1e-6]  # fmt: skip
-        return sum(at) / len(at)
-
-    return [edge(d) for d in (0.0, 0.25, 0.5)], r["result"]["final"]
+    assert all(r["result"]["gradients"] == k * r["result"]["steps"] for r in runs.values())
 
 
 def test_lsams_landscape_is_sgds_at_the_papers_radius_and_sams_at_a_hundred_times_that():
-    sgd, sam, small, large = (
-        surface(method, **how)[0]
-        for method, how in (("plain", {}), ("SAM", {"rho": 0.05}), ("LSAM", {"rho": 0.05}), ("LSAM", {"rho": 5.0}))
-    )
+    sgd, sam, small, large = map(surface, analysis.planes())
     assert all(abs(a / b - 1) < 0.02 for a, b in zip(small, sgd, strict=True))
     assert sam[2] == pytest.approx(1.5, abs=0.05) and large[2] == pytest.approx(1.5, abs=0.05)
     assert sgd[2] == pytest.approx(2.05, abs=0.05)
 
 
 def test_the_lower_training_loss_is_sgds_and_the_narrower_surroundings_too():
-    (sgd, plain), (sam, sams), (lsam, large) = surface("plain"), surface("SAM"), surface("LSAM", rho=5.0)
+    runs = plane("plain"), plane("SAM", 0.05), plane("LSAM", 5.0)
+    sgd, sam, lsam = map(surface, runs)
+    plain, sams, large = (r["result"]["final"] for r in runs)
     assert sgd[0] < 0.7 and sam[0] > 0.85 and lsam[0] > 0.95 and sgd[2] > 1.3 * max(sam[2], lsam[2])
     assert plain["loss"] > max(sams["loss"], large["loss"]) and plain["accuracy"] > max(sams["accuracy"], large["accuracy"])
 
 
+# ---- the text against its table --------------------------------------------------------------------------------------
+
+
 def test_the_lowest_deviation_is_anothers_in_five_of_ten_columns():
-    beaten = [k for k in range(10) if any(row[k] < SPREADS["LSAM"][k] for name, row in SPREADS.items() if name != "LSAM")]
-    assert beaten == [0, 2, 4, 6, 8]
-
-
-MEANS = {
-    "SGD": (92.78, 93.99, 95.47, 96.02, 96.02, 69.11, 72.38, 79.93, 80.42, 81.39),
-    "SAM*": (93.39, 94.93, 96.30, 96.91, 96.95, 70.30, 74.81, 81.09, 83.23, 84.03),
-    "ASAM": (93.11, 94.51, 95.74, 96.24, 96.39, 69.57, 72.82, 80.01, 81.34, 82.04),
-    "SAM": (93.43, 94.92, 96.20, 96.55, 96.91, 70.77, 75.02, 81.25, 82.94, 83.68),
-    "GASAM": (92.96, 94.18, 93.66, 95.75, 81.83, 69.02, 72.05, 77.81, 81.48, 45.59),
-    "SSAM": (93.46, 95.01, 96.33, 96.65, 97.04, 70.48, 75.11, 81.35, 82.80, 83.78),
-    "LSAM": (96.39, 96.56, 95.69, 97.03, 96.74, 80.18, 81.13, 78.81, 82.65, 82.84),
-}
+    assert [column for column in range(10) if steadier(column)] == [0, 2, 4, 6, 8]
 
 
 def test_the_gains_of_the_text_are_not_those_of_the_table():
-    gain = {other: [round(a - b, 2) for a, b in zip(MEANS["LSAM"], row, strict=True)] for other, row in MEANS.items()}
-    assert gain["SAM"][0] == 2.96 and gain["SAM*"][0] == 3.00, "ResNet-20, CIFAR-10: 1.6 in the text"
-    assert [other for other in gain if gain[other][5] == 11.07] == ["SGD"], "ResNet-20, CIFAR-100: 11.07 in the text"
-    assert [other for other in gain if gain[other][6] == 6.11] == ["SAM"], "ResNet-56, CIFAR-100: 6.11 in the text"
-    assert [other for other in gain if gain[other][4] < 0] == ["SAM*", "SAM", "SSAM"], "PyramidNet, CIFAR-10: below three"
+    assert over("SAM", 0) == 2.96 and over("SAM*", 0) == 3.00, "ResNet-20, CIFAR-10: 1.6 in the text"
+    assert over("SAM", 1) == 1.64, "ResNet-56, CIFAR-10: as in the text"
+    gains = {column: {name: over(name, column) for name in table("accuracy")} for column in (4, 5, 6)}
+    assert [name for name, gain in gains[5].items() if gain == 11.07] == ["SGD"], "ResNet-20, CIFAR-100: 11.07 in the text"
+    assert [name for name, gain in gains[6].items() if gain == 6.11] == ["SAM"], "ResNet-56, CIFAR-100: 6.11 in the text"
+    assert {name for name, gain in gains[4].items() if gain < 0} == {"SAM*", "SAM", "SSAM"}, "PyramidNet, CIFAR-10"
 
 
 def test_lsam_is_the_best_in_five_of_ten_columns_and_not_above_sgd_in_all():
-    best = [k for k in range(10) if MEANS["LSAM"][k] == max(row[k] for row in MEANS.values())]
+    best = [column for column in range(10) if all(over(name, column) >= 0 for name in table("accuracy"))]
     assert best == [0, 1, 3, 5, 6]
-    assert [k for k in range(10) if MEANS["LSAM"][k] < MEANS["SGD"][k]] == [7], "ResNeXt, CIFAR-100"
+    assert [column for column in range(10) if over("SGD", column) < 0] == [7], "ResNeXt, CIFAR-100"
+
+
+def test_a_cell_without_all_of_its_seeds_has_no_difference():
+    cell = dict(lenet("LSAM", k=1, rho=0.05))
+    del cell[42]
+    with pytest.raises(LookupError, match=r"runs of seeds \[1, 123\] against SGD's of \[1, 42, 123\]"):
+        difference(cell, "loss")

@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[2] / "book" / "results"
 
 @functools.cache
 def record(**config):
-    return records.find(RESULTS, "diagonal_network", **config)[-1]
+    return records.only(RESULTS, "diagonal_network", **config)
 
 
 CODE = {"alternating": True, "batch": 10, "epochs": 400, "points": 30}

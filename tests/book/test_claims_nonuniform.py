@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[2] / "book" / "results"
 
 @cache
 def escapes():
-    (record,) = records.find(RESULTS, "nonuniform_escape", runs=2000)
+    record = records.only(RESULTS, "nonuniform_escape", runs=2000)
     return record
 
 
@@ -76,7 +76,7 @@ def test_full_batch_descent_never_leaves():
 @cache
 def valley(theta, lam):
     """Ends and settings of a record of the valley: norm and product of each method, least norm and valley of the data."""
-    (record,) = records.find(RESULTS, "factorization_valley", theta=list(theta), lam=lam)
+    record = records.only(RESULTS, "factorization_valley", theta=list(theta), lam=lam)
     result = record["result"]
     bottom = torch.tensor(result["data"]["valley"])
     curves = {

@@ -164,7 +164,7 @@ def test_the_factor_of_theorem_6_and_the_density_estimate_depend_on_the_dimensio
 
 @functools.cache
 def record(experiment):
-    (found,) = records.find(RESULTS, experiment)
+    found = records.only(RESULTS, experiment)
     return found
 
 

@@ -2,69 +2,27 @@
 
 import itertools
 import os
-import statistics
-from pathlib import Path
 
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import avg_pool2d
 
-from flatlab import data, records
+from book.stable_sam.twins import METHODS, NETWORKS, NUDGE, SEEDS, accuracy_gap, apart, ends, error, spread_of_seeds, twins
+from flatlab import data
 from flatlab.training.batches import Batches, Scale
-
-RESULTS = Path(__file__).parents[2] / "book" / "results"
-METHODS = ("plain", "SAM", "StableSAM")
-CONSTANT = {"schedule": "constant", "weight_decay": 0.0}
-DECAY = {"schedule": "constant", "weight_decay": 5e-4}
-COSINE = {"schedule": "cosine", "weight_decay": 0.0}
-SEEDS = (1, 42, 123)
-"""Those of the pairs at a constant rate."""
-NETWORKS = ("fcn", "lenet5")
-
-
-def twins(network, method="plain", seed=1, identical=False, epochs=60, setting=CONSTANT, **more):
-    """The distances (from the start) and the curves of one pair."""
-    named = {"network": network, "method": method, "seed": seed, "identical": identical, "epochs": epochs}
-    found = records.find(RESULTS, "twins", **named, **setting, **more)
-    (record,) = [r for r in found if r["config"].get("nudge") == more.get("nudge")]
-    return [d["distance"] for d in record["result"]["distances"]], record["result"]["curves"]
-
-
-def gap(curves, score="loss"):
-    """The generalization error, or the accuracy gap, of every epoch."""
-    sign = 1 if score == "loss" else -1  # the test set's loss is the larger one, its accuracy the smaller
-    return [sign * (c[score] - c[f"whole_train_{score}"]) for c in curves]
-
-
-def ends(network, what):
-    """A number of every pair at a constant rate after 60 epochs: a list over the seeds for each method."""
-    return {m: [what(*twins(network, m, seed)) for seed in SEEDS] for m in METHODS}
-
-
-def apart(distances, curves):
-    return distances[60]
-
-
-def error(distances, curves):
-    return gap(curves)[-1]
-
-
-def accuracy_gap(distances, curves):
-    return gap(curves, "accuracy")[-1]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", METHODS)
 def test_distance_and_generalization_error_rise_together(network, seed, method):
-    distances, curves = twins(network, method, seed)
-    assert statistics.correlation(distances[1:], gap(curves)) > 0.9
+    assert twins(network, method, seed).tandem > 0.9
 
 
 def test_sgd_twins_part_fastest_with_lenet_and_sams_with_the_fcn():
     for seed, epoch in itertools.product(SEEDS, (5, 10, 30)):
-        sgd, sam, stable = (twins("lenet5", m, seed)[0][epoch] for m in METHODS)
+        sgd, sam, stable = (twins("lenet5", m, seed).distances[epoch] for m in METHODS)
         assert sgd > 1.05 * sam and sgd > 1.1 * stable
     lenet, fcn = ends("lenet5", apart), ends("fcn", apart)
     assert min(lenet["plain"]) > max(lenet["SAM"]) and min(lenet["SAM"]) > max(lenet["StableSAM"]), "whatever the seeds"
@@ -74,7 +32,8 @@ def test_sgd_twins_part_fastest_with_lenet_and_sams_with_the_fcn():
 def test_stable_sam_twins_stay_closer_than_sams():
     for network, factor in (("fcn", 1.4), ("lenet5", 1.05)):
         for seed in SEEDS:
-            assert twins(network, "SAM", seed)[0][30] > factor * twins(network, "StableSAM", seed)[0][30]
+            sam, stable = (twins(network, m, seed).distances[30] for m in ("SAM", "StableSAM"))
+            assert sam > factor * stable
 
 
 def test_a_larger_distance_does_not_mean_a_larger_gap():
@@ -98,61 +57,60 @@ def test_measured_in_accuracy_the_gaps_have_another_order():
 def test_seeds_differ_by_a_tenth_and_by_more_than_sgd_and_stable_sam_do():
     """With the FCN. The difference of SAM to the other two is larger than what a seed makes."""
     fcn = ends("fcn", apart)
-    for values in fcn.values():
-        assert 0.05 < (max(values) - min(values)) / statistics.mean(values) < 0.15
+    assert all(0.05 < spread < 0.15 for spread in spread_of_seeds("fcn"))
     assert {sgd > stable for sgd, stable in zip(fcn["plain"], fcn["StableSAM"], strict=True)} == {True, False}
     assert all(b > a for a, b in itertools.product(fcn["plain"] + fcn["StableSAM"], fcn["SAM"]))
-    for values in ends("lenet5", apart).values():
-        assert 0.035 < (max(values) - min(values)) / statistics.mean(values) < 0.085
+    assert all(0.035 < spread < 0.085 for spread in spread_of_seeds("lenet5"))
 
 
 def test_with_weight_decay_twins_of_the_fcn_part_farther_and_the_gap_is_smaller():
-    plain, sam, stable = (twins("fcn", m, setting=DECAY) for m in METHODS)
-    assert apart(*sam) > 1.35 * max(apart(*plain), apart(*stable))
-    assert error(*plain) > error(*sam) > error(*stable)
-    for method, (distances, curves) in zip(METHODS, (plain, sam, stable), strict=True):
+    plain, sam, stable = (twins("fcn", m, setting="decay") for m in METHODS)
+    assert apart(sam) > 1.35 * max(apart(plain), apart(stable))
+    assert error(plain) > error(sam) > error(stable)
+    for method, pair in zip(METHODS, (plain, sam, stable), strict=True):
         before = twins("fcn", method)
-        assert 1.6 < distances[60] / apart(*before) < 1.95 and 0.6 < gap(curves)[-1] / error(*before) < 0.72
-        assert 0.69 < statistics.correlation(distances[1:], gap(curves)) < 0.83
+        assert 1.6 < apart(pair) / apart(before) < 1.95 and 0.6 < error(pair) / error(before) < 0.72
+        assert 0.69 < pair.tandem < 0.83
 
 
 def test_with_weight_decay_twins_of_lenet_keep_their_distances_and_their_order_and_the_gap_is_smaller():
-    pairs = {m: twins("lenet5", m, setting=DECAY) for m in METHODS}
-    far, middle, near = (apart(*pairs[m]) for m in METHODS)
+    pairs = {m: twins("lenet5", m, setting="decay") for m in METHODS}
+    far, middle, near = (apart(pairs[m]) for m in METHODS)
     assert far > 1.08 * middle > 1.16 * near
     plain, sam, stable = (pairs[m] for m in METHODS)
-    assert error(*plain) > 1.3 * error(*stable) > 1.3 * error(*sam)
-    assert accuracy_gap(*plain) < accuracy_gap(*sam) < accuracy_gap(*stable)
-    for method, (distances, curves) in pairs.items():
+    assert error(plain) > 1.3 * error(stable) > 1.3 * error(sam)
+    assert accuracy_gap(plain) < accuracy_gap(sam) < accuracy_gap(stable)
+    for method, pair in pairs.items():
         before = twins("lenet5", method)
-        assert 0.92 < distances[60] / apart(*before) < 1.04 and 0.69 < gap(curves)[-1] / error(*before) < 0.8
-        assert statistics.correlation(distances[1:], gap(curves)) > 0.95
+        assert 0.92 < apart(pair) / apart(before) < 1.04 and 0.69 < error(pair) / error(before) < 0.8
+        assert pair.tandem > 0.95
 
 
 def test_with_a_cosine_schedule_the_same_twins_end_farthest_apart_and_on_lenet_every_measure_has_the_papers_order():
     for network, order in (("fcn", ("SAM", "plain", "StableSAM")), ("lenet5", METHODS)):
-        pairs = [twins(network, m, setting=COSINE) for m in order]
-        far, middle, near = (apart(*pair) for pair in pairs)
+        pairs = [twins(network, m, setting="cosine") for m in order]
+        far, middle, near = (apart(pair) for pair in pairs)
         assert far > 1.05 * middle > 1.1 * near
         if network == "lenet5":
             for what in (error, accuracy_gap):
-                assert what(*pairs[0]) > 1.07 * what(*pairs[1]) > 1.14 * what(*pairs[2])
-        shorter = [1 - apart(*pair) / apart(*twins(network, m)) for m, pair in zip(order, pairs, strict=True)]
+                assert what(pairs[0]) > 1.07 * what(pairs[1]) > 1.14 * what(pairs[2])
+        shorter = [1 - apart(pair) / apart(twins(network, m)) for m, pair in zip(order, pairs, strict=True)]
         assert min(shorter) > 0.095 and max(shorter) < 0.285
-        assert all(statistics.correlation(d[1:], gap(c)) > 0.79 for d, c in pairs)
+        assert all(pair.tandem > 0.79 for pair in pairs)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_identical_twins_stay_at_distance_zero(network):
-    distances, _ = twins(network, identical=True)
-    assert distances == [0] * 61
+    assert twins(network, identical=True).distances == [0] * 61
 
 
-@pytest.mark.parametrize("network, setting", [("fcn", CONSTANT), ("fcn", DECAY), ("fcn", COSINE), ("lenet5", CONSTANT)])
+@pytest.mark.parametrize(
+    "network, setting", [("fcn", "constant"), ("fcn", "decay"), ("fcn", "cosine"), ("lenet5", "constant")]
+)
 def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, setting):
     """One weight moved by 1e-6, the training sets equal: the distances are within a quarter of those of the example."""
-    example, _ = twins(network, setting=setting)
-    nudged, _ = twins(network, identical=True, setting=setting, nudge=1e-6)
+    example = twins(network, setting=setting).distances
+    nudged = twins(network, identical=True, setting=setting, nudge=NUDGE).distances
     assert nudged[0] < 1e-7 and example[0] == 0
     for epoch in (5, 10, 30, 60):
         assert 0.8 < nudged[epoch] / example[epoch] < 1.25

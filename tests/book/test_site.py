@@ -73,10 +73,6 @@ def test_the_reference_lists_every_public_name(module):
         assert re.search(rf'<dt class="sig[^>]* id="[^"]*{home}\.{name}(\.{name})?"', page), f"{module}.{name}"
 
 
-def ledger():
-    return yaml.safe_load((ROOT / "book" / "claims.yml").read_text())
-
-
 def test_the_ledgers_mathematics_is_set_with_its_symbols():
     """On every page: no letter's name, no caret, no sign made of others, and what is above the line is above it."""
     tables = [t for path in pages() for t in re.findall(r'<table class="claims.*?</table>', path.read_text(), re.DOTALL)]
@@ -85,29 +81,6 @@ def test_the_ledgers_mathematics_is_set_with_its_symbols():
     plain = re.compile(r"(?<![A-Za-z])(rho|lambda|eta|mu|alpha|gamma|delta|kappa)(?![A-Za-z])|\^|\+/-|<=|sqrt|\w_\w|\{su|`")
     assert not [row for row in rows if plain.search(row)]
     assert any("tr(H<sup>2</sup>)" in table for table in tables) and any("C<sub>ε</sub>" in table for table in tables)
-
-
-def test_a_verdict_has_its_evidence():
-    """What is decided names a record or a test, and both are there."""
-    keys = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
-    for claim in ledger():
-        assert list(claim) == keys, claim["id"]
-        if claim["verdict"] == "not run yet":
-            assert claim["measured"] is None and claim["evidence"] is None, claim["id"]
-        elif claim["verdict"] == "cannot be run":
-            assert claim["measured"], claim["id"]
-        else:
-            assert claim["verdict"] in ("held", "held in part", "did not hold"), claim["id"]
-            evidence = claim["evidence"]
-            assert claim["measured"] and ("record" in evidence or "test" in evidence), claim["id"]
-            if "record" in evidence:
-                named = ROOT / "book" / "results" / evidence["record"]  # one record, or all of an experiment
-                assert named.is_dir() or named.with_suffix(".json").exists(), claim["id"]
-            if "test" in evidence:
-                file, name = evidence["test"].split("::")
-                assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{claim['id']}: no test {evidence['test']}"
-    ids = [claim["id"] for claim in ledger()]
-    assert len(ids) == len(set(ids))
 
 
 def test_a_record_is_whole_and_clean():

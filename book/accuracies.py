@@ -1,0 +1,134 @@
+"""Test accuracies on CIFAR, as three papers report them on the same networks, and ours."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from IPython.display import HTML
+from plotly.graph_objects import Figure
+from plotly.subplots import make_subplots
+
+from book.finding import RESULTS
+from flatlab import methods, plots, records
+
+__all__ = [
+    "METHODS", "NETWORKS", "PAPERS", "Accuracy", "cells", "column", "draw", "long_runs", "method", "ours", "reported",
+    "table",
+]  # fmt: skip
+
+PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable_sam"}
+"""The folder of each."""
+NETWORKS = {
+    "resnet20": "ResNet-20", "resnet56": "ResNet-56", "resnext29_32x4d": "ResNeXt-29 32x4d", "wrn28_6": "WRN-28-6",
+    "wrn58_6": "WRN-58-6", "wrn28_10": "WRN-28-10", "pyramidnet110": "PyramidNet-110", "densenet100": "DenseNet-100",
+    "vit_small32": "ViT-Small",
+}  # fmt: skip
+METHODS = ("SGD", *methods.METHODS)
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+SYMBOLS = {"LSAM": "circle", "Nonuniformity": "square", "StableSAM": "diamond"}
+WINDOWS = {"cifar10": [91.5, 98.5], "cifar100": [67, 86]}
+
+
+class Accuracy(NamedTuple):
+    """A cell of a paper's table: mean and standard deviation over seeds, in percent."""
+
+    paper: str
+    data: str
+    network: str
+    method: str
+    accuracy: float
+    deviation: float
+
+
+@functools.cache
+def reported() -> list[Accuracy]:
+    """All cells of the papers' tables, in the papers' names for SAM as this book gives them."""
+    found = []
+    for paper, folder in PAPERS.items():
+        with (Path(__file__).parent / folder / "reported.csv").open() as file:
+            for r in csv.DictReader(file):
+                names = r["data"], r["network"], r["method"]
+                found.append(Accuracy(paper, *names, float(r["accuracy"]), float(r["deviation"])))
+    return found
+
+
+def cells() -> dict[tuple[str, str, str], dict[str, Accuracy]]:
+    """By data, network and method: what each paper reports."""
+    found: dict[tuple[str, str, str], dict[str, Accuracy]] = defaultdict(dict)
+    for a in reported():
+        found[a.data, a.network, a.method][a.paper] = a
+    return found
+
+
+def column(paper: str, data: str, method: str) -> list[Accuracy]:
+    """What a paper reports of a method on a data set, network by network in the paper's order."""
+    return [a for a in reported() if (a.paper, a.data, a.method) == (paper, data, method)]
+
+
+def method(config: dict[str, Any]) -> str:
+    """The method of a run; without any it is SGD."""
+    return {"plain": "SGD"}.get(config["method"], config["method"])
+
+
+def long_runs() -> list[dict[str, Any]]:
+    """Our runs on CIFAR of twelve epochs or more that were scored on test images."""
+    runs = [r for data in DATA for r in records.find(RESULTS, "train", data=data)]
+    return [r for r in runs if r["config"]["epochs"] >= 12 and r["result"]["evaluated_on"] == "test"]
+
+
+def ours() -> dict[tuple[str, str, str], list[float]]:
+    """Last-epoch test accuracies of our runs of the papers' length, in percent, by data, network and method."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for r in long_runs():
+        c = r["config"]
+        if c["epochs"] >= 200:
+            found[c["data"], c["network"], method(c)].append(100 * r["result"]["final"]["accuracy"])
+    return found
+
+
+def draw() -> Figure:
+    """The papers' accuracies, a panel a data set, a row a network, a colour a method."""
+    figure = make_subplots(2, 1, subplot_titles=[f"{title}, test accuracy (%)" for title in DATA.values()])
+    shown = [network for network in NETWORKS if network not in ("densenet100", "vit_small32")]
+    for place, data in enumerate(DATA, 1):
+        for name in dict.fromkeys(a.method for a in reported()):
+            rows = [a for a in reported() if (a.data, a.method) == (data, name) and a.network in shown]
+            figure.add_scatter(
+                x=[a.accuracy for a in rows], y=[NETWORKS[a.network] for a in rows], row=place, col=1, mode="markers",
+                error_x={"array": [a.deviation for a in rows], "thickness": 1}, name=name, legendgroup=name,
+                showlegend=place == 1, customdata=[a.paper for a in rows],
+                marker={"symbol": [SYMBOLS[a.paper] for a in rows], "size": 9, "opacity": 0.85,
+                        "color": plots.METHODS.get(name, "#999999")},
+                hovertemplate=name + ", %{customdata} paper: %{x:.2f} ± %{error_x.array:.2f}<br>%{y}<extra></extra>",
+            )  # fmt: skip
+        figure.update_xaxes(range=WINDOWS[data], row=place, col=1)
+    figure.update_yaxes(categoryorder="array", categoryarray=[NETWORKS[network] for network in reversed(shown)])
+    caption = "Test accuracies that three papers report on CIFAR-10 and CIFAR-100."
+    figure.update_layout(height=820, margin_l=120, legend={"orientation": "h", "y": -0.08}, meta={"caption": caption})
+    return figure
+
+
+def mean_of(values: list[float]) -> str:
+    """A cell of our column."""
+    if not values:
+        return "<i>not run yet</i>"
+    if len(values) == 1:
+        return f"{values[0]:.2f} (1 seed)"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} ({len(values)} seeds)"
+
+
+def table() -> tuple[HTML, int, int]:
+    """The papers' cells beside ours; how many of them are run, and how many there are."""
+    told, run, rows = cells(), ours(), []
+    order = [(data, network, name) for data in DATA for network in NETWORKS for name in METHODS]
+    asked = [key for key in order if key in told]
+    for key in asked:
+        said = [f"{a.accuracy:.2f} ± {a.deviation:.2f}" if (a := told[key].get(paper)) else "" for paper in PAPERS]
+        rows.append([DATA[key[0]], NETWORKS[key[1]], key[2], *said, mean_of(run.get(key, []))])
+    head = ["data", "network", "method", *(f"{paper} paper" for paper in PAPERS), "ours"]
+    return plots.table(head, rows, summary="The whole table"), sum(bool(v) for v in run.values()), len(asked)

@@ -1,0 +1,62 @@
+"""What a paper's analysis returns for a claim: a verdict computed from records, its words, and the scale of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale"]
+
+Record = dict[str, Any]
+
+RESULTS = Path(__file__).parent / "results"
+HELD, PART, NOT = "held", "held in part", "did not hold"
+DATA = {
+    "breast_cancer": "Breast Cancer", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "digits", "mnist": "MNIST",
+    "newsgroups": "20 Newsgroups",
+}  # fmt: skip
+NETWORKS = {
+    "fcn": "perceptron 500-500", "fcn3": "perceptron 128-64", "lenet5": "LeNet5", "logistic": "logistic regression",
+    "mlp512_256": "perceptron 512-256", "resnet20": "ResNet-20",
+}  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """A claim's verdict, what was measured, the scale of the runs, and the records behind it."""
+
+    verdict: str
+    words: str
+    scale: str
+    records: Sequence[Record]
+
+
+def graded(whole: bool, part: bool = False) -> str:
+    """The verdict on a claim that holds whole, or else in part, or else not.
+
+    >>> graded(False, True)
+    'held in part'
+    """
+    return HELD if whole else PART if part else NOT
+
+
+def of_all(parts: Iterable[bool]) -> str:
+    """`held` where all of them hold, `did not hold` where none does, else `held in part`."""
+    parts = list(parts)
+    return graded(all(parts), any(parts))
+
+
+def scale(records: Iterable[Record]) -> str:
+    """Network, data, length and number of seeds of the runs, those of one kind together.
+
+    >>> scale([{"config": {"network": "lenet5", "data": "cifar10", "epochs": 60, "seed": s}} for s in (1, 2)])
+    'LeNet5 on CIFAR-10, 60 epochs, 2 seeds'
+    """
+    kinds: dict[tuple, set[int]] = {}
+    for c in (r["config"] for r in records):
+        network = NETWORKS[c["network"]] if "network" in c else "perceptron " + "-".join(map(str, c["hidden"]))
+        images = f"{c['examples']:,} examples of " if c.get("examples") else ""
+        length = f"to a loss of {c['stop_at_loss']:g}" if c.get("stop_at_loss") else f"{c['epochs']} epochs"
+        kinds.setdefault((network, images + DATA[c["data"]], length), set()).add(c["seed"])
+    several = lambda seeds: "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"  # noqa: E731
+    return "; ".join(f"{network} on {data}, {length}, {several(s)}" for (network, data, length), s in kinds.items())

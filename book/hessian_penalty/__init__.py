@@ -1,0 +1,1 @@
+"""Anonymous: Flat is the New Sharp: Flatness-Aware Regularization for Robust Learning."""

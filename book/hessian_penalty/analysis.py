@@ -1,0 +1,483 @@
+"""FA-regularization: the paper's numbers, our records of its three tables, and the verdicts that follow from both."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from book.finding import PART, RESULTS, Finding, graded, scale
+from flatlab import records
+from flatlab.comparison import Comparison, compare, holm
+from flatlab.intervals import student
+
+Record = dict[str, Any]
+Runs = Mapping[float | None, Mapping[int, Record]]
+"""The records of a table by weight, None without penalty and 0 where it is measured only, and by seed."""
+
+C, N, B = "cifar100", "newsgroups", "breast_cancer"
+TITLES = {C: "CIFAR-100", N: "20 Newsgroups", B: "Breast Cancer"}
+LAMBDAS = (None, 0.0, 0.001, 0.01, 0.1, 1.0)
+SEEDS = {1, 2, 3, 42, 123}
+TRIALS = {C: 600, N: 3 * 7532, B: 3 * 114}
+"""Predictions behind one of the paper's accuracies."""
+SETTINGS = {
+    C: {"network": "mlp512_256", "epochs": 10, "lr": 0.01},
+    N: {"network": "logistic", "epochs": 20, "lr": 0.001},
+    B: {"network": "mlp512_256", "epochs": 20, "lr": 0.001},
+}
+
+
+class Reported(NamedTuple):
+    """A row of a table as the paper prints it: accuracies between 0 and 1, flatness in its own digits, "" where none."""
+
+    final: float
+    best: float
+    flatness: str
+    seconds: float
+
+
+def _reported() -> dict[str, dict[float | None, Reported]]:
+    tables: dict[str, dict[float | None, Reported]] = {name: {} for name in TITLES}
+    with (Path(__file__).parent / "reported.csv").open() as file:
+        for r in csv.DictReader(file):
+            row = Reported(float(r["final"]), float(r["best"]), r["flatness"], float(r["seconds"]))
+            tables[r["data"]][float(r["lambda"]) or None] = row
+    return tables
+
+
+PAPER = _reported()
+"""By data set and weight."""
+
+
+# ---- the paper's own digits ------------------------------------------------------------------------------------------
+
+
+def on_grid(value: float, m: int) -> bool:
+    """Whether an accuracy with four digits can be a count over `m`."""
+    return abs(round(value * m) / m - value) <= 0.5001e-4
+
+
+def possible_counts(data: str, most: int) -> list[int]:
+    """The m up to `most` of which all accuracies of a table are multiples of 1/m."""
+    values = [v for row in PAPER[data].values() for v in (row.final, row.best)]
+    return [m for m in range(1, most + 1) if all(on_grid(v, m) for v in values)]
+
+
+# ---- our records -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def study(data: str) -> Runs:
+    """The runs of a table; the weights that have none yet are there, too."""
+    setting = SETTINGS[data] | {"base": "Adam", "method": "plain"}
+    setting |= {"validation": None, "examples": None, "label_noise": None}
+    runs: dict[float | None, dict[int, Record]] = {fa: {} for fa in LAMBDAS}
+    for r in records.find(RESULTS, "train", data=data, **setting):
+        if r["config"].get("fa") in runs and r["config"].get("penalty_every") in (None, 10):
+            runs[r["config"].get("fa")][r["config"]["seed"]] = r
+    return runs
+
+
+def whole(data: str) -> Runs:
+    """The same; raises `LookupError` unless all thirty runs are there."""
+    runs = study(data)
+    if missing := {fa: SEEDS - set(by_seed) for fa, by_seed in runs.items() if SEEDS - set(by_seed)}:
+        raise LookupError(f"runs of {data} are missing, by weight and seed: {missing}")
+    return runs
+
+
+def at_a_tenth_of_the_rate() -> list[Record]:
+    """Table 1 at a rate of 0.001, one seed, by weight; the first is that without penalty."""
+    found = records.find(RESULTS, "train", data=C, network="mlp512_256", base="Adam", epochs=10, lr=0.001, seed=1)
+    return sorted(found, key=lambda r: r["config"].get("fa", -1.0))
+
+
+def mistakes(data: str) -> Record:
+    """The record of trainings that were broken on purpose."""
+    return records.only(RESULTS, "mistakes", data=data)
+
+
+def final(r: Record) -> float:
+    """Test accuracy after the last epoch, in percent."""
+    return 100 * r["result"]["final"]["accuracy"]
+
+
+def best(r: Record) -> float:
+    """The highest test accuracy of all epochs, in percent."""
+    return 100 * max(p["accuracy"] for p in r["result"]["curves"])
+
+
+def mean_curvature(r: Record) -> float:
+    """Mean over all epochs' estimates; "Avg. Flatness" in the paper's table."""
+    return statistics.fmean(p["hessian_frobenius"] for p in r["result"]["curves"] if p["hessian_frobenius"] is not None)
+
+
+def last_curvature(r: Record) -> float:
+    """Mean over the estimates of the last epoch."""
+    return r["result"]["final"]["hessian_frobenius"]
+
+
+def of(runs: Runs, fa: float | None, value: Callable[[Record], float]) -> dict[int, float]:
+    """A number of the runs with one weight, by seed."""
+    return {seed: value(r) for seed, r in runs[fa].items()}
+
+
+def mean(runs: Runs, fa: float | None, value: Callable[[Record], float]) -> tuple[float, float]:
+    """Its mean over seeds and the half-width of the 95% interval."""
+    return student(list(of(runs, fa, value).values()))
+
+
+def times(runs: Runs, fa: float | None) -> list[float]:
+    """Processor time over that of the same seed without penalty, seed by seed."""
+    return [r["cpu_s"] / runs[None][seed]["cpu_s"] for seed, r in runs[fa].items() if seed in runs[None]]
+
+
+def slowdowns(runs: Runs) -> list[float]:
+    """Its mean, of each weight."""
+    return [statistics.fmean(times(runs, fa)) for fa in LAMBDAS[2:]]
+
+
+class Gain(NamedTuple):
+    """A weight against none: the comparison, and its paired p-value after Holm's correction over the four weights."""
+
+    fa: float
+    by: Comparison
+    p: float
+
+
+def gains(runs: Runs, value: Callable[[Record], float] = final) -> list[Gain]:
+    """Of each weight."""
+    found = [compare(of(runs, fa, value), of(runs, None, value)) for fa in LAMBDAS[2:]]
+    return [Gain(*row) for row in zip(LAMBDAS[2:], found, holm([c.paired_p for c in found]), strict=True)]
+
+
+def gain(runs: Runs, fa: float) -> Gain:
+    """Of one weight, in points of the final accuracy."""
+    return next(g for g in gains(runs) if g.fa == fa)
+
+
+def better(runs: Runs) -> tuple[int, int]:
+    """How many of the four weights are better than none for certain, and how many worse."""
+    certain = [g.by.difference for g in gains(runs) if g.p < 0.05]
+    return sum(d > 0 for d in certain), sum(d < 0 for d in certain)
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def short(v: float) -> str:
+    """A number with the digits that it deserves."""
+    return f"{v:.1e}" if abs(v) >= 1e6 else f"{v:,.0f}" if abs(v) >= 99.5 else f"{v:.2g}"
+
+
+def said(mean: float, half: float) -> str:
+    """A mean and its interval."""
+    return f"{short(mean)} ± {short(half)}"
+
+
+def p_value(p: float) -> str:
+    """Two digits, or that it is below the first of them."""
+    return f"{p:.2f}" if p >= 0.005 else "<.01"
+
+
+def points(g: Gain) -> str:
+    """A gain in points of accuracy."""
+    return f"{g.by.difference:+.2f} ± {g.by.half:.2f} points"
+
+
+def list_of(runs: Runs) -> str:
+    """The gains of all weights."""
+    return "; ".join(f"lambda {g.fa:g}: {points(g)} (Holm p {p_value(g.p)})" for g in gains(runs)) + "."
+
+
+def by_table(tables: Mapping[str, Runs], words: Callable[[Runs], str]) -> str:
+    """The same words of each table."""
+    return "; ".join(f"{TITLES[data]} {words(runs)}" for data, runs in tables.items()) + "."
+
+
+def spread(values: list[float], form: str = ".2f") -> str:
+    """From the least to the largest."""
+    return f"{min(values):{form}} to {max(values):{form}}"
+
+
+# ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
+
+
+def rounded(v: float, digits: int = 2) -> str:
+    """To so many significant digits, with a comma at thousands; a large one as a power of ten.
+
+    >>> rounded(6425.4), rounded(4179.0, 3), rounded(2.87e10, 1)
+    ('6,400', '4,180', '3 · 10¹⁰')
+    """
+    if v < 1e6:
+        return f"{float(f'{v:.{digits - 1}e}'):,.0f}"
+    mantissa, exponent = f"{v:.{digits - 1}e}".split("e+")
+    return f"{mantissa} · 10{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def last_loss(r: Record) -> float:
+    """The recorded training loss of the last epoch."""
+    return r["result"]["curves"][-1]["train_loss"]
+
+
+def in_words(data: str) -> dict[str, str]:
+    """What the sentences under a table say of its runs, by the names under which the page asks for them."""
+    runs = whole(data)
+    (plain, half), strong = mean(runs, None, final), list(runs[1.0].values())
+    measured = [mean(runs, fa, last_curvature)[0] for fa in LAMBDAS[1:]]
+    numbers = {"plain": f"{plain:.0f} ± {half:.0f}" if half >= 1 else f"{plain:.0f}"}
+    numbers |= {"strong": f"{mean(runs, 1.0, final)[0]:.0f}", "loss": f"{mean(runs, 1.0, last_loss)[0]:.1f}"}
+    numbers |= {"measured": rounded(measured[0], 2 if measured[0] >= 10 else 1), "strongest": rounded(measured[-1])}
+    numbers["risen"] = "{}, {} and {}".format(*map(rounded, measured[2:]))
+    curvatures = [mean_curvature(r) for r in strong]
+    numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
+    numbers["largest-loss"] = rounded(max(map(last_loss, strong)))
+    return {f"fa-{data}-{name}": text for name, text in numbers.items()}
+
+
+def slower_in_words() -> dict[str, str]:
+    """Likewise of Table 1 at a tenth of the rate; the deviation is that of a count over 10,000 images, in points."""
+    plain, measured, moderate, strong = at_a_tenth_of_the_rate()
+    p = final(plain) / 100
+    numbers = {"measured": rounded(last_curvature(measured), 3), "moderate": rounded(last_curvature(moderate), 3)}
+    numbers |= {"gain": f"{final(moderate) - final(plain):.1f}", "deviation": f"{math.sqrt(p * (1 - p)):.2f}"}
+    numbers |= {"chance": f"{final(strong):.0f}", "loss": f"{last_loss(strong):.0f}"}
+    return {f"fa-slower-{name}": text for name, text in numbers.items()}
+
+
+def mistakes_in_words() -> dict[str, str]:
+    """Likewise of the trainings that were broken on purpose."""
+    rows = {data: mistakes(data)["result"]["rows"] for data in (B, N)}
+    of_name = lambda data, name, what="accuracy": [r[what] for r in rows[data] if r["mistake"] == name]  # noqa: E731
+    values = lambda *which: [v for run in of_name(*which) for v in run]  # noqa: E731
+    scattered, its_best = (of_name(B, "unscaled, clipped loss", what) for what in ("accuracy", "best"))
+    equal = [sum(map(float.__eq__, *pair)) for pair in zip(scattered, its_best, strict=True)]
+    numbers = {"none": f"{100 * statistics.fmean(values(B, 'none')):.0f}"}
+    numbers |= {"means": " and ".join(f"{statistics.fmean(a):.2f}" for a in scattered)}
+    numbers |= {"deviations": " and ".join(f"{statistics.stdev(a):.2f}" for a in scattered)}
+    numbers |= {"equal": "{} and in {}".format(*equal), "one-output": f"{statistics.fmean(values(N, 'one output')):.4f}"}
+    numbers |= {"shuffled": spread(values(N, "labels shuffled"), ".3f")}
+    numbers |= {"shuffled-best": spread(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
+    numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
+    numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
+    return {f"fa-mistakes-{name}": text for name, text in numbers.items()}
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+# Each takes the tables that it speaks of, by data set, and returns verdict and words.
+
+
+def row(tables: Mapping[str, Runs], fa: float | None) -> tuple[str, str]:
+    """A row of a table. An accuracy agrees if it lies within our interval and two binomial deviations of the paper's, a
+    time or a flatness if within a factor of 1.5."""
+    ((data, runs),) = tables.items()
+    told, agree, words = PAPER[data][fa], [], []
+    for label, value, p in (("Final", final, told.final), ("best", best, told.best)):
+        middle, half = mean(runs, fa, value)
+        agree.append(abs(middle - 100 * p) <= half + 200 * math.sqrt(p * (1 - p) / TRIALS[data]))
+        words.append(f"{label} {middle:.2f} ± {half:.2f}%")
+    if fa is not None and told.flatness:
+        middle, half = mean(runs, fa, mean_curvature)
+        agree.append(2 / 3 < middle / float(told.flatness) < 1.5)
+        words.append(f"tr(H^2) {said(middle, half)}")
+    if fa is not None:
+        middle, half = student(times(runs, fa))
+        agree.append(2 / 3 < middle / (told.seconds / PAPER[data][None].seconds) < 1.5)
+        words.append(f"{middle:.2f} ± {half:.2f} times the processor time of the run without penalty")
+    return graded(all(agree), any(agree)), ", ".join(words) + "."
+
+
+def flatness_falls(tables):
+    """With every larger weight, and below that of the run that only measures."""
+    values = [mean(tables[C], fa, mean_curvature) for fa in LAMBDAS[1:]]
+    falling = all(a[0] > b[0] for a, b in itertools.pairwise(values[1:]))
+    below = values[-1][0] + values[-1][1] < values[0][0] - values[0][1]
+    words = ", ".join(f"{said(*v)}" for v in values)
+    return graded(falling and below, falling or below), f"For lambda 0 (measured only), 0.001, 0.01, 0.1 and 1: {words}."
+
+
+def moderate_best(tables):
+    """0.01 has the highest mean, for certain above that without penalty."""
+    means = {fa: mean(tables[C], fa, final)[0] for fa in (None, *LAMBDAS[2:])}
+    highest, g = max(means, key=means.get), gain(tables[C], 0.01)
+    top = "the highest" if highest == 0.01 else f"the highest is that of {highest or 0:g}"
+    verdict = graded(highest == 0.01 and g.p < 0.05 and g.by.difference > 0, highest == 0.01)
+    return verdict, f"{points(g)}, Holm p {p_value(g.p)}; {top}."
+
+
+def larger_degrades(tables):
+    """0.1 and 1 lower the curvature below that of 0.01, and the accuracy for certain."""
+    runs = tables[C]
+    curvature = {fa: mean(runs, fa, mean_curvature)[0] for fa in (0.01, 0.1, 1.0)}
+    lower = max(curvature[0.1], curvature[1.0]) < curvature[0.01]
+    worse = [g.p < 0.05 and g.by.difference < 0 for g in gains(runs) if g.fa >= 0.1]
+    return graded(lower and all(worse), lower or any(worse)), list_of(runs)
+
+
+def improves(tables):
+    """Each of the four weights, for certain."""
+    up, _ = better(tables[C])
+    return graded(up == 4, up > 0), list_of(tables[C])
+
+
+def slower(tables, told: float, least: float):
+    """A run takes `told` times as long, up to a factor of 1.5; in part if it takes more than `least` times."""
+    ((_, runs),) = tables.items()
+    middle = statistics.fmean(slowdowns(runs))
+    words = f"{spread(slowdowns(runs))} times the processor time of the run without penalty."
+    return graded(2 / 3 < middle / told < 1.5, middle > least), words
+
+
+def chance(tables):
+    """All means round to 5.3 to 5.5%."""
+    means = [mean(tables[N], fa, final)[0] for fa in (None, *LAMBDAS[2:])]
+    return graded(all(5.25 <= m <= 5.55 for m in means)), f"{spread(means, '.1f')}% over the five lambda."
+
+
+def no_effect(tables):
+    """No weight is better or worse than none for certain."""
+    return graded(better(tables[N]) == (0, 0)), list_of(tables[N])
+
+
+def baseline_varies(tables):
+    """The mean without penalty is the paper's, and seeds differ by 12 points at least."""
+    values = list(of(tables[B], None, final).values())
+    middle, half = student(values)
+    deviation = statistics.stdev(values)
+    close, wide = abs(middle - 55.56) < half + 200 * math.sqrt(0.25 / TRIALS[B]), deviation > 12
+    return graded(close and wide, close or wide), f"{middle:.2f}%, standard deviation over seeds {deviation:.2f} points."
+
+
+def similar(tables):
+    """0.001 and 0.01 are as accurate as none, and near the paper's 55.8%."""
+    alike = all(abs(g.by.difference) <= g.by.half for g in gains(tables[B]) if g.fa <= 0.01)
+    near = all(abs(mean(tables[B], fa, final)[0] - 55.8) < 6 for fa in (0.001, 0.01))
+    return graded(alike and near, alike), list_of(tables[B])
+
+
+def missing_rows(tables):
+    """Two of the five rows are not in the paper's table: the claim has no numbers that ours could confirm."""
+    values = [mean(tables[B], fa, final) for fa in (0.1, 1.0)]
+    words = " and ".join(f"{middle:.2f} ± {half:.2f}%" for middle, half in values)
+    return PART, f"The two rows that the table lacks, run here: {words}."
+
+
+def flatter(tables):
+    """At a weight of 1 the last epoch's estimates lie below those of the run that only measures, for certain."""
+    ends = [compare(of(runs, 1.0, last_curvature), of(runs, 0.0, last_curvature)) for runs in tables.values()]
+    below = [c.difference + c.half < 0 for c in ends]
+    last = lambda runs, fa: said(*mean(runs, fa, last_curvature))  # noqa: E731
+    words = by_table(tables, lambda runs: f"{last(runs, 1.0)} against {last(runs, 0.0)}")
+    return graded(all(below), any(below)), f"tr(H^2) in the last epoch, lambda 1 against 0: {words}"
+
+
+def counted(tables) -> str:
+    """For how many of the four weights the accuracy changes, by data set."""
+    words = by_table(tables, lambda runs: "higher for {}, lower for {}".format(*better(runs)))
+    return f"Of four lambda, accuracy after Holm's correction: {words}"
+
+
+def everywhere(tables):
+    """Each weight is better than none, on each data set."""
+    ups = [better(runs)[0] for runs in tables.values()]
+    return graded(all(u == 4 for u in ups), any(ups)), counted(tables)
+
+
+def task_dependent(tables):
+    """Some weight is better on CIFAR-100, and none on text and tables."""
+    none = better(tables[N])[0] == better(tables[B])[0] == 0
+    return graded(better(tables[C])[0] > 0 and none, none), counted(tables)
+
+
+def sensitive(tables):
+    """A weight of 0.001 leaves the curvature as it is, and one of 1 harms the accuracy."""
+    runs = tables[C]
+    little, much = compare(of(runs, 0.001, mean_curvature), of(runs, 0.0, mean_curvature)), gain(runs, 1.0)
+    nothing, harm = abs(little.difference) <= little.half, much.p < 0.05 and much.by.difference < 0
+    words = f"At 0.001 tr(H^2) changes by {said(little.difference, little.half)}; at 1 the accuracy by {points(much)}."
+    return graded(nothing and harm, nothing or harm), words
+
+
+def processor_time(tables) -> str:
+    """Over that without penalty, by data set."""
+    return "Processor time: " + by_table(tables, lambda runs: f"{spread(slowdowns(runs))} times")
+
+
+def overhead(tables):
+    """An order of magnitude: above seven times."""
+    least = [min(slowdowns(runs)) for runs in tables.values()]
+    return graded(all(r > 7 for r in least), any(r > 7 for r in least)), processor_time(tables)
+
+
+def lightweight(tables):
+    """Below twice the time."""
+    most = [max(slowdowns(runs)) for runs in tables.values()]
+    return graded(all(r < 2 for r in most), any(r < 2 for r in most)), processor_time(tables)
+
+
+def every_tenth(tables):
+    """One step with the penalty costs 5 to 15 plain ones; a tenth of that is what is left."""
+    return graded(all(max(slowdowns(runs)) < 3 for runs in tables.values())), processor_time(tables)
+
+
+def reliable(tables):
+    """The worst seed without penalty is right five times as often as chance."""
+    low = {data: min(of(runs, None, final).values()) for data, runs in tables.items()}
+    learnt = [low[data] > 5 * guess for data, guess in ((C, 1), (N, 5))]
+    words = by_table(tables, lambda runs: f"{min(of(runs, None, final).values()):.1f}%").replace(";", ",")
+    return graded(all(learnt), any(learnt)), f"Worst seed without penalty: {words}"
+
+
+def t_tests(tables):
+    """The paper announces tests and reports none: ours stand in their place."""
+    ps = [g.p for runs in tables.values() for g in gains(runs)]
+    small = sum(p < 0.05 for p in ps)
+    return PART, f"The tests that the paper leaves out: {small} of {len(ps)} below 0.05 after Holm's correction."
+
+
+def conclude(claim: Callable[..., tuple[str, str]], *data: str, **how: Any) -> Finding:
+    """The finding on a claim about the tables of these data sets."""
+    tables = {name: whole(name) for name in data}
+    used = [r for runs in tables.values() for by_seed in runs.values() for r in by_seed.values()]
+    return Finding(*claim(tables, **how), scale(used), used)
+
+
+def on(claim: Callable[..., tuple[str, str]], *data: str, **how: Any) -> Callable[[], Finding]:
+    """The claim, to be concluded when asked."""
+    return functools.partial(conclude, claim, *data, **how)
+
+
+CLAIMS = {
+    **{f"fa/table-{k}-lambda-{fa or 0:g}": on(row, data, fa=fa) for k, data in enumerate(PAPER, 1) for fa in PAPER[data]},
+    "fa/table-1-flatness-falls": on(flatness_falls, C),
+    "fa/table-1-moderate-best": on(moderate_best, C),
+    "fa/table-1-larger-degrades": on(larger_degrades, C),
+    "fa/table-1-time": on(slower, C, told=38.0, least=10),
+    "fa/table-2-chance": on(chance, N),
+    "fa/table-2-no-effect": on(no_effect, N),
+    "fa/table-2-time": on(slower, N, told=8.8, least=4),
+    "fa/table-3-missing-rows": on(missing_rows, B),
+    "fa/table-3-baseline-varies": on(baseline_varies, B),
+    "fa/table-3-similar": on(similar, B),
+    "fa/table-3-time": on(slower, B, told=11.3, least=5),
+    "fa/summary-converges-flatter": on(flatter, C, N, B),
+    "fa/conclusion-flatter": on(flatter, C, N, B),
+    "fa/summary-improves-cifar100": on(improves, C),
+    "fa/conclusion-cifar100": on(moderate_best, C),
+    "fa/moderate-lambda": on(moderate_best, C),
+    "fa/summary-improves-all": on(everywhere, C, N, B),
+    "fa/flat-improves": on(everywhere, C, N, B),
+    "fa/conclusion-task-dependent": on(task_dependent, C, N, B),
+    "fa/sensitive-to-lambda": on(sensitive, C),
+    "fa/overhead-order-of-magnitude": on(overhead, C, N, B),
+    "fa/lightweight": on(lightweight, C, N, B),
+    "fa/penalty-every-tenth": on(every_tenth, C, N, B),
+    "fa/adam-reliable": on(reliable, C, N),
+    "fa/t-tests": on(t_tests, C, N, B),
+}

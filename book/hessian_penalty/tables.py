@@ -1,0 +1,117 @@
+"""The three tables of the paper beside ours, and the table of mistakes, as the chapter shows them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable
+
+from IPython.display import display
+
+from book.hessian_penalty import analysis
+from book.hessian_penalty.analysis import LAMBDAS, PAPER, Runs
+from flatlab import plots
+from flatlab.intervals import student
+
+NAMES = {None: "0", 0.0: "0, measured"} | {fa: f"{fa:g}" for fa in LAMBDAS[2:]}
+HEAD = ("λ", "final (%)", "best (%)", "tr(H²), mean", "last epoch", "time")
+
+
+def interval(values: Iterable[float], form: str | Callable[[float], str] = ".2f") -> str:
+    """Mean and 95% half-width; the mean alone of a single value."""
+    show = form if callable(form) else lambda v: format(v, form)
+    mean, half = student(list(values))
+    return f"{show(mean)} ± {show(half)}" if math.isfinite(half) else show(mean)
+
+
+def told(data: str, fa: float | None) -> list[str]:
+    """The cells of the paper's row."""
+    if fa not in PAPER[data]:
+        return ["–"] * 5
+    row = PAPER[data][fa]
+    accuracies = [f"{100 * row.final:.2f}", f"{100 * row.best:.2f}"]
+    return [*accuracies, row.flatness or "–", "–", f"{row.seconds / PAPER[data][None].seconds:.1f} ×"]
+
+
+def found(runs: Runs, fa: float | None) -> list[str]:
+    """The cells of our row."""
+    if not runs[fa]:
+        return ["<i>not run yet</i>", *["–"] * 4]
+    show = lambda v: f"{v:,.0f}" if 100 < v < 1e6 else f"{v:.3g}"  # noqa: E731
+    of = lambda value, form=".2f": interval(analysis.of(runs, fa, value).values(), form)  # noqa: E731
+    measured = ["not taken"] * 2
+    if fa is not None:
+        measured = [of(analysis.mean_curvature, show), of(analysis.last_curvature, show)]
+    times = analysis.times(runs, fa)
+    return [of(analysis.final), of(analysis.best), *measured, f"{interval(times)} ×" if times else "–"]
+
+
+def print_tests(runs: Runs) -> None:
+    """Every weight against the run without penalty: difference in points, and three p-values."""
+    if any(len(set(runs[fa]) & set(runs[None])) < 2 for fa in LAMBDAS[2:]):
+        return print("tests: not run yet")
+    for which, value in (("final", analysis.final), ("best", analysis.best)):
+        for g in analysis.gains(runs, value):
+            ps = [analysis.p_value(p) for p in (g.by.welch_p, g.by.paired_p, g.p)]
+            difference = f"{g.by.difference:+7.2f} ± {g.by.half:.2f} points"
+            print(f"{which:5} λ = {g.fa:<5g}: {difference}; p: Welch {ps[0]}, paired {ps[1]}, Holm {ps[2]}")
+
+
+def show(data: str) -> None:
+    """A table, a row a weight with the paper's number over ours in each cell, its tests, and where ours come from."""
+    runs = analysis.study(data)
+    pairs = {fa: zip(told(data, fa), found(runs, fa), strict=True) for fa in LAMBDAS}
+    display(plots.table(HEAD, ([f"{NAMES[fa]}<br>", *map("<br>".join, cells)] for fa, cells in pairs.items())))
+    print("seeds:", sorted({seed for by_seed in runs.values() for seed in by_seed}) or "none yet")
+    print_tests(runs)
+    same = [runs[None][s]["result"]["weights"] == r["result"]["weights"] for s, r in runs[0.0].items() if s in runs[None]]
+    if same:
+        print(f"'0, measured' ends with the weights of '0' in {sum(same)} of {len(same)} seeds")
+    if used := [r for by_seed in runs.values() for r in by_seed.values()]:
+        plots.provenance(*used)
+
+
+def show_slower() -> None:
+    """Table 1 at a tenth of the rate."""
+    runs = analysis.at_a_tenth_of_the_rate()
+    print("rate 0.001, seed 1    final    best    tr(H²), mean   last epoch    time" if runs else "not run yet")
+    for r in runs:
+        fa = r["config"].get("fa")
+        curvature = f"{'–':>15} {'–':>12}"
+        if fa is not None:
+            curvature = f"{analysis.mean_curvature(r):15.3g} {analysis.last_curvature(r):12.3g}"
+        accuracies = f"{analysis.final(r):7.2f}% {analysis.best(r):6.2f}%"
+        print(f"λ = {NAMES[fa]:14} {accuracies} {curvature} {r['cpu_s'] / runs[0]['cpu_s']:7.2f}")
+    if runs:
+        plots.provenance(*runs)
+
+
+def print_cost(*tables: str) -> None:
+    """What the paper's cases took here, those that only measure left out."""
+    for k, data in enumerate(tables, 1):
+        minutes = [r["cpu_s"] / 60 for fa, runs in analysis.study(data).items() if fa != 0.0 for r in runs.values()]
+        name = f"{k}  {analysis.TITLES[data]}"
+        print(f"table {name:17} {len(minutes)} runs, {sum(minutes):5.1f} processor-minutes")
+
+
+def print_mistakes(result: dict) -> None:
+    """What comes out of each mistake, a line a mistake and rate."""
+    n = sum(result["counts"])
+    print(f"{n} test cases; largest class {max(result['counts']) / n:.4f}, smallest {min(result['counts']) / n:.4f}")
+    print("                               accuracy               best    weights one")
+    print("mistake                rate    mean  dev.   range     = final  nan    class")
+    for row in result["rows"]:
+        a = row["accuracy"]
+        stuck, lost = sum(p == 1 for p in row["predicted"]), sum(v is not None for v in row["nan_from"])
+        equal = f"{sum(map(float.__eq__, a, row['best'])):4}/{len(a):<3}"
+        numbers = f"{statistics.fmean(a):.3f} {statistics.stdev(a):.3f} {min(a):.3f}–{max(a):.3f}"
+        print(f"{row['mistake']:22} {row['lr']:<6g} {numbers} {equal} {lost:4} {stuck:7}")
+
+
+def show_mistakes(data: str, title: str) -> None:
+    """The record of a data set's mistakes, and where it comes from."""
+    record = analysis.mistakes(data)
+    print(title)
+    print_mistakes(record["result"])
+    plots.provenance(record)
+    print()

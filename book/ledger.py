@@ -1,0 +1,122 @@
+"""The ledger: what the papers report, claim by claim, and what was found; `python -m book.ledger --write` computes it.
+
+One entry a claim in the `claims.yml` of its paper, in our own words, in the order of the paper. The fields:
+
+id        the paper's short name / the claim's name; unique, never changed once published
+paper     key in references.bib
+where     figure, table, theorem or section
+claim     what the paper reports, with its numbers; symbols are spelled out
+kind      theory | toy | measurement | benchmark
+verdict   held | held in part | did not hold | not run yet | cannot be run
+measured  what we found, in a sentence; null until there is something to say
+scale     network, data, length and seeds of the runs: of claims whose verdict is computed from records
+evidence  null, or a mapping of record (a file or a folder under book/results), test ("tests/...::name") and section (an
+          anchor in the chapter), one or more of them
+
+A claim whose id is among the `CLAIMS` of its paper's `analysis` has its verdict, words and scale from the function there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from book.finding import Finding
+
+__all__ = ["PAPERS", "VERDICTS", "claims", "files", "functions", "outdated", "place", "write"]
+
+PAPERS = ("stable_sam", "nonuniformity", "lsam", "hessian_penalty", "relative_flatness")
+VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be run")
+BOOK = Path(__file__).parent
+WIDTH = 106
+"""Of a line of the ledger."""
+
+
+def files() -> list[Path]:
+    """The papers' parts of the ledger."""
+    return [BOOK / paper / "claims.yml" for paper in PAPERS]
+
+
+def claims() -> list[dict[str, Any]]:
+    """All entries, paper by paper."""
+    return [entry for file in files() for entry in yaml.safe_load(file.read_text())]
+
+
+@functools.cache
+def functions() -> dict[str, Callable[[], Finding]]:
+    """What computes a claim's verdict, by the claim's id."""
+    every = {}
+    for paper in PAPERS:
+        if (BOOK / paper / "analysis.py").exists():
+            every |= importlib.import_module(f"book.{paper}.analysis").CLAIMS
+    return every
+
+
+def place(claim: str) -> tuple[str, int]:
+    """File, from the root of the repository, and line of the function that computes a claim's verdict."""
+    function = functions()[claim]
+    while isinstance(function, functools.partial):
+        function = function.args[0] if function.args and callable(function.args[0]) else function.func
+    file = Path(inspect.getsourcefile(function)).relative_to(BOOK.parent).as_posix()
+    return file, inspect.getsourcelines(function)[1]
+
+
+def outdated() -> dict[str, Finding]:
+    """The findings that their rows do not tell, by the claim's id. Raises `KeyError` for a function without its row."""
+    rows = {entry["id"]: entry for entry in claims()}
+    found = {claim: function() for claim, function in functions().items()}
+    told = {claim: tuple(rows[claim].get(field) for field in ("verdict", "measured", "scale")) for claim in found}
+    return {claim: finding for claim, finding in found.items() if told[claim] != finding[:3]}
+
+
+def write(text: str, findings: dict[str, Finding]) -> str:
+    r"""A ledger's text with verdict, words and scale of these claims; all else, comments too, as it was.
+
+    >>> row = "- id: a/b\n  verdict: held\n  measured: >-\n    Old.\n  evidence: null\n"
+    >>> print(write(row, {"a/b": Finding("did not hold", "New.", "LeNet5", [])}), end="")
+    - id: a/b
+      verdict: did not hold
+      measured: >-
+        New.
+      scale: >-
+        LeNet5
+      evidence: null
+    """
+    for claim, finding in findings.items():
+        found = _folded("measured", finding.words) + _folded("scale", finding.scale)
+        row = f"verdict: {finding.verdict}\n{found}  evidence:"
+        entry = rf"(^- id: {re.escape(claim)}\n(?:(?!- id: ).*\n)*?  )verdict: (?:(?!- id: ).*\n)*?  evidence:"
+        text = re.sub(entry, lambda m, row=row: m[1] + row, text, flags=re.M)
+    return text
+
+
+def _folded(field: str, words: str) -> str:
+    lines = textwrap.fill(words, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    return f"  {field}: >-\n{lines}\n"
+
+
+def main() -> int:
+    """Name the rows that differ from their functions, or write them; 1 if rows differ and were not written."""
+    parser = argparse.ArgumentParser(prog="python -m book.ledger", description=main.__doc__)
+    parser.add_argument("--write", action="store_true", help="write verdict, words and scale into the claims' files")
+    wanted = parser.parse_args()
+    findings = outdated()
+    for claim, finding in findings.items():
+        print(f"{claim}: {finding.verdict}. {finding.words}")
+    if wanted.write:
+        for file in files():
+            file.write_text(write(file.read_text(), findings))
+    return int(bool(findings) and not wanted.write)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

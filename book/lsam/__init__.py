@@ -1,0 +1,1 @@
+"""Anonymous: Sharpness-Aware Minimization Driven by Local-Integrability Flatness."""

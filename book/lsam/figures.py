@@ -1,0 +1,148 @@
+"""The chapter's figures and tables of recorded runs: gradients, trainings, planes, and the paper's own table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from plotly.subplots import make_subplots
+
+from book.lsam import analysis
+from book.lsam.analysis import CEILING, COLUMNS, DRAWS, LARGE_RADII, RADII, Record
+from flatlab import plots
+from flatlab.intervals import student
+from toy_problems.one_dimensional import CURVES, Rough, Valley
+
+
+def draw_bias() -> None:
+    """Bias of the average against the radius, on curves of different smoothness; prints its slopes."""
+    radii = torch.logspace(-3, -0.7, 30, dtype=torch.float64)
+    at = lambda x: torch.tensor([x], dtype=torch.float64)  # noqa: E731
+    cases = {
+        "two wells, at 0.6": (CURVES["wells"], 0.6, 2), "|w|, at 0": (Valley(), 0.0, 1),
+        "rough, α = 0.5": (Rough(0.5, terms=40), -2.0, 0.5), "rough, α = 0.3": (Rough(0.3, terms=40), -2.0, 0.3),
+        "step, at its foot": (CURVES["step"], 0.0, 0),
+    }  # fmt: skip
+    _, axes = plt.subplots()
+    print("slope measured, expected")
+    for name, (curve, x, expected) in cases.items():
+        bias = torch.stack([(curve.average(at(x), r) - curve.loss(at(x))).abs() for r in radii.tolist()])
+        few = radii < 0.05
+        x_, y_ = radii[few].log(), bias[few].log()
+        slope = ((x_ - x_.mean()) * (y_ - y_.mean())).sum() / (x_ - x_.mean()).square().sum()
+        axes.loglog(radii, bias, label=name)
+        print(f"{slope:8.2f} {expected:8}   {name}")
+    axes.set(xlabel="radius ρ", ylabel="|average − loss|")
+    axes.legend(fontsize=9)
+    plt.show()
+
+
+def draw_changes() -> None:
+    """How far LSAM and SAM move the gradient of ResNet-20, against the radius."""
+    states = analysis.states()
+    titles = [f"after {s['step']} steps" for s in states]
+    figure = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True)
+    for column, state in enumerate(states, 1):
+        rhos, noise = [b["rho"] for b in state["balls"]], state["noise"]
+        rows = {"SAM": [b["sam_change"] for b in state["balls"]]}
+        rows |= {f"LSAM, k = {k}": [b["change"][str(k)] for b in state["balls"]] for k in (1, 16)}
+        for name, values in rows.items():
+            figure.add_scatter(
+                x=rhos, y=[v / noise for v in values], row=1, col=column, mode="lines+markers", name=name,
+                line={"color": plots.METHODS[name.split(",")[0]], "dash": "dot" if "16" in name else "solid"},
+                hovertemplate="ρ = %{x}: %{y:.3g}", showlegend=column == 1,
+            )  # fmt: skip
+        figure.add_hline(y=1, line={"color": "grey", "width": 1, "dash": "dash"}, row=1, col=column)
+        figure.add_vrect(x0=0.01, x1=0.15, fillcolor="grey", opacity=0.15, line_width=0, row=1, col=column)
+    figure.update_xaxes(type="log", dtick=1, title_text="radius ρ")
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title_text="change / another minibatch’s", row=1, col=1)
+    caption = "Change of the gradient by LSAM and by SAM against the radius, in units of minibatch noise."
+    figure.update_layout(height=430, legend={"orientation": "h", "y": -0.2}, meta={"caption": caption})
+    figure.show()
+
+
+def against(cell: dict[int, Record], score: str, scale: float = 1.0) -> str:
+    """Mean over seeds and 95% interval of the differences to SGD, seed by seed."""
+    mean, half = analysis.difference(cell, score)
+    return f"{scale * mean:+7.2f} ± {scale * half:.2f}"
+
+
+def print_trainings() -> list[Record]:
+    """All cells of LeNet5 against SGD; returns the records."""
+    sgd = analysis.lenet("plain")
+    rows = [("SAM, ρ = 0.05", analysis.lenet("SAM"))]
+    rows += [(f"LSAM, ρ = {rho:g}, k = 1", analysis.lenet("LSAM", rho=rho, k=1)) for rho in RADII + LARGE_RADII]
+    rows += [(f"LSAM, ρ = 0.05, k = {k}", analysis.lenet("LSAM", rho=0.05, k=k)) for k in DRAWS[1:]]
+    accuracy, half = student([100 * r["result"]["final"]["accuracy"] for r in sgd.values()])
+    loss, loss_half = student([r["result"]["final"]["loss"] for r in sgd.values()])
+    ends = f"test accuracy {accuracy:.2f} ± {half:.2f} %, test loss {loss:.3f} ± {loss_half:.3f}"
+    print(f"SGD: {ends}, {len(sgd)} seeds; jumps {analysis.jumps(sgd):.2f}")
+    print("                         minus SGD, same seed: accuracy, points     test loss     training loss   jumps")
+    for name, cell in rows:
+        losses = f"{against(cell, 'loss'):>16} {against(cell, 'train_loss'):>16}"
+        print(f"{name:24} {against(cell, 'accuracy', 100):>38} {losses} {analysis.jumps(cell):7.2f}")
+    return [r for cell in (sgd, *(cell for _, cell in rows)) for r in cell.values()]
+
+
+def name_of(c: dict[str, Any]) -> str:
+    """A run's method and radius."""
+    return "SGD" if c["method"] == "plain" else f"{c['method']}, ρ = {c['rho']:g}"
+
+
+def draw_planes(planes: list[Record]) -> None:
+    """The training loss around the solutions: contours side by side, and surfaces to turn."""
+    places, names = planes[0]["result"]["places"], [name_of(r["config"]) for r in planes]
+    cut = lambda v: CEILING if v is None else min(v, CEILING)  # noqa: E731
+    heights = [[[cut(v) for v in row] for row in r["result"]["plane"]["train"]] for r in planes]
+    bar = {"title": "loss", "thickness": 12}
+    colours = {"coloraxis": {"colorscale": "Viridis", "cmin": 0, "cmax": CEILING, "colorbar": bar}}
+    shared = {"shared_xaxes": True, "shared_yaxes": True, "vertical_spacing": 0.08, "horizontal_spacing": 0.05}
+    flat = make_subplots(2, 2, subplot_titles=names, **shared)
+    for k, z in enumerate(heights):
+        flat.add_contour(
+            x=places, y=places, z=z, row=k // 2 + 1, col=k % 2 + 1, coloraxis="coloraxis", name="", line={"width": 1},
+            contours={"start": 0, "end": CEILING, "size": 0.25}, hovertemplate="loss %{z:.2f}",
+        )  # fmt: skip
+    caption = "Contours of the training loss around the solutions of four runs."
+    flat.update_layout(height=560, **colours, meta={"caption": caption})
+    flat.show()
+    hills = make_subplots(specs=[[{"type": "surface"}]])
+    for k, z in enumerate(heights):
+        seen = {"visible": k == 0, "hovertemplate": "loss %{z:.2f}"}
+        hills.add_surface(x=places, y=places, z=z, coloraxis="coloraxis", name="", **seen)
+    visible = [["visible", [other == name for other in names]] for name in names]
+    buttons = [{"label": name, "method": "restyle", "args": args} for name, args in zip(names, visible, strict=True)]
+    hills.update_layout(
+        height=430, **colours, updatemenus=[{"type": "dropdown", "x": 0, "xanchor": "left", "y": 1.12, "buttons": buttons}],
+        scene={"zaxis": {"range": [0, CEILING], "title": "loss"}, "xaxis": {"title": ""}, "yaxis": {"title": ""},
+               "camera": {"eye": {"x": 1.4, "y": 1.4, "z": 0.8}}},
+        meta={"caption": "Surface of the training loss around the solution of one of four runs."},
+    )  # fmt: skip
+    hills.show()
+
+
+def print_planes(planes: list[Record]) -> None:
+    """The loss in the middle and around it."""
+    print("training loss   in the middle   at 0.25   at 0.5 (mean over the square's edge)")
+    for r in planes:
+        middle, near, far = analysis.surface(r)
+        print(f"{name_of(r['config']):15} {middle:13.3f} {near:9.3f} {far:8.3f}")
+
+
+def print_text_against_table() -> None:
+    """What the paper's text says of its Table 1, and what the table says."""
+    rows = [
+        ("ResNet-20, CIFAR-10", "+1.6 over SAM", ("SAM", "SAM*"), 0), ("ResNet-20, CIFAR-100", "+11.07", ("SGD", "SAM"), 5),
+        ("ResNet-56, CIFAR-100", "+6.11", ("SGD", "SAM"), 6), ("PyramidNet, CIFAR-10", "not below", ("SAM", "SAM*"), 4),
+    ]  # fmt: skip
+    print("                        the text        the table, LSAM over")
+    for name, text, others, column in rows:
+        gains = ", ".join(f"{other} {analysis.over(other, column):+.2f}" for other in others)
+        print(f"{name:<22}  {text:14}  {gains}")
+    print("\nText: lower variance in every experiment. Table: a smaller deviation has")
+    for column in range(10):
+        if better := analysis.steadier(column):
+            data = "CIFAR-100" if column >= 5 else "CIFAR-10"
+            print(f"  {COLUMNS[column % 5]:10} {data:10} {', '.join(better)}")

@@ -1,0 +1,1 @@
+"""Petzka, Kamp, Adilova, Sminchisescu, Boley: Relative Flatness and Generalization."""

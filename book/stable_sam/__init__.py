@@ -1,0 +1,1 @@
+"""Tan, Zhang, Liu, Wang, Hao: Stabilizing Sharpness-aware Minimization Through A Simple Renormalization Strategy."""

@@ -1,0 +1,306 @@
+"""Twins of Figures 5 to 7: the pairs on record, what they say of the figures' claims, and the chapter's tables."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from book.finding import RESULTS, Finding, graded, of_all, scale
+from flatlab import records
+
+METHODS = {"plain": "SGD", "SAM": "SAM", "StableSAM": "StableSAM"}
+NETWORKS = {"fcn": "the fully connected network", "lenet5": "LeNet"}
+SETTINGS = {
+    "constant": {"schedule": "constant", "weight_decay": 0.0},
+    "decay": {"schedule": "constant", "weight_decay": 5e-4},
+    "cosine": {"schedule": "cosine", "weight_decay": 0.0},
+}
+"""Of Figures 5, 6 and 7."""
+SEEDS = (1, 42, 123)
+"""Those of the pairs at a constant rate; the others have the first."""
+NUDGE = 1e-6
+
+
+class Pair(NamedTuple):
+    """A pair's record: `distances` from the start on, all else after every epoch."""
+
+    record: dict[str, Any]
+
+    @property
+    def distances(self) -> list[float]:
+        """The normalized distance of the twins."""
+        return [d["distance"] for d in self.record["result"]["distances"]]
+
+    @property
+    def errors(self) -> list[float]:
+        """The generalization error: loss on the test set less that on the training set."""
+        return [c["loss"] - c["whole_train_loss"] for c in self.record["result"]["curves"]]
+
+    @property
+    def accuracy_gaps(self) -> list[float]:
+        """Training accuracy less test accuracy."""
+        return [c["whole_train_accuracy"] - c["accuracy"] for c in self.record["result"]["curves"]]
+
+    @property
+    def tandem(self) -> float:
+        """The correlation of distance and generalization error over the epochs."""
+        return statistics.correlation(self.distances[1:], self.errors)
+
+
+def apart(pair: Pair) -> float:
+    """The distance in the end."""
+    return pair.distances[-1]
+
+
+def error(pair: Pair) -> float:
+    """The generalization error in the end."""
+    return pair.errors[-1]
+
+
+def accuracy_gap(pair: Pair) -> float:
+    """The accuracy gap in the end."""
+    return pair.accuracy_gaps[-1]
+
+
+@functools.cache
+def twins(network, method="plain", seed=1, setting="constant", identical=False, nudge=None) -> Pair:
+    """One pair of 60 epochs."""
+    named = {"network": network, "method": method, "seed": seed, "identical": identical, "nudge": nudge, "epochs": 60}
+    return Pair(records.only(RESULTS, "twins", **named, **SETTINGS[setting]))
+
+
+def ends(network: str, what: Callable[[Pair], float], setting: str = "constant") -> dict[str, list[float]]:
+    """A number of every pair of a setting, a list over its seeds for each method."""
+    seeds = SEEDS if setting == "constant" else SEEDS[:1]
+    return {m: [what(twins(network, m, seed, setting)) for seed in seeds] for m in METHODS}
+
+
+def orders(network: str, what: Callable[[Pair], float], setting: str = "constant") -> list[list[str]]:
+    """The methods from the largest number to the smallest, for each seed."""
+    by_method = ends(network, what, setting)
+    return [sorted(METHODS, key=lambda m, k=k: -by_method[m][k]) for k in range(len(by_method["plain"]))]
+
+
+def farthest(network: str, setting: str = "constant") -> set[str]:
+    """The methods whose twins end farthest apart with some seed."""
+    return {order[0] for order in orders(network, apart, setting)}
+
+
+def spread_of_seeds(network: str) -> list[float]:
+    """For each method, the range of its distances over seeds relative to their mean."""
+    return [(max(v) - min(v)) / statistics.mean(v) for v in ends(network, apart).values()]
+
+
+def pairs() -> list[dict[str, Any]]:
+    """The records of all pairs with another example."""
+    return records.find(RESULTS, "twins", identical=False)
+
+
+def controls() -> list[dict[str, Any]]:
+    """The records of twins whose training sets are the same, nudged or not."""
+    return records.find(RESULTS, "twins", identical=True)
+
+
+def nudged_ratios() -> list[float]:
+    """Distance of twins with a nudge over that of twins with another example, after 5, 10, 30 and 60 epochs."""
+    kinds = [("fcn", "constant"), ("fcn", "decay"), ("fcn", "cosine"), ("lenet5", "constant")]
+    both = [(twins(n, setting=s, identical=True, nudge=NUDGE), twins(n, setting=s)) for n, s in kinds]
+    return [nudged.distances[k] / other.distances[k] for nudged, other in both for k in (5, 10, 30, 60)]
+
+
+def below(what: Callable[[Pair], float]) -> bool:
+    """Whether StableSAM's number is below SAM's with both networks and every seed."""
+    found = [ends(network, what) for network in NETWORKS]
+    return all(s < a for by in found for s, a in zip(by["StableSAM"], by["SAM"], strict=True))
+
+
+def example_counts() -> bool:
+    """Whether another example parts twins at least twice as far as a nudge does."""
+    return max(nudged_ratios()) < 0.5
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def span(values: Iterable[float], form: str = ".2f") -> str:
+    """From the least to the largest, or the only one."""
+    least, largest = (format(pick(values), form) for pick in (min, max))
+    return least if least == largest else f"{least} to {largest}"
+
+
+def percent(values: Iterable[float]) -> str:
+    """Likewise of shares, in percent."""
+    least, largest = (f"{100 * pick(values):.0f}" for pick in (min, max))
+    return f"{least}%" if least == largest else f"{least} to {largest}%"
+
+
+def by_method(network: str, what: Callable[[Pair], float], form: str, setting: str = "constant") -> str:
+    """A number of the three methods."""
+    return ", ".join(f"{METHODS[m]} {span(v, form)}" for m, v in ends(network, what, setting).items())
+
+
+def names(methods: Iterable[str]) -> str:
+    """The twins of these methods."""
+    return " or ".join(sorted(f"{METHODS[m]}'s" for m in methods))
+
+
+def means(what: Callable[[Pair], float], form: str, first: str, second: str) -> str:
+    """Two methods' means over seeds, for both networks."""
+    found = {n: ends(n, what) for n in NETWORKS}
+    pairs = {n: [format(statistics.mean(found[n][m]), form) for m in (first, second)] for n in NETWORKS}
+    return ", ".join(f"with {NETWORKS[n]} {a} against {b}" for n, (a, b) in pairs.items())
+
+
+def in_words() -> dict[str, str]:
+    """The numbers in the chapter's sentences, by the names under which the page asks for them."""
+    fcn, lenet = ({what: ends(n, what) for what in (apart, error)} for n in NETWORKS)
+    less = lambda what: [1 - s / a for s, a in zip(lenet[what]["StableSAM"], lenet[what]["SAM"], strict=True)]  # noqa: E731
+    decayed = {n: {what: changes(what, "decay", n) for what in (apart, error)} for n in NETWORKS}
+    first, second = (twins("fcn", identical=True, nudge=NUDGE).distances[epoch] for epoch in (0, 1))
+    numbers = {
+        "fcn-sam": span(fcn[apart]["SAM"], ".3f"),
+        "fcn-others": span(fcn[apart]["plain"] + fcn[apart]["StableSAM"], ".3f"),
+        "fcn-errors": " against ".join(f"{statistics.mean(fcn[error][m]):.3f}" for m in ("SAM", "plain")),
+        **{f"lenet-{m.lower()}": span(lenet[apart][m]) for m in METHODS},
+        "lenet-closer": percent(less(apart)),
+        "lenet-larger": percent([-v for v in less(error)]),
+        "lenet-seeds": percent(spread_of_seeds("lenet5")),
+        "decay-farther": span(decayed["fcn"][apart], ".1f"),
+        "decay-tandem": span([twins("fcn", m, setting="decay").tandem for m in METHODS]),
+        "decay-most": f"{100 * max(abs(f - 1) for f in decayed['lenet5'][apart]):.0f}%",
+        "decay-error": percent([1 - f for f in decayed["lenet5"][error]]),
+        "cosine-shorter": percent([1 - f for n in NETWORKS for f in changes(apart, "cosine", n)]),
+        "nudge-first": f"{first:.0e}".replace("e-08", " · 10⁻⁸"),
+        "nudge-second": f"{second:.0e}".replace("e-03", " · 10⁻³"),
+    }
+    return {f"twins-{name}": text for name, text in numbers.items()}
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+
+def concluded(verdict: str, words: str, *settings: str) -> Finding:
+    """The finding from all pairs of these settings and from the controls."""
+    kinds = [(n, m, s) for s in settings for n in NETWORKS for m in METHODS]
+    used = [twins(n, m, seed, s).record for n, m, s in kinds for seed in (SEEDS if s == "constant" else SEEDS[:1])]
+    return Finding(verdict, words, scale(used), [*used, *controls()])
+
+
+def tandem() -> Finding:
+    """Correlation above 0.9 in every pair."""
+    found = [twins(n, m, seed).tandem for n in NETWORKS for m in METHODS for seed in SEEDS]
+    words = f"Correlation {span(found)} over the 60 epochs of a pair. Both grow from zero as training goes on."
+    return concluded(of_all(r > 0.9 for r in found), words, "constant")
+
+
+def sgd_parts_fastest() -> Finding:
+    """SGD's twins end farther apart than any of the others', whatever the seeds."""
+    parts, words = [], []
+    for network, name in NETWORKS.items():
+        found = ends(network, apart)
+        parts.append(min(found["plain"]) > max(found["SAM"] + found["StableSAM"]))
+        digits = ".2f" if network == "lenet5" else ".3f"
+        ends_at = by_method(network, apart, digits)
+        words.append(f"with {name} {names(farthest(network))} twins end farthest apart ({ends_at})")
+    return concluded(of_all(parts), f"With three seeds, after 60 epochs: {'; '.join(words)}.", "constant")
+
+
+def stable_less_sensitive() -> Finding:
+    """StableSAM's twins stay closer than SAM's with every seed, and it is the example that parts them."""
+    closer = below(apart)
+    words = (
+        f"Mean distance of StableSAM's and SAM's twins, three seeds: {means(apart, '.3f', 'StableSAM', 'SAM')}; closer "
+        f"with {'every seed' if closer else 'some seeds'}. But a nudge of 1e-6 to one weight parts twins "
+        f"{span(nudged_ratios())} times as far as another example does, so that the distance does not measure the "
+        "sensitivity to an example."
+    )
+    return concluded(graded(closer and example_counts(), closer), words, "constant")
+
+
+def confirms_theory() -> Finding:
+    """StableSAM's generalization error is smaller than SAM's with both networks, and the distance is the example's."""
+    smaller = below(error)
+    words = (
+        f"A nudge of 1e-6 parts twins {span(nudged_ratios())} times as far as another example: the distance shows how "
+        "training amplifies any disturbance, which the theorems' strong convexity excludes. And StableSAM's generalization "
+        f"error is {'' if smaller else 'not '}consistently smaller than SAM's: {means(error, '.3g', 'StableSAM', 'SAM')}."
+    )
+    return concluded(graded(smaller and example_counts()), words, "constant")
+
+
+def same_by_accuracy() -> Finding:
+    """The methods have the same order by the accuracy gap as by the generalization error."""
+    same, words = [], []
+    for network, name in NETWORKS.items():
+        by_loss, by_accuracy = orders(network, error), orders(network, accuracy_gap)
+        same += [a == b for a, b in zip(by_loss, by_accuracy, strict=True)]
+        extremes = [names({order[place] for order in found}) for found in (by_loss, by_accuracy) for place in (0, -1)]
+        told = "by loss the largest gap is {}, the smallest {}, by accuracy {} and {}".format(*extremes)
+        words.append(f"with {name} {told}")
+    return concluded(of_all(same), f"Three seeds: {'; '.join(words)}.", "constant")
+
+
+def seeds_agree() -> Finding:
+    """The distances of three seeds differ by less than 3%; in part if the farthest twins are those of one method."""
+    spreads = {network: spread_of_seeds(network) for network in NETWORKS}
+    one = all(len(farthest(network)) == 1 for network in NETWORKS)
+    closest = {network: {order[-1] for order in orders(network, apart)} for network in NETWORKS}
+    words = "; ".join(
+        f"with {name} by {percent(spreads[n])}, where the farthest apart are {names(farthest(n))} and the closest "
+        f"{names(closest[n])}" for n, name in NETWORKS.items()
+    )  # fmt: skip
+    words = f"Three seeds differ in their distance {words}."
+    return concluded(graded(max(sum(spreads.values(), [])) < 0.03, one), words, "constant")
+
+
+def trends_stay(setting: str) -> list[bool]:
+    """Whether the same twins are farthest apart as at a constant rate, and distance and error still in tandem."""
+    same = [farthest(network, setting) == farthest(network) for network in NETWORKS]
+    return same + [min(twins(n, m, setting=setting).tandem for m in METHODS) > 0.9 for n in NETWORKS]
+
+
+def told_of(setting: str) -> str:
+    """The farthest twins and the correlation, network by network."""
+    return "; ".join(
+        f"with {name} {names(farthest(n, setting))} twins end farthest apart, correlation of distance and error "
+        f"{span([twins(n, m, setting=setting).tandem for m in METHODS])}" for n, name in NETWORKS.items()
+    )  # fmt: skip
+
+
+def changes(what: Callable[[Pair], float], setting: str, network: str) -> list[float]:
+    """What a setting makes of the number that a constant rate gives, seed 1, as a factor for each method."""
+    return [what(twins(network, m, setting=setting)) / what(twins(network, m)) for m in METHODS]
+
+
+def weight_decay() -> Finding:
+    """Figure 6."""
+    words = "; ".join(
+        f"with {name} times {span(changes(apart, 'decay', n))} and {span(changes(error, 'decay', n))}"
+        for n, name in NETWORKS.items()
+    )
+    words = f"One seed: {told_of('decay')}. Against no decay, distance and generalization error change {words}."
+    return concluded(of_all(trends_stay("decay")), words, "decay")
+
+
+def cosine() -> Finding:
+    """Figure 7."""
+    shorter = [1 - f for n in NETWORKS for f in changes(apart, "cosine", n)]
+    every = apart, error, accuracy_gap
+    agree = [name for n, name in NETWORKS.items() if all(orders(n, what, "cosine") == [list(METHODS)] for what in every)]
+    all_three = f"Distance, error and accuracy gap all fall from SGD to StableSAM with {' and '.join(agree)}."
+    words = f"One seed: {told_of('cosine')}. The distances are {percent(shorter)} shorter."
+    return concluded(of_all(trends_stay("cosine")), f"{words} {all_three}" if agree else words, "cosine")
+
+
+CLAIMS = {
+    "stable-sam/figure-5-tandem": tandem,
+    "stable-sam/figure-5-sgd-diverges-fastest": sgd_parts_fastest,
+    "stable-sam/figure-5-stable-less-sensitive": stable_less_sensitive,
+    "stable-sam/figure-5-confirms-theory": confirms_theory,
+    "stable-sam/figure-5-accuracy-gap": same_by_accuracy,
+    "stable-sam/figure-5-seeds-agree": seeds_agree,
+    "stable-sam/figure-6-weight-decay": weight_decay,
+    "stable-sam/figure-7-cosine-schedule": cosine,
+}

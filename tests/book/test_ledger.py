@@ -1,0 +1,61 @@
+"""The ledger: each computed row says what its function finds, and its evidence is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from book import finding, ledger
+
+ROOT = Path(__file__).parents[2]
+ROWS = {entry["id"]: entry for entry in ledger.claims()}
+KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
+
+
+@pytest.mark.parametrize("claim", ledger.functions())
+def test_a_row_says_what_its_function_finds(claim):
+    """Where this fails, records or functions have changed: look at them, then `python -m book.ledger --write`."""
+    row, found = ROWS[claim], ledger.functions()[claim]()
+    assert (row["verdict"], row["measured"], row["scale"]) == found[:3]
+    experiments = {r["experiment"] for r in found.records} or {None}  # none where the paper's own numbers decide
+    named = row["evidence"].get("record")
+    assert (named and named.split("/")[0]) in experiments, "the records that the row names are those that were read"
+
+
+def test_only_a_computed_row_has_a_scale_and_its_function_has_a_place():
+    assert {claim for claim, row in ROWS.items() if "scale" in row} == set(ledger.functions())
+    for claim in ledger.functions():
+        file, line = ledger.place(claim)
+        assert re.match(r"def \w+\(", (ROOT / file).read_text().splitlines()[line - 1]), claim
+
+
+def test_a_verdict_has_its_evidence():
+    """What is decided names a record or a test, and both are there."""
+    for claim in ROWS.values():
+        assert [key for key in claim if key != "scale"] == KEYS, claim["id"]
+        if claim["verdict"] == "not run yet":
+            assert claim["measured"] is None and claim["evidence"] is None, claim["id"]
+        elif claim["verdict"] == "cannot be run":
+            assert claim["measured"], claim["id"]
+        else:
+            assert claim["verdict"] in (finding.HELD, finding.PART, finding.NOT), claim["id"]
+            evidence = claim["evidence"]
+            assert claim["measured"] and ("record" in evidence or "test" in evidence), claim["id"]
+            if "record" in evidence:
+                named = finding.RESULTS / evidence["record"]  # one record, or all of an experiment
+                assert named.is_dir() or named.with_suffix(".json").exists(), claim["id"]
+            if "test" in evidence:
+                file, name = evidence["test"].split("::")
+                assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{claim['id']}: no test {evidence['test']}"
+    assert len(ROWS) == len(ledger.claims()), "an id names one claim"
+
+
+def test_writing_a_finding_keeps_all_else():
+    """Verdict, words and scale of one row change; comments, order and the other rows do not; twice is as once."""
+    file = ledger.BOOK / "hessian_penalty" / "claims.yml"
+    text, claim = file.read_text(), "fa/table-1-time"
+    changed = ledger.write(text, {claim: finding.Finding("held", "As told. " * 30, "one network", [])})
+    before, after = text.split("\n\n"), changed.split("\n\n")
+    (place,) = [k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    assert before[place].startswith(f"- id: {claim}\n") and "  scale: >-\n    one network\n  evidence:" in after[place]
+    assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
