@@ -1,6 +1,5 @@
 """What `PairedRuns` makes of records: problems, pairs, intervals, and what has to be run yet."""
 
-import csv
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import traitlets
 from scipy import stats
 
+from book import accuracies
 from flatlab import records
 from flatlab.comparison import seeds_needed
 from flatlab.training import Train
@@ -45,8 +45,7 @@ def names(runs):
 
 
 def reported():
-    with open(BOOK / "scale" / "reported.csv") as file:
-        return list(csv.DictReader(file))
+    return [cell._asdict() for cell in accuracies.reported()]
 
 
 def test_differences_are_those_of_one_seed_with_students_interval():
