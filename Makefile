@@ -1,4 +1,5 @@
-# Two commands do everything, on a fresh clone: `make book` builds the site, `make test` checks all of it.
+# Two commands do everything, on a fresh clone: `make book` builds the site, `make test` checks all of it. `make check`
+# gives a first answer without a site.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 SITE := _build/html
 SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/dev/null) _config.yml _toc.yml
 
-.PHONY: book serve test bench clean
+.PHONY: book serve check test bench clean
 .DEFAULT_GOAL := book
 # The networks here are small: a second thread costs more than it gives, and tests and chapters run side by side.
 export OMP_NUM_THREADS ?= 1
@@ -35,6 +36,10 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 serve: book
 	@echo "Serving http://localhost:8000/ (stop with Ctrl-C)"
 	@cd $(SITE) && ../../$(BIN)/python -m http.server 8000 --bind 127.0.0.1
+
+check: $(VENV)/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not site and not slow"
 
 test: $(VENV)/.ready
 	@echo "== Checking style (seconds)"

@@ -6,4 +6,4 @@ as a term of the loss), `flatlab.measures` (what flatness is measured by), `flat
 book).
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
