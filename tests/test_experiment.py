@@ -104,7 +104,7 @@ def test_a_wrong_command_is_named(words, told, capsys):
 
 
 def test_an_unknown_setting_names_the_nearest():
-    with pytest.raises(ValueError, match="train has no setting 'learning'; there are data, network, method"):
+    with pytest.raises(ValueError, match="train has no setting 'learning'; there are data, network, width, method"):
         setting(Train, {"learning": 1})
     with pytest.raises(ValueError, match="gradient_pairs has no setting 'epoch'; did you mean 'epochs'"):
         setting(GradientPairs, {"epoch": 1})

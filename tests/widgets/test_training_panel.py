@@ -72,7 +72,8 @@ def test_stopped_and_resumed_in_another_panel_gives_the_weights_of_an_unbroken_r
 def test_twins_are_trained_and_resumed_as_well(tmp_path):
     panel = TrainingPanel(out=tmp_path, experiment=Twins, **SHORT)
     stop_in(panel, 2)
-    assert [epoch for _, epoch in stopped_runs(tmp_path, Twins)] == [2]
+    ((_, epoch),) = stopped_runs(tmp_path, Twins)
+    assert epoch in (1, 2), "the second twin may not have begun the epoch"
     panel = TrainingPanel(out=tmp_path, experiment=Twins)
     panel.resume.click()
     assert panel.wait(60) and len(panel.curves.runs["runs"][0]["distance"]) == 4
