@@ -190,7 +190,7 @@ class Network(Landscape):
         form = structure(self.model)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
-            weights = self.named(self.w0)
+            weights = self.named(self._generic)  # off w0, where a power iteration may have come to rest
 
             def run(x: Any, buffers: Weights) -> Any:
                 return self._replaced(weights, buffers, lambda: self.forward(x))
