@@ -5,31 +5,40 @@
     loss.backward()
 
 Each penalty is a scalar that can be differentiated with respect to the model's parameters. It is computed in a
-forward pass of its own, on `data = (x, y)`, with the loss `loss_fn(outputs, y)`, a mean over samples. In that pass
-dropout is off, and running statistics of norm layers do not move.
+forward pass of its own, on `data = (x, y)` (a tuple `x` is several inputs, a dict named ones), with the loss
+`loss_fn(outputs, y)`, a mean over samples. In that pass dropout is off, and the model's buffers do not move.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from flatlab.landscape.curvature import follows, math_attention, refusal, shifted
+from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
+
 __all__ = ["gradient_noise_penalty", "hessian_frobenius_penalty"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
+
+FEW = 4
+"""Samples on which a model's second derivatives are proved."""
+PROVED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Models whose second derivatives were found to be right."""
 
 
 def hessian_frobenius_penalty(
     model: nn.Module,
     loss_fn: Loss,
-    data: tuple[Tensor, Tensor],
+    data: tuple[Any, Any],
     *,
     probes: int = 5,
     distribution: Literal["rademacher", "gaussian"] = "rademacher",
@@ -44,8 +53,8 @@ def hessian_frobenius_penalty(
     with Gaussian ones. It is 0 in a step that `every` does not divide. Norm layers in train mode normalize by the
     batch, as they do in the loss. `generator` must be on the model's device; None takes torch's own.
 
-    Raises `ValueError` if `probes` or `every` is below 1, `distribution` is another, `x` and `y` differ in length, or
-    the model has nothing to train.
+    Raises `ValueError` if `probes` or `every` is below 1, `distribution` is another, `x` and `y` differ in length, the
+    model has nothing to train, or its second derivatives, compared once with differences of first ones, are wrong.
 
     Source: "Flat Is the New Sharp" (FA), equations (2) and (3), Algorithms 1 and 2.
 
@@ -66,12 +75,15 @@ def hessian_frobenius_penalty(
     if distribution not in ("rademacher", "gaussian"):
         raise ValueError(f"distribution must be 'rademacher' or 'gaussian', got {distribution!r}")
     params = _trained(model)
-    x, y = _samples(data)
+    x, y = gathered(data)
     if step % every:
         return params[0].new_zeros(())
+    if model not in PROVED:
+        _prove(model, loss_fn, rows(x, slice(FEW)), rows(y, slice(FEW)))
+        PROVED.add(model)
     differentiable = torch.is_grad_enabled()
-    with torch.enable_grad(), _still(model):
-        loss = loss_fn(model(x), y)
+    with torch.enable_grad(), _still(model), math_attention():
+        loss = loss_fn(_outputs(model, {}, x), y)
         slopes = torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)
         # A slope that does not depend on the weights has no second derivative.
         bent = [(g, p) for g, p in zip(slopes, params, strict=True) if g.requires_grad]
@@ -93,13 +105,13 @@ def hessian_frobenius_penalty(
             )
             norms += [_SquaredNorm.apply(hv) for hv in hvs if hv is not None]
         total = torch.stack(norms).sum()
-    return total / (probes * len(x))
+    return total / (probes * length("x", x))
 
 
 def gradient_noise_penalty(
     model: nn.Module,
     loss_fn: Loss,
-    data: tuple[Tensor, Tensor],
+    data: tuple[Any, Any],
     *,
     batch_size: int | None = None,
     population: int | None = None,
@@ -127,8 +139,9 @@ def gradient_noise_penalty(
     tensor([[18.]])
     """
     _trained(model)
-    x, y = _samples(data)
-    n = len(x) if population is None else population
+    x, y = gathered(data)
+    samples = length("x", x)
+    n = samples if population is None else population
     if batch_size is not None and not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be between 1 and the {n} samples, got {batch_size}")
     for name, module in model.named_modules():
@@ -139,12 +152,12 @@ def gradient_noise_penalty(
             )
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
 
-    def one(weights: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
-        return loss_fn(functional_call(model, weights, (a[None],)), b[None])
+    def one(weights: dict[str, Tensor], a: Any, b: Any) -> Tensor:
+        return loss_fn(_outputs(model, weights, a), b)
 
-    with _still(model):
-        gs = vmap(grad(one), in_dims=(None, 0, 0))(trained, x, y)
-    noise = torch.stack([(g - g.mean(0)).square().sum() for g in gs.values()]).sum() / len(x)
+    with _still(model), math_attention():
+        gs = each(lambda a, b: grad(one)(trained, a, b), x, y)
+    noise = torch.stack([(g - g.mean(0)).square().sum() for g in gs.values()]).sum() / samples
     return noise if batch_size is None else noise * ((n - batch_size) / (batch_size * (n - 1)))
 
 
@@ -155,11 +168,48 @@ def _trained(model: nn.Module) -> list[Tensor]:
     return params
 
 
-def _samples(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    x, y = data
-    if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} samples and y has {len(y)}; they must be equal")
-    return x, y
+def _outputs(model: nn.Module, weights: dict[str, Tensor], x: Any) -> Any:
+    """What the model makes of `x`, with copies of its buffers, so that no pass of a penalty moves them."""
+    args, named = passed(model, x)(x)
+    return functional_call(model, {name: b.clone() for name, b in model.named_buffers()} | weights, args, named)
+
+
+def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
+    """Raise `ValueError` unless second derivatives are differences of first ones, in float64 if the model runs in it."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    every = dict(model.named_parameters()) | dict(model.named_buffers())
+
+    def own(t: Any) -> Any:
+        return floats(t, torch.float64) if wide else t
+
+    def slopes(at: list[Tensor], graph: bool = False) -> list[Tensor]:
+        weights = {name: own(t.detach().clone()) for name, t in every.items()} | dict(zip(trained, at, strict=True))
+        args, named = passed(model, x)(own(x))
+        loss = loss_fn(functional_call(model, weights, args, named), own(y))
+        return list(torch.autograd.grad(loss, at, create_graph=graph, materialize_grads=True))
+
+    def leaves(at: list[Tensor]) -> list[Tensor]:
+        return [a.detach().clone().requires_grad_() for a in at]
+
+    def product(v: list[Tensor]) -> list[Tensor]:
+        bent = [(g, u) for g, u in zip(recorded, v, strict=True) if g.requires_grad]
+        if not bent:
+            return [torch.zeros_like(u) for u in v]
+        gs, vs = zip(*bent, strict=True)
+        return list(torch.autograd.grad(gs, start, vs, retain_graph=True, materialize_grads=True))
+
+    device = next(iter(trained.values())).device.type
+    with torch.enable_grad(), _still(model), math_attention(), torch.autocast(device, enabled=False):
+        try:
+            wide = True
+            start = leaves(shifted([own(p) for p in trained.values()]))
+            recorded = slopes(start, graph=True)
+        except (RuntimeError, TypeError):  # a model, or a loss with weights of its own, that is not for float64
+            wide = False
+            start = leaves(shifted(list(trained.values())))
+            recorded = slopes(start, graph=True)
+        if not follows(product, lambda at: slopes(leaves(at)), [a.detach() for a in start]):
+            raise refusal("the Hessian product")
 
 
 def _probe(p: Tensor, count: int, distribution: str, generator: torch.Generator | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["Refused", "differences", "follows", "math_attention", "refusal"]
+__all__ = ["Refused", "differences", "follows", "math_attention", "refusal", "shifted"]
 
 STEP = 1e-8
 """Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
@@ -76,5 +76,12 @@ def follows(
     return False
 
 
+def shifted(at: list[Tensor]) -> list[Tensor]:
+    """A point nearby: at the weights where a network begins, errors can cancel."""
+    g = torch.Generator().manual_seed(2)
+    noise = [torch.randn(a.shape, generator=g, dtype=torch.float64).to(a) for a in at]
+    return [a.detach() + (0.1 * size(a) + 0.01) * b for a, b in zip(at, noise, strict=True)]
+
+
 def size(t: Tensor) -> float:
-    return float(t.double().square().mean() ** 0.5) if t.numel() else 0.0
+    return float(t.detach().double().square().mean() ** 0.5) if t.numel() else 0.0

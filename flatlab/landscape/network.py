@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, refusal
+from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, refusal, shifted
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.means import need_mean, splits
-from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
+from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
 from flatlab.landscape.stillness import moved_buffers, structure
 
 __all__ = ["Network"]
@@ -27,6 +27,8 @@ NUMBERS = 2**25
 """Numbers a forward pass may keep for the backward pass; a Hessian product holds about four times as many."""
 PROBED = 4
 """Samples on which a derivative is proved."""
+
+HALF = {torch.bfloat16, torch.float16}
 
 Weights = dict[str, Tensor]
 Part = Tensor | slice | None
@@ -44,7 +46,8 @@ class Network(Landscape):
 
     The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
     and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers too, is never
-    written to. Parameters outside `params` keep the values that the model has.
+    written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32, with `.w0`
+    in it, if it runs in it. Parameters outside `params` keep the values that the model has.
 
     Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
     not grow with n. None takes up to 256 samples at once and of more as many as keep about 2^25 numbers for the
@@ -82,16 +85,30 @@ class Network(Landscape):
         self.model, self.loss_fn, self._given = model, loss_fn, chunk
         self.x, self.y = gathered(data)
         self.n = length("y", self.y)
+        refuse_nan(self.x, self.y)
         self.parameters = _chosen(model, params)
         own = list(self.parameters.values())
         self._shapes, self._types = [p.shape for p in own], [p.dtype for p in own]
         self.w0 = torch.cat([p.detach().reshape(-1) for p in own])
-        self.d, self._types = self.w0.numel(), self._types if len(set(self._types)) > 1 else None
-        self._shell, self._wide = _Shell(model), False
-        self._passed = passed(model, self.x)
+        self.d = self.w0.numel()
+        self._shell, self._passed = _Shell(model), passed(model, self.x)
+        self._wide: torch.dtype | None = None
+        self._moved: set[str] = set()
         self._slow: set[str] = set()
         self._held: dict[tuple, bool] = {}
+        if not HALF.isdisjoint(self._types):
+            self._widen()
         self._look()
+
+    def _widen(self) -> None:
+        """Weights, data and loss in float32 in place of a half precision, if the model runs in it."""
+        wide = self._widened(None, torch.float32)
+        try:
+            with torch.no_grad():
+                wide._at(wide.w0, *wide.data(slice(0, 2)))
+        except Exception:  # whatever a model does not like about float32
+            return
+        self.w0, self.x, self.y, self.loss_fn, self._wide = wide.w0, wide.x, wide.y, wide.loss_fn, torch.float32
 
     def on(self, x: Any, y: Any, loss_fn: Callable[[Any, Any], Tensor] | None = None) -> Network:
         """The same model, not looked at again, with other samples and perhaps another loss."""
@@ -122,22 +139,28 @@ class Network(Landscape):
         """
         parts = w.split([shape.numel() for shape in self._shapes])
         views = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-        if self._types and not self._wide:
+        if self._wide is not None:
+            views = [v.to(self._wide) for v in views]
+        elif len(set(self._types)) > 1:
             views = [v.to(dtype) for v, dtype in zip(views, self._types, strict=True)]
         return dict(zip(self.parameters, views, strict=True))
 
     def inside(self, weights: Weights, f: Callable[[], Any]) -> Any:
         """`f()`, with the model's parameters replaced: also for a backward pass that runs layers again."""
-        own = {f"model.{name}": v for name, v in weights.items()}
-        if self._wide:
-            own |= {f"model.{name}": floats(b, torch.float64) for name, b in self.model.named_buffers()}
-            # Weights outside `params` too.
-            rest = {n: p for n, p in self.model.named_parameters() if n not in weights}
-            own |= {f"model.{name}": floats(p.detach(), torch.float64) for name, p in rest.items()}
-        for name, b in self.model.named_buffers():
-            if name in self._moved:
-                own[f"model.{name}"] = own.get(f"model.{name}", b).clone()
-        return functional_call(self._shell, own, (f,))
+        return self._replaced(weights, self._buffers(self._moved), f)
+
+    def _buffers(self, moved: set[str] | None) -> Weights:
+        """Clones of the buffers that a pass moves (None: of all), and in another precision all buffers."""
+        every = dict(self.model.named_buffers())
+        if self._wide is not None:
+            return {name: floats(b.clone(), self._wide) for name, b in every.items()}
+        return {name: b.clone() for name, b in every.items() if moved is None or name in moved}
+
+    def _replaced(self, weights: Weights, buffers: Weights, f: Callable[[], Any]) -> Any:
+        own = weights | buffers
+        if self._wide is not None:  # weights outside `params` too
+            own = {n: floats(p.detach(), self._wide) for n, p in self.model.named_parameters() if n not in own} | own
+        return functional_call(self._shell, {f"model.{name}": v for name, v in own.items()}, (f,))
 
     def forward(self, x: Any) -> Any:
         """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
@@ -167,15 +190,13 @@ class Network(Landscape):
         form = structure(self.model)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
-            self._moved: set[str] = set()
-            weights = self.named(self.w0)
+            weights = self.named(self._generic)  # off w0, where a power iteration may have come to rest
 
             def run(x: Any, buffers: Weights) -> Any:
-                own = {f"model.{name}": v for name, v in (weights | buffers).items()}
-                return functional_call(self._shell, own, (lambda: self.forward(x),))
+                return self._replaced(weights, buffers, lambda: self.forward(x))
 
             try:
-                moved = moved_buffers(self.model, run, self.x)
+                moved = moved_buffers(self.model, run, self.x, self._buffers(None))
             except (RuntimeError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
                 raise ValueError(self._unfit(error)) from error
             known = LOOKED[self.model] = form, moved
@@ -192,10 +213,11 @@ class Network(Landscape):
         if structure(self.model) != self._form:
             self._look()
         self._fits(w)
-        return w
+        return w.to(self.w0.dtype)
 
     def _fits(self, w: Tensor) -> None:
-        if w.dtype != self.w0.dtype or w.device != self.w0.device:
+        known = {self.w0.dtype, *self._types} if self._wide is not None else {self.w0.dtype}
+        if w.dtype not in known or w.device != self.w0.device:
             raise ValueError(
                 f"w is {w.dtype} on {w.device}, and the weights of this network are {self.w0.dtype} on {self.w0.device}"
             )
@@ -457,12 +479,12 @@ class Network(Landscape):
 
     # --- what is proved ----------------------------------------------------------------------------------------------
 
-    def _widened(self, part: Part) -> Network:
-        """The network in float64, on the samples `part`."""
-        wide = self.on(*(floats(t, torch.float64) for t in self.data(part)))
-        wide.w0, wide._wide = self.w0.double(), True
+    def _widened(self, part: Part, dtype: torch.dtype = torch.float64) -> Network:
+        """The network in another precision, on the samples `part`."""
+        wide = self.on(*(floats(t, dtype) for t in self.data(part)))
+        wide.w0, wide._wide = self.w0.to(dtype), dtype
         if isinstance(self.loss_fn, nn.Module):
-            wide.loss_fn = copy.deepcopy(self.loss_fn).double()
+            wide.loss_fn = copy.deepcopy(self.loss_fn).to(dtype)
         return wide
 
     @cached_property
@@ -510,11 +532,8 @@ class _Proofs(dict[str, bool]):
     """Which derivatives of a network are right, each proved when it is first asked for."""
 
     def __init__(self, few: Network):
-        g = torch.Generator().manual_seed(2)
-        self.few, w = few, few.w0
-        sizes = torch.cat([p.square().mean().sqrt().expand(p.numel()) for p in few.named(w.double()).values()])
-        noise = torch.randn(few.d, generator=g, dtype=torch.float64).to(w.device)
-        self.point = (w.double() + (0.1 * sizes.to(w.device) + 0.01) * noise).to(w)
+        self.few = few
+        self.point = torch.cat([p.reshape(-1) for p in shifted(list(few.named(few.w0).values()))]).to(few.w0)
 
     def __missing__(self, kind: str) -> bool:
         few, w = self.few, self.point

@@ -12,7 +12,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_leaves, tree_map, tree_unflatten
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["each", "floats", "gathered", "joined", "length", "passed", "rows"]
+__all__ = ["each", "floats", "gathered", "joined", "length", "passed", "refuse_nan", "rows"]
 
 AT_ONCE = 256
 CONSTANT = (bool, int, float, str, type(None))
@@ -24,7 +24,7 @@ def gathered(data: Any) -> tuple[Any, Any]:
     `data` is such a pair itself, with arrays or lists of numbers for tensors where one likes, or a `Dataset` or
     `DataLoader` of pairs, which is gone through once. Numbers, texts and None within `x` stay as they are.
 
-    Raises `ValueError` for anything else, for lengths that differ, for no samples, and for a nan.
+    Raises `ValueError` for anything else, for lengths that differ, and for no samples.
 
     >>> gathered(([[1., 2.], [3., 4.]], [0, 1]))
     (tensor([[1., 2.],
@@ -43,12 +43,16 @@ def gathered(data: Any) -> tuple[Any, Any]:
         raise ValueError(f"x has {n} samples and y has {length('y', y)}; they must be equal")
     if n == 0:
         raise ValueError("data holds no samples")
+    return x, y
+
+
+def refuse_nan(x: Any, y: Any) -> None:
+    """Raise `ValueError` if a sample has a nan, with its place."""
     for name, part in (("x", x), ("y", y)):
         for t in tree_leaves(part):
             if isinstance(t, Tensor) and t.is_floating_point() and bool(t.isnan().any()):
                 first = int(t.flatten(1).isnan().any(1).nonzero()[0]) if t.ndim > 1 else int(t.isnan().nonzero()[0])
                 raise ValueError(f"{name} has a nan, the first in sample {first}")
-    return x, y
 
 
 def _pair(data: Any, what: str) -> tuple[Any, Any]:
