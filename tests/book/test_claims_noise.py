@@ -1,43 +1,18 @@
 """What the chapter on the shape of gradient noise says of Figure 4, equation 11, Theorem 3 and Algorithm 1, asked again."""
 
-import functools
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cross_entropy
 
-from flatlab import data, records, rules
+from book.nonuniformity import mnist, moving_average
+from book.nonuniformity.sparse import CODE, GRID, TEXT, WHOLE, final, median, record
+from flatlab import data, rules
 from flatlab.intervals import student
 from flatlab.landscape import Landscape
-
-RESULTS = Path(__file__).parents[2] / "book" / "results"
-
-
-@functools.cache
-def record(**config):
-    return records.only(RESULTS, "diagonal_network", **config)
-
-
-CODE = {"alternating": True, "batch": 10, "epochs": 400, "points": 30}
-TEXT = CODE | {"alternating": False}
-
-
-def final(config, method, rho=None, damping=1e-6, field="test"):
-    """A quantity after the last epoch, one a problem; infinite where the run diverged."""
-    curves = record(**config)["result"]["curves"]
-    (curve,) = [
-        c for c in curves if (c["method"], c.get("rho")) == (method, rho) and c.get("damping") in (None, damping)
-    ]
-    return torch.tensor([math.inf if v is None else v for v in curve[field][-1]], dtype=torch.float64)
-
-
-def median(values):
-    ordered = values.sort().values
-    return (ordered[4].item() + ordered[5].item()) / 2
 
 
 @pytest.mark.parametrize("config", [CODE, TEXT], ids=["code", "text"])
@@ -72,7 +47,7 @@ def test_equal_radii_samgcm_leads_by_its_shape_only_at_large_ones():
 
 def test_samgcm_begins_at_rho_over_the_root_of_the_damping():
     for rho in (1e-4, 3e-4, 5e-4, 7e-4):
-        (curve,) = [c for c in record(**CODE)["result"]["curves"] if (c["method"], c.get("rho")) == ("SAMGCM", rho)]
+        (curve,) = [c for c in record(CODE)["result"]["curves"] if (c["method"], c.get("rho")) == ("SAMGCM", rho)]
         assert torch.tensor(curve["ascent"][1]).double() / (rho / 1e-3) == pytest.approx(torch.ones(10).numpy(), abs=0.05)
         assert median(torch.tensor(curve["ascent"][-1])) < 0.85 * rho / 1e-3, "and ends shorter"
 
@@ -85,46 +60,32 @@ def test_sam_and_samgcm_shrink_the_balance():
 
 
 def test_the_damping_changes_the_verdict():
-    grid = {"alternating": True, "points": 2, "batch": 10}
-    sam = median(final(grid, "SAM", 0.3))
-    assert median(final(grid, "SAMGCM", 5e-4, 1e-6)) < sam / 2
-    assert median(final(grid, "SAMGCM", 5e-4, 1e-5)) > 4 * sam
-    assert torch.isinf(final(grid, "SAMGCM", 5e-4, 1e-8)).sum() > 5
+    sam = median(final(GRID, "SAM", 0.3))
+    assert median(final(GRID, "SAMGCM", 5e-4, 1e-6)) < sam / 2
+    assert median(final(GRID, "SAMGCM", 5e-4, 1e-5)) > 4 * sam
+    assert torch.isinf(final(GRID, "SAMGCM", 5e-4, 1e-8)).sum() > 5
 
 
 def test_equation_11_in_full_batch_does_not_give_the_order():
-    whole = {"batch": 100, "alternating": False}
-    sgd, gcm = final(whole, "SGD"), final(whole, "SAMGCM", 5e-4)
-    assert median(final(whole, "SAM", 0.1)) > 1.3 * median(sgd), "SAM is worse than no ascent at all"
-    assert median(final(whole, "SAM", 0.3)) > 5 * median(sgd)
+    sgd, gcm = final(WHOLE, "SGD"), final(WHOLE, "SAMGCM", 5e-4)
+    assert median(final(WHOLE, "SAM", 0.1)) > 1.3 * median(sgd), "SAM is worse than no ascent at all"
+    assert median(final(WHOLE, "SAM", 0.3)) > 5 * median(sgd)
     assert median(gcm) > 0.8 * median(sgd), "SAMGCM gains a tenth, where minibatches gave it a factor of 60"
-    assert median(final(whole, "SAMGCM", 5e-4, field="l1")) > 6, "and is not sparse"
+    assert median(final(WHOLE, "SAMGCM", 5e-4, field="l1")) > 6, "and is not sparse"
     for damping in (1e-5, 1e-4):
-        assert median(final(whole, "SAMGCM", 5e-4, damping)) == pytest.approx(median(sgd), rel=0.1)
+        assert median(final(WHOLE, "SAMGCM", 5e-4, damping)) == pytest.approx(median(sgd), rel=0.1)
 
 
-def digits_run(lr, steps):
-    """CSAM on digits: relative error and cosine of m (0.9) with the full batch's difference, at every 20th step."""
-    digits = data.load("digits")
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
-    loss = Landscape.of(model, cross_entropy, (digits.flat(digits.x_train), digits.y_train))
-    generator, w, m, rows = torch.Generator().manual_seed(0), loss.w0, None, []
-    for step in range(steps):
-        batch = torch.randint(loss.n, (64,), generator=generator)
-        direction, m = rules.csam(w, lambda v, batch=batch: loss.grad(v, batch), m, rho=0.1, rho_cov=0.2, ema=0.9)
-        if step % 20 == 19:
-            g = loss.grad(w)
-            full = loss.grad(w + 0.1 * g / g.norm()) - g
-            rows.append([(m - full).norm() / full.norm(), cosine_similarity(m, full, 0)])
-        w = w - lr * direction
-    return torch.tensor(rows)[len(rows) // 2 :].mean(0).tolist()
+def late(lr, steps):
+    """Relative error and cosine of CSAM's own average with the full batch's difference, in the second half of the run."""
+    rows, _ = moving_average.follow(lr, steps)
+    return rows[len(rows) // 2 :, 1 + moving_average.EMAS.index(0.9)].mean(0).tolist()
 
 
 def test_theorem_3_the_average_is_near_only_while_the_network_stands_still():
-    error, cosine = digits_run(0.001, 40)
+    error, cosine = late(0.001, 40)
     assert error < 0.8 and cosine > 0.7
-    error, cosine = digits_run(0.1, 120)
+    error, cosine = late(0.1, 120)
     assert error > 0.95, "no nearer than zero"
     assert cosine < 0.1
 
@@ -213,39 +174,25 @@ def test_lemma_2_is_the_perturbation_of_the_linearized_surrogate():
 # ---- FCN-3 on MNIST --------------------------------------------------------------------------------------------------
 
 
-def fcn3(noise, method, **config):
-    """Test accuracy in percent after 20 epochs, by seed."""
-    settings = {"data": "mnist", "network": "fcn3", "epochs": 20, "lr": 0.1, "label_noise": noise, "method": method}
-    found = records.find(RESULTS, "train", **settings, **config)
-    return {r["config"]["seed"]: 100 * r["result"]["final"]["accuracy"] for r in found}
-
-
-def lead(ours, others):
-    """Mean and 95% half-width of the difference, seed by seed."""
-    assert set(ours) == set(others) == {1, 42, 123}
-    return student([ours[s] - others[s] for s in ours])
-
-
 def test_csam_is_the_highest_on_mnist_by_little():
-    csam, sam, asam = fcn3(0.0, "CSAM", rho_cov=0.05), fcn3(0.0, "SAM"), fcn3(0.0, "ASAM")
-    assert [round(student(list(v.values()))[0], 2) for v in (sam, asam, csam)] == [98.49, 98.56, 98.60]
-    over_sam, over_asam = lead(csam, sam), lead(csam, asam)
+    means = [student(list(mnist.scores(0.0, name).values()))[0] for name in ("SAM", "ASAM", "CSAM")]
+    assert [round(mean, 2) for mean in means] == [98.49, 98.56, 98.60]
+    over_sam, over_asam = mnist.lead(0.0, "CSAM", "SAM"), mnist.lead(0.0, "CSAM", "ASAM")
     assert over_sam == pytest.approx((0.11, 0.10), abs=0.006) and over_asam == pytest.approx((0.03, 0.20), abs=0.006)
 
 
 @pytest.mark.parametrize(("noise", "tuned", "papers"), [(0.2, 0.46, 0.33), (0.4, 0.81, 0.64), (0.6, 2.59, 1.33)])
 def test_with_wrong_labels_csam_stays_below_sam(noise, tuned, papers):
-    sam, sgd = fcn3(noise, "SAM"), fcn3(noise, "plain")
-    for rho_cov, gap in ((0.05, tuned), (0.2, papers)):
-        csam = fcn3(noise, "CSAM", rho_cov=rho_cov)
-        assert -lead(csam, sam)[0] == pytest.approx(gap, abs=0.006)
+    sam = mnist.scores(noise, "SAM")
+    for name, gap in (("CSAM", tuned), ("CSAM, 0.2", papers)):
+        csam = mnist.scores(noise, name)
+        assert mnist.lead(noise, "SAM", name)[0] == pytest.approx(gap, abs=0.006)
         assert all(csam[seed] < sam[seed] for seed in sam)
-    assert abs(lead(fcn3(noise, "CSAM", rho_cov=0.05), sgd)[0]) < 0.2 and lead(sam, sgd)[0] > 0.5
+    assert abs(mnist.lead(noise, "CSAM", "SGD")[0]) < 0.2 and mnist.lead(noise, "SAM", "SGD")[0] > 0.5
 
 
 def test_sam_on_mnist_does_not_mind_its_radius_over_a_decade():
-    trials = records.find(RESULTS, "train", data="mnist", network="fcn3", validation=5000, method="SAM")
-    held = {r["config"]["rho"]: 100 * r["result"]["final"]["accuracy"] for r in trials}
+    held = mnist.held_out("SAM")
     decade = [held[rho] for rho in (0.02, 0.05, 0.1, 0.2)]
     assert max(decade) - min(decade) < 0.101 and min(decade) - held[0.5] > 1.0
 

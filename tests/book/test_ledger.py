@@ -1,13 +1,18 @@
 """The ledger: each computed row says what its function finds, and its evidence is there."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from book import finding, ledger
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "book" / "_ext"))
+from claims import Claims  # noqa: E402
+
 ROWS = {entry["id"]: entry for entry in ledger.claims()}
 KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
 
@@ -59,3 +64,15 @@ def test_writing_a_finding_keeps_all_else():
     (place,) = [k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     assert before[place].startswith(f"- id: {claim}\n") and "  scale: >-\n    one network\n  evidence:" in after[place]
     assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
+
+
+def test_a_computed_row_shows_its_scale_and_leads_to_its_function(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/flatlab")
+    directive = Claims.__new__(Claims)
+    directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(config=None))))
+    row = ROWS["fa/table-1-time"]
+    file, line = ledger.place(row["id"])
+    assert directive.scale(row) == "*perceptron 512-256 on CIFAR-100, 10 epochs, 5 seeds.*"
+    assert f"[verdict](https://github.com/someone/flatlab/blob/main/{file}#L{line})" in directive.source(row)
+    proved = directive.source(ROWS["fa/hutchinson"])
+    assert directive.scale(ROWS["fa/hutchinson"]) == "" and "[test](" in proved and "[verdict]" not in proved

@@ -62,7 +62,7 @@ def test_a_notebook_shows_nothing_of_it(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-SHORT = ("toys/local_average", "scale/stability", "toys/hessian_penalty", "scale/cifar")
+SHORT = ("toys/noise_structure", "toys/local_average", "scale/stability", "toys/hessian_penalty", "scale/cifar")
 """The chapters whose programs are in their paper's package."""
 
 

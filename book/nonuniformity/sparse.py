@@ -1,0 +1,160 @@
+"""Sparse regression, Figure 4: the records of the diagonal network, their quantities, and the verdicts that follow."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from book.finding import RESULTS, Finding, graded, of_all
+from flatlab import records
+
+Record = dict[str, Any]
+
+CODE = {"alternating": True, "batch": 10, "epochs": 400, "points": 30}
+"""As the published code has it: v is updated after u."""
+TEXT = CODE | {"alternating": False}
+"""As the text has it: both at once."""
+GRID = {"alternating": True, "points": 2, "batch": 10}
+"""SAMGCM's radii and dampings."""
+WHOLE = {"batch": 100, "alternating": False}
+"""The full batch, as equation (11) stands."""
+SGD, SAM, GCM = ("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4)
+"""The three of Figure 4, at the code's radii."""
+
+
+@functools.cache
+def _record(key: tuple) -> Record:
+    return records.only(RESULTS, "diagonal_network", **dict(key))
+
+
+def record(config: dict[str, Any]) -> Record:
+    """The record of one of the four settings."""
+    return _record(tuple(config.items()))
+
+
+def curve(r: Record, method: str, rho: float | None = None, damping: float | None = None) -> dict[str, Tensor]:
+    """The curve of a method: its quantities as tensors (marks, problems), infinite where a run has diverged."""
+    (c,) = [
+        c for c in r["result"]["curves"]
+        if (c["method"], c.get("rho")) == (method, rho) and c.get("damping") in (None, damping)
+    ]  # fmt: skip
+    finite = lambda rows: [[math.inf if v is None else v for v in row] for row in rows]  # noqa: E731
+    return {k: torch.tensor(finite(c[k]), dtype=torch.float64) for k in ("test", "train", "l1", "alpha", "ascent")}
+
+
+def final(config: dict[str, Any], method: str, rho: float | None = None, damping: float = 1e-6, field="test") -> Tensor:
+    """A quantity after the last epoch, one a problem."""
+    return curve(record(config), method, rho, damping)[field][-1]
+
+
+def spread(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lowest but one, median, highest but one over the problems: of ten, first and last hold the median with 97.9%."""
+    ordered = values.sort(-1).values
+    return ordered[..., 1], (ordered[..., 4] + ordered[..., 5]) / 2, ordered[..., 8]
+
+
+def median(values: Tensor) -> float:
+    """Over the problems."""
+    return spread(values)[1].item()
+
+
+def medians(config: dict[str, Any], field: str) -> list[float]:
+    """Of SGD, SAM and SAMGCM at the code's radii."""
+    return [median(final(config, *which, field=field)) for which in (SGD, SAM, GCM)]
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+
+def concluded(verdict: str, words: str, *configs: dict[str, Any]) -> Finding:
+    """The finding from the records of these settings."""
+    used = [record(config) for config in configs]
+    c = used[0]["config"]
+    data = f"diagonal network on {c['samples']} samples of {c['features']} features"
+    return Finding(verdict, words, f"{data}, {c['epochs']} epochs, {c['seeds']} problems", used)
+
+
+def told(values: list[float], form: str = ".2g") -> str:
+    """Three medians."""
+    return "SGD {}, SAM {}, SAMGCM {}".format(*(f"{v:{form}}" for v in values))
+
+
+def lower_test_loss() -> Finding:
+    """In nine problems of ten SAMGCM's test loss is below SAM's and SAM's below SGD's, in both readings of the update."""
+    below = []
+    for config in (CODE, TEXT):
+        sgd, sam, gcm = (final(config, *which) for which in (SGD, SAM, GCM))
+        below += [(gcm < sam).sum() >= 9, (sam < sgd).sum() >= 9]
+    lost = int(torch.isinf(final(CODE, "SAMGCM", 0.005)).sum())
+    words = f"At the code's radii, medians of ten problems: {told(medians(CODE, 'test'))}. At the text's radius of 0.005 "
+    return concluded(of_all(below), f"{words}{lost} of ten SAMGCM runs diverge.", CODE, TEXT)
+
+
+def train_loss() -> Finding:
+    """The figure's middle shows what is there: SGD's training loss below SAM's and SAMGCM's, all below the noise's."""
+    sgd, sam, gcm = medians(CODE, "train")
+    words = f"Medians of ten problems: {told([sgd, sam, gcm], '.1g')}; the noise of the labels alone leaves 0.01."
+    return concluded(graded(sgd < sam < gcm < 0.01), words, CODE)
+
+
+def smallest_l1_norm() -> Finding:
+    """SAMGCM's l1 norm is the smallest of the three, in both readings."""
+    small = [norms[2] == min(norms) for norms in (medians(config, "l1") for config in (CODE, TEXT))]
+    words = f"Medians of ten problems: {told(medians(CODE, 'l1'), '.2f')}; the truth is 3."
+    return concluded(of_all(small), words, CODE, TEXT)
+
+
+def prevents_overfitting() -> Finding:
+    """SAMGCM leaves twice as much of the noise unfitted as SAM and as SGD."""
+    sgd, sam, gcm = medians(CODE, "train")
+    words = f"Training loss, where the noise alone leaves 0.01: {told([sgd, sam, gcm], '.1g')}."
+    return concluded(of_all(gcm > 2 * other for other in (sgd, sam)), words, CODE)
+
+
+def sparser_than_sharpness() -> Finding:
+    """SAMGCM is sparser and has less than half of SAM's test loss, at the code's radii and at equal ones."""
+    norms, losses = medians(CODE, "l1"), medians(CODE, "test")
+    ahead = [norms[2] < norms[1] and losses[2] < losses[1] / 2]
+    pairs = ((0.3, 3e-4), (0.5, 5e-4))  # SAM's radius, and SAMGCM's that begins with it
+    small, large = (median(final(CODE, "SAM", sam)) / median(final(CODE, "SAMGCM", gcm)) for sam, gcm in pairs)
+    words = (
+        f"At the radii of the code SAMGCM is sparser than SAM (l1 norm {norms[2]:.2f} against {norms[1]:.2f}, the truth is "
+        f"3), with {losses[2] / losses[1]:.2f} of its test loss. With SAM at SAMGCM's radius SAM's test loss is "
+        f"{small:.1f} times SAMGCM's at a radius of 0.3 and {large:.1f} times at 0.5."
+    )
+    return concluded(of_all([*ahead, small > 2, large > 2]), words, CODE)
+
+
+def sparser_generalizes() -> Finding:
+    """From SGD to SAM and SAMGCM the balance alpha falls, and the l1 norm and the test loss with it."""
+    alpha, norms, losses = (medians(CODE, field) for field in ("alpha", "l1", "test"))
+    falls = [max(values[1:]) < values[0] for values in (alpha, norms, losses)]
+    words = (
+        f"In the paper's sparse regression, where the truth is sparse: alpha {told(alpha, '.1g')}; l1 norm "
+        f"{told(norms, '.2f')}; test loss {told(losses)}."
+    )
+    return concluded(graded(all(falls)), words, CODE)
+
+
+def smaller_alpha() -> Finding:
+    """SAMGCM's solutions are sparser than SAM's, with minibatches and in full batch, as equation (11) has it."""
+    norms = {name: medians(config, "l1") for name, config in (("with minibatches", CODE), ("in full batch", WHOLE))}
+    sparse = [gcm < sam and gcm < 4 for _, sam, gcm in norms.values()]
+    words = "The l1 norm, " + "; ".join(f"{name}: {told(found, '.2f')}" for name, found in norms.items())
+    words += f"; the truth is 3. Test loss in full batch: {told(medians(WHOLE, 'test'))}."
+    return concluded(of_all(sparse), words, CODE, WHOLE)
+
+
+CLAIMS = {
+    "nonuniformity/figure-4-test-loss": lower_test_loss,
+    "nonuniformity/figure-4-train-loss": train_loss,
+    "nonuniformity/figure-4-l1-norm": smallest_l1_norm,
+    "nonuniformity/figure-4-overfitting": prevents_overfitting,
+    "nonuniformity/summary-sparse-regression": sparser_than_sharpness,
+    "nonuniformity/sparser-generalizes-better": sparser_generalizes,
+    "nonuniformity/remark-2-smaller-alpha": smaller_alpha,
+}
