@@ -20,7 +20,7 @@ KEYS = {"paper": str, "where": str, "about": str, "experiment": str, "settings":
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep file in one size, each once, in file order."""
+    """The runs of a sweep file in one size, each once: by seed, then in file order."""
 
     paper: str
     where: str
@@ -47,7 +47,8 @@ def read(file: str | Path, size: str, experiments: Mapping[str, type[Experiment]
         epochs = 1
 
     The rule: a part's runs are all combinations of `settings`, overruled by the part's, overruled by the size's; the
-    runs are those of all parts, each once. `[[sizes.NAME.parts]]` take the place of the file's parts in that size.
+    runs are those of all parts, each once, seed by seed, so that a sweep which is cut short leaves whole comparisons.
+    `[[sizes.NAME.parts]]` take the place of the file's parts in that size.
     A list is always an axis: a value that is a list itself stands in another one, `hidden = [[512, 256]]`.
 
     Raises `ValueError` naming file, key and the nearest one allowed for what is unknown, and file and combination for
@@ -75,12 +76,18 @@ def read(file: str | Path, size: str, experiments: Mapping[str, type[Experiment]
         raise ValueError(f"{file} has no size {size!r}; there are {', '.join(sizes)}")
     over = dict(_table(file, sizes[size]))
     parts = over.pop("parts", None) or given.get("parts") or [{}]
-    runs = dict.fromkeys(
+    whole = dict.fromkeys(
         run
         for part in parts
         for run in _runs(file, experiments[name], {**given.get("settings", {}), **_table(file, part), **over})
     )
+    seeds = list(dict.fromkeys(_seed(run) for run in whole))
+    runs = sorted(whole, key=lambda run: seeds.index(_seed(run)))
     return Plan(given["paper"], given["where"], given["about"], tuple(runs))
+
+
+def _seed(run: Experiment) -> int | None:
+    return getattr(run, "seed", None)
 
 
 def _table(file: Path, part: Any) -> dict[str, Any]:

@@ -117,7 +117,13 @@ def plan(tmp_path, text, size="quick", head=HEAD):
 def test_the_size_overrules_the_part_and_the_part_the_settings(tmp_path):
     text = "[settings]\nlr=[1, 2]\nseed=1\n[[parts]]\nseed=[2, 3]\nepochs=5\n[sizes.quick]\nepochs=[7, 8]\n"
     got = [(run.lr, run.seed, run.epochs) for run in plan(tmp_path, text)]
-    assert got == list(product((1.0, 2.0), (2, 3), (7, 8)))
+    assert sorted(got) == list(product((1.0, 2.0), (2, 3), (7, 8)))
+
+
+def test_a_sweep_goes_seed_by_seed_in_the_files_order(tmp_path):
+    text = '[settings]\nseed=[3, 1]\n[[parts]]\nlr=[1, 2]\n[[parts]]\nmethod="SAM"\n[sizes.quick]\n'
+    got = [(run.seed, run.method, run.lr) for run in plan(tmp_path, text)]
+    assert got == [(s, *how) for s in (3, 1) for how in (("plain", 1.0), ("plain", 2.0), ("SAM", 0.1))]
 
 
 def test_runs_are_the_union_of_the_parts_each_once(tmp_path):
