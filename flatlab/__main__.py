@@ -5,7 +5,7 @@ from flatlab.program import main
 
 def run() -> None:
     """The command `flatlab`."""
-    main("python -m flatlab", "flatlab.training", __doc__)
+    main("python -m flatlab", ["flatlab.training"], __doc__)
 
 
 if __name__ == "__main__":

@@ -69,16 +69,18 @@ def command_name(cls: type[Experiment]) -> str:
     return cls.experiment.replace("_", "-")
 
 
-def experiments(package: str) -> dict[str, type[Experiment]]:
-    """All experiments that the modules of `package` define, by their commands.
+def experiments(*packages: str) -> dict[str, type[Experiment]]:
+    """All experiments that the modules of `packages` define, by their commands.
 
-    >>> list(experiments("flatlab.training"))[:3]
-    ['gradient-pairs', 'local-gradients', 'loss-plane']
+    >>> list(experiments("flatlab.training"))[-1]
+    'twins'
     """
-    for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-        if not module.name.endswith(".__main__"):
-            import_module(module.name)
-    found = [cls for cls in _under(Experiment) if cls.__module__.startswith(f"{package}.")]
+    for package in packages:
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not module.name.endswith(".__main__"):
+                import_module(module.name)
+    within = tuple(f"{package}." for package in packages)
+    found = [cls for cls in _under(Experiment) if cls.__module__.startswith(within)]
     return {command_name(cls): cls for cls in sorted(found, key=command_name)}
 
 

@@ -1,4 +1,4 @@
-"""A program: a command for each experiment of a package, one for many runs, and one that lists the records."""
+"""A program: a command for each experiment of its packages, one for many runs, and one that lists the records."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["main"]
 BESIDE = {"sweep": "Make the runs of a file that have no record yet.", "runs": "List the records, and draw their curves."}
 
 
-def main(program: str, package: str, about: str, argv: Sequence[str] | None = None) -> None:
-    """The command line of `program`, whose experiments are those of `package`."""
+def main(program: str, packages: Sequence[str], about: str, argv: Sequence[str] | None = None) -> None:
+    """The command line of `program`, whose experiments are those of `packages`."""
     began = time.monotonic()
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["runs"]:
@@ -21,7 +21,7 @@ def main(program: str, package: str, about: str, argv: Sequence[str] | None = No
         return runs.main(argv[1:], program)
     from flatlab import experiment
 
-    there = experiment.experiments(package)
+    there = experiment.experiments(*packages)
     if argv[:1] == ["sweep"]:
         from flatlab.sweep.command import main as sweep
 

@@ -3,4 +3,4 @@
 from flatlab.program import main
 
 if __name__ == "__main__":
-    main("python -m toy_problems", "toy_problems", __doc__)
+    main("python -m toy_problems", ["toy_problems"], __doc__)
