@@ -8,6 +8,7 @@ import pytest
 from jupyter_cache import get_cache
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.site
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 

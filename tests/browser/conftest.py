@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Error, sync_playwright
@@ -18,6 +19,13 @@ REMEDY = (
     "the browser tests need Chromium or Chrome: install one (Debian and Ubuntu: apt-get install chromium), "
     "or let Playwright fetch its own: .venv/bin/playwright install chromium"
 )
+
+
+def pytest_collection_modifyitems(items):
+    """A quick check leaves them out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.site)
 
 
 @pytest.fixture(scope="session")
