@@ -184,14 +184,12 @@ def main(
     commands = parser_of(program, there, description, beside)
     sub, chosen, place = asked(commands, argv)
     try:
-        check_out(place.out)
         path = record_of(chosen, place.out)
-        if not chosen.resumable:
-            path = perform(chosen, place.out, report=_to_stderr)
-        elif path.exists() and not place.again:
+        if chosen.resumable and path.exists() and not place.again:
             _to_stderr("already there (--again runs it anew)")
         else:
-            path = _resumably(chosen, place)
+            check_out(place.out)
+            path = _resumably(chosen, place) if chosen.resumable else perform(chosen, place.out, report=_to_stderr)
     except (ValueError, ImportError) as error:
         sub.error(str(error))
     except FloatingPointError as error:
@@ -204,10 +202,13 @@ def main(
 def _resumably(chosen: Experiment, place: argparse.Namespace) -> Path:
     from flatlab.progress import Bar  # only a run at a terminal needs it
 
-    where = {"device": place.device, "every": place.every, "graph": place.graph}
-    host = Host(unfinished(chosen, place.out), watch=Bar.for_stderr(chosen), **where)
-    with stop_on_signals(host):
-        return perform(chosen, place.out, report=_to_stderr, host=host)
+    where, bar = {"device": place.device, "every": place.every, "graph": place.graph}, Bar.for_stderr(chosen)
+    host = Host(unfinished(chosen, place.out), watch=bar, **where)
+    try:
+        with stop_on_signals(host):
+            return perform(chosen, place.out, report=_to_stderr, host=host)
+    finally:
+        bar.close()
 
 
 class Parser(argparse.ArgumentParser):
@@ -228,8 +229,8 @@ def parser_of(
     parser = Parser(prog=program, description=description)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, cls in there.items():
-        short = {"help": cls.__doc__.split("\n")[0], "usage": f"{program} {name} [--setting value ...]"}
-        sub = commands.add_parser(name, aliases=cls.formerly, description=cls.__doc__.split("\n")[0], **short)
+        about, usage = (cls.__doc__ or "").split("\n")[0], f"{program} {name} [--setting value ...]"
+        sub = commands.add_parser(name, aliases=cls.formerly, help=about, description=about, usage=usage)
         sub.set_defaults(of=(sub, cls))
         _add_options(sub, cls)
     for name, about in (beside or {}).items():
@@ -246,7 +247,8 @@ def asked(parser: Parser, argv: Sequence[str] | None) -> tuple[Parser, Any, argp
     given = vars(place)
     sub, cls = given.pop("of", (parser, None))
     if unknown or cls is None:
-        sub.error(f"unknown {unknown[0]}; {nearest(unknown[0], sub._option_string_actions)}")
+        word, *_ = [*unknown, "--"]
+        sub.error(f"unknown {word}; {nearest(word, sub._option_string_actions)}")
     told = {name: given.pop(name) for name in options(cls) if name in given}
     texts = {name: " ".join(word) if options(cls)[name].many else word for name, word in told.items()}
     try:

@@ -94,6 +94,7 @@ def test_a_loss_that_is_not_finite_has_a_status_of_its_own(tmp_path, capsys):
 @pytest.mark.parametrize("words, told", [
     ([], "required: COMMAND"),
     (["trian"], "'trian'"),
+    (["--", "runs"], "--"),
     (["--rho", "runs"], "unknown --rho"),
 ])
 def test_a_wrong_command_is_named(words, told, capsys):

@@ -60,9 +60,10 @@ def main(argv: Sequence[str], experiments: Mapping[str, type[Experiment]], progr
     if given.time_budget is not None and not given.time_budget > 0:
         parser.error(f"--time-budget must be > 0 minutes, got {given.time_budget}")
     try:
-        check_out(given.out)
         if given.ray is None and given.device != "auto":
             device_of(given.device)
+        if not given.dry_run:
+            check_out(given.out)
         plan = read(given.file, given.size, experiments)
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -1,7 +1,7 @@
 """The same runs on a Ray cluster of this machine."""
 
 import sys
-from contextlib import ExitStack, contextmanager
+import time
 
 import pytest
 from script_orders import DONE, Quiet, script, started
@@ -16,28 +16,29 @@ UNTIL_TOLD = (
 )
 
 
-@contextmanager
-def cluster(flag, monkeypatch):
-    """One on this machine, however long it takes to start: by itself Ray gives up after half a minute."""
-    ray = pytest.importorskip("ray")
-    for name in ("gcs_server_port_wait_time_s", "worker_register_timeout_seconds"):
-        monkeypatch.setenv(f"RAY_{name}", "3600")
-    with ExitStack() as stack:
+@pytest.fixture
+def patient(monkeypatch):
+    """Ray waits for its own start on a loaded machine; by itself it gives up after half a minute."""
+    services = pytest.importorskip("ray._private.services")
+    get_node = services.get_node
+
+    def when_it_is_there(*address):
         while True:
             try:
-                joined = stack.enter_context(on_ray("local", 2, "", flag))
-                break
-            except Exception as error:
-                ray.shutdown()
-                if "timed out during startup" not in str(error):
-                    raise
-        yield joined
+                return get_node(*address)
+            except RuntimeError:
+                time.sleep(0.1)
+
+    monkeypatch.setattr(services, "get_node", when_it_is_there)
+    for name in ("gcs_server_port_wait_time_s", "worker_register_timeout_seconds"):
+        monkeypatch.setenv(f"RAY_{name}", "3600")
 
 
-def test_a_killed_worker_costs_no_record_and_the_flag_stops_what_runs(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("patient")
+def test_a_killed_worker_costs_no_record_and_the_flag_stops_what_runs(tmp_path):
     flag = tmp_path / "stop"
     orders = [script(tmp_path, "a", KILLS_ITS_WORKER + DONE), script(tmp_path, "b", DONE)]
-    with cluster(flag, monkeypatch) as (submit, at_once):
+    with on_ray("local", 2, "", flag) as (submit, at_once):
         outcome = work(orders, submit, at_once, lambda: False, Quiet())
         assert outcome.status == 0 and sorted(started(tmp_path)) == ["a", "a", "b"]
         assert all(order.record.exists() for order in orders)
