@@ -95,7 +95,7 @@ class Network(Landscape):
         self._wide: torch.dtype | None = None
         self._moved: set[str] = set()
         self._slow: set[str] = set()
-        self._held: dict[tuple, bool] = {}
+        self._held: dict[tuple[str, int], tuple[Any, bool]] = {}
         if not HALF.isdisjoint(self._types):
             self._widen()
         self._look()
@@ -187,7 +187,7 @@ class Network(Landscape):
         return loss
 
     def _look(self) -> None:
-        form = structure(self.model)
+        form = structure(self.model, self.x)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
             weights = self.named(self._generic)  # off w0, where a power iteration may have come to rest
@@ -203,14 +203,14 @@ class Network(Landscape):
         self._form, self._moved = known
 
     def _unfit(self, error: Exception) -> str:
-        said = f"the model does not run on these data: {type(error).__name__}: {str(error).splitlines()[0]}"
+        said = f"the model does not run on these data: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         bytes_ = any(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in tree_leaves(self.x))
         return said + (" (x is uint8: the model wants floats, such as x.float() / 255)" if bytes_ else "")
 
     def point(self, w: Tensor) -> Tensor:
         """`w`, detached, if it is one point of shape `(d,)`. A model that was put into another mode is looked at again."""
         w = super().point(w)
-        if structure(self.model) != self._form:
+        if structure(self.model, self.x) != self._form:
             self._look()
         self._fits(w)
         return w.to(self.w0.dtype)
@@ -510,18 +510,21 @@ class Network(Landscape):
 
     def holds(self, what: str, test: Callable[[], bool]) -> bool:
         """Whether a shortcut is right for this model and loss, by a `test` that runs once; False where it fails to run."""
-        key = what, self.loss_fn
+        key = what, id(self.loss_fn)
         if key not in self._held:
             try:
-                self._held[key] = test()
+                right = test()
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError):
-                self._held[key] = False
-        return self._held[key]
+                right = False
+            self._held[key] = self.loss_fn, right  # the loss is kept, or another could come to its place in memory
+        return self._held[key][1]
 
     def _kind(self, *kinds: str) -> str:
         """The first of these ways to a Hessian product that is right for this model."""
+        if torch._C._functorch.maybe_current_level() is not None:  # in a transform of torch.func no proof can run
+            return next(kind for kind in ("mapped", *kinds) if self._right.get(kind, True))
         for kind in kinds:
             if self._right[kind]:
                 return kind
@@ -587,6 +590,9 @@ def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
     if params is None:
         if not every:
             raise ValueError(f"{type(model).__name__} has no parameters")
+        devices = {str(p.device) for p in every.values()}
+        if len(devices) > 1:
+            raise ValueError(f"the weights must be on one device, got {sorted(devices)}")
         return every
     names = {p: name for name, p in every.items()}
     wanted = set()

@@ -217,6 +217,16 @@ def test_a_model_of_one_precision_that_is_wrong_is_refused(function):
         net.hvp(net.w0, net.w0)
 
 
+def test_a_product_within_a_transform_of_torch_is_not_proved_and_does_not_spoil_the_proof():
+    net = network("differentiable once")
+    plain = Landscape.of(chain(lambda m, x: torch.tanh(m.a(x))).double(), cross_entropy, (net.x, net.y))
+    w, v = plain.w0, random(plain.d, seed=3)
+    jacobian = torch.func.jacrev(lambda u: plain.hvp(w, u))(v)
+    torch.testing.assert_close(jacobian @ v, plain.hvp(w, v))
+    torch.testing.assert_close(plain.hvp(w, v), by_differences(plain, w) @ v, rtol=1e-4, atol=1e-5)
+    assert plain._kind("mapped") == "mapped"
+
+
 def test_the_proof_is_made_once():
     net, calls = network("attention"), []
     net.hvp(net.w0, net.w0)
