@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, refusal, shifted
+from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, moved, refusal, shifted
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.means import need_mean, splits
 from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
@@ -160,7 +160,11 @@ class Network(Landscape):
         own = weights | buffers
         if self._wide is not None:  # weights outside `params` too
             own = {n: floats(p.detach(), self._wide) for n, p in self.model.named_parameters() if n not in own} | own
-        return functional_call(self._shell, {f"model.{name}": v for name, v in own.items()}, (f,))
+        replaced = {f"model.{name}": v for name, v in own.items()}
+        if self._wide is None:
+            return functional_call(self._shell, replaced, (f,))
+        with torch.autocast(self.w0.device.type, enabled=False):
+            return functional_call(self._shell, replaced, (f,))
 
     def forward(self, x: Any) -> Any:
         """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
@@ -542,6 +546,8 @@ class _Proofs(dict[str, bool]):
         few, w = self.few, self.point
         if kind == "gradient":
             found = self._runs(lambda: few.slope(w, None))
+            if found is not None:
+                self.free = moved(self._cut(found))
             right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
         elif kind == "differences":
             right = self["gradient"] and w.dtype == torch.float64
@@ -563,13 +569,17 @@ class _Proofs(dict[str, bool]):
         except (RuntimeError, NotImplementedError):  # what autograd cannot do at all
             return None
 
+    def _cut(self, flat: Tensor) -> list[Tensor]:
+        if len(flat) != self.few.d:  # a loss
+            return [flat]
+        return list(flat.split([p.numel() for p in self.few.named(self.point).values()]))
+
     def _follows(self, product: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> bool:
-        cut = [p.numel() for p in self.few.named(self.point).values()]
-        shape = lambda found: list(found.split(cut)) if len(found) == self.few.d else [found]  # noqa: E731
+        def cut(f: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+            return lambda tensors: self._cut(f(torch.cat(tensors)))
+
         try:
-            return follows(
-                lambda v: shape(product(torch.cat(v))), lambda at: shape(slope(torch.cat(at))), list(self.point.split(cut))
-            )
+            return follows(cut(product), cut(slope), self._cut(self.point), self.free)
         except (RuntimeError, NotImplementedError):
             return False
 

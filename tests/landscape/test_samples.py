@@ -106,6 +106,7 @@ BAD = [
     (lambda: X, "data must be a pair"),
     (lambda: [(X, Y)] * 3, "data must be a pair"),
     (lambda: DataLoader(X, 8), "a batch must be a pair"),
+    (lambda: DataLoader([(torch.ones(k), 0) for k in (4, 5)]), "the batches of data cannot be joined"),
     (lambda: (X, ["cat"] * 40), "data must be tensors, arrays or lists of numbers|y holds no tensor"),
     (lambda: (X, object()), "data must be tensors, arrays or lists of numbers"),
 ]
@@ -189,6 +190,13 @@ def test_a_choice_of_parameters_leaves_the_rest_at_its_values():
     for bad, said in (([], "at least one"), (["nobody"], "got 'nobody'"), ([torch.ones(3)], r"one of shape \(3,\)")):
         with pytest.raises(ValueError, match=said):
             Landscape.of(whole, cross_entropy, (X, Y), params=bad)
+
+
+def test_a_proof_stands_under_autocast():
+    net, plain = (Landscape.of(model(), cross_entropy, (X, Y)) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        top = measures.top_eigenvalues(net, net.w0)
+    torch.testing.assert_close(top, measures.top_eigenvalues(plain, plain.w0), rtol=0.1, atol=0)
 
 
 def test_measures_run_in_inference_mode_and_on_data_made_in_it():
