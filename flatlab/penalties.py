@@ -22,7 +22,7 @@ from torch.func import functional_call, grad
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from flatlab.landscape.curvature import follows, math_attention, refusal, shifted
+from flatlab.landscape.curvature import follows, math_attention, moved, refusal, shifted
 from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
 
 __all__ = ["gradient_noise_penalty", "hessian_frobenius_penalty"]
@@ -208,7 +208,8 @@ def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
             wide = False
             start = leaves(shifted(list(trained.values())))
             recorded = slopes(start, graph=True)
-        if not follows(product, lambda at: slopes(leaves(at)), [a.detach() for a in start]):
+        free = moved([g.detach() for g in recorded])
+        if not follows(product, lambda at: slopes(leaves(at)), [a.detach() for a in start], free):
             raise refusal("the Hessian product")
 
 

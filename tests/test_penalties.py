@@ -257,3 +257,30 @@ def test_what_makes_no_penalty_is_named():
     for penalty in (hessian_frobenius_penalty, gradient_noise_penalty):
         with pytest.raises(ValueError, match="x has 6 samples and y has 5"):
             penalty(model, cross_entropy, (x, y[:5]))
+
+
+class Pair(nn.Module):
+    """Two inputs by name, and a statistic by hand that every pass moves."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, left, right):
+        with torch.no_grad():
+            self.seen += 1
+        return torch.tanh(self.inner(torch.cat([left, right], 1)))
+
+
+@pytest.mark.parametrize("penalty", [hessian_frobenius_penalty, gradient_noise_penalty])
+def test_several_inputs_are_passed_on_and_buffers_of_any_kind_stay(penalty):
+    torch.manual_seed(0)
+    model, x, y = Pair().double(), torch.randn(6, 4, dtype=torch.float64), torch.arange(6) % 3
+    plain = nn.Sequential(model.inner, nn.Tanh())
+    found = []
+    for net, data in ((model, {"left": x[:, :2], "right": x[:, 2:]}), (model, (x[:, :2], x[:, 2:])), (plain, x)):
+        torch.manual_seed(1)
+        found.append(penalty(net, nn.functional.cross_entropy, (data, y)).item())
+    assert found[0] == pytest.approx(found[2]) and found[1] == pytest.approx(found[2])
+    assert model.seen == 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["Refused", "differences", "follows", "math_attention", "refusal", "shifted"]
+__all__ = ["Refused", "differences", "follows", "math_attention", "moved", "refusal", "shifted"]
 
 STEP = 1e-8
 """Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
@@ -50,11 +50,14 @@ def differences(
 
 
 def follows(
-    product: Callable[[list[Tensor]], list[Tensor]], slope: Callable[[list[Tensor]], list[Tensor]], at: list[Tensor]
+    product: Callable[[list[Tensor]], list[Tensor]],
+    slope: Callable[[list[Tensor]], list[Tensor]],
+    at: list[Tensor],
+    free: list[Tensor] | None = None,
 ) -> bool:
     """Whether `product(v)` is the derivative of `slope` at `at` along a random `v`, tensor by tensor.
 
-    True also where the differences are not finite, so that nothing can be said.
+    True also where the differences are not finite, so that nothing can be said. `free` are the numbers that `v` moves.
 
     >>> cube, at = lambda at: [3 * at[0] ** 2], [torch.tensor([1.0, 2.0])]
     >>> follows(lambda v: [6 * at[0] * v[0]], cube, at), follows(lambda v: [5 * at[0] * v[0]], cube, at)
@@ -62,6 +65,8 @@ def follows(
     """
     g = torch.Generator().manual_seed(1)
     v = [torch.randn(a.shape, generator=g, dtype=torch.float64).to(a) * (size(a) or 1) for a in at]
+    if free is not None:
+        v = [a * b for a, b in zip(v, free, strict=True)]
     fine = all(a.dtype == torch.float64 for a in at)
     found = product(v)
     share, floor = (1e-3, 1e-6) if fine else (0.1, 0.03)
@@ -74,6 +79,13 @@ def follows(
         if all(e <= share * float(t.double().norm()) + floor * whole for e, t in zip(off, truth, strict=True)):
             return True
     return False
+
+
+def moved(slopes: list[Tensor]) -> list[Tensor]:
+    """The numbers with a slope, where their tensor has any: a padding row of an embedding is held still on purpose, and a
+    whole weight without a slope is a mistake, if the loss depends on it.
+    """
+    return [g != 0 if bool((g != 0).any()) else torch.ones_like(g, dtype=torch.bool) for g in slopes]
 
 
 def shifted(at: list[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, refusal, shifted
+from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, moved, refusal, shifted
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.means import need_mean, splits
 from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
@@ -95,7 +95,7 @@ class Network(Landscape):
         self._wide: torch.dtype | None = None
         self._moved: set[str] = set()
         self._slow: set[str] = set()
-        self._held: dict[tuple, bool] = {}
+        self._held: dict[tuple[str, int], tuple[Any, bool]] = {}
         if not HALF.isdisjoint(self._types):
             self._widen()
         self._look()
@@ -160,7 +160,11 @@ class Network(Landscape):
         own = weights | buffers
         if self._wide is not None:  # weights outside `params` too
             own = {n: floats(p.detach(), self._wide) for n, p in self.model.named_parameters() if n not in own} | own
-        return functional_call(self._shell, {f"model.{name}": v for name, v in own.items()}, (f,))
+        replaced = {f"model.{name}": v for name, v in own.items()}
+        if self._wide is None:
+            return functional_call(self._shell, replaced, (f,))
+        with torch.autocast(self.w0.device.type, enabled=False):
+            return functional_call(self._shell, replaced, (f,))
 
     def forward(self, x: Any) -> Any:
         """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
@@ -187,7 +191,7 @@ class Network(Landscape):
         return loss
 
     def _look(self) -> None:
-        form = structure(self.model)
+        form = structure(self.model, self.x)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
             weights = self.named(self._generic)  # off w0, where a power iteration may have come to rest
@@ -203,14 +207,14 @@ class Network(Landscape):
         self._form, self._moved = known
 
     def _unfit(self, error: Exception) -> str:
-        said = f"the model does not run on these data: {type(error).__name__}: {str(error).splitlines()[0]}"
+        said = f"the model does not run on these data: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         bytes_ = any(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in tree_leaves(self.x))
         return said + (" (x is uint8: the model wants floats, such as x.float() / 255)" if bytes_ else "")
 
     def point(self, w: Tensor) -> Tensor:
         """`w`, detached, if it is one point of shape `(d,)`. A model that was put into another mode is looked at again."""
         w = super().point(w)
-        if structure(self.model) != self._form:
+        if structure(self.model, self.x) != self._form:
             self._look()
         self._fits(w)
         return w.to(self.w0.dtype)
@@ -510,18 +514,21 @@ class Network(Landscape):
 
     def holds(self, what: str, test: Callable[[], bool]) -> bool:
         """Whether a shortcut is right for this model and loss, by a `test` that runs once; False where it fails to run."""
-        key = what, self.loss_fn
+        key = what, id(self.loss_fn)
         if key not in self._held:
             try:
-                self._held[key] = test()
+                right = test()
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError):
-                self._held[key] = False
-        return self._held[key]
+                right = False
+            self._held[key] = self.loss_fn, right  # the loss is kept, or another could come to its place in memory
+        return self._held[key][1]
 
     def _kind(self, *kinds: str) -> str:
         """The first of these ways to a Hessian product that is right for this model."""
+        if torch._C._functorch.maybe_current_level() is not None:  # in a transform of torch.func no proof can run
+            return next(kind for kind in ("mapped", *kinds) if self._right.get(kind, True))
         for kind in kinds:
             if self._right[kind]:
                 return kind
@@ -539,6 +546,8 @@ class _Proofs(dict[str, bool]):
         few, w = self.few, self.point
         if kind == "gradient":
             found = self._runs(lambda: few.slope(w, None))
+            if found is not None:
+                self.free = moved(self._cut(found))
             right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
         elif kind == "differences":
             right = self["gradient"] and w.dtype == torch.float64
@@ -560,13 +569,17 @@ class _Proofs(dict[str, bool]):
         except (RuntimeError, NotImplementedError):  # what autograd cannot do at all
             return None
 
+    def _cut(self, flat: Tensor) -> list[Tensor]:
+        if len(flat) != self.few.d:  # a loss
+            return [flat]
+        return list(flat.split([p.numel() for p in self.few.named(self.point).values()]))
+
     def _follows(self, product: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> bool:
-        cut = [p.numel() for p in self.few.named(self.point).values()]
-        shape = lambda found: list(found.split(cut)) if len(found) == self.few.d else [found]  # noqa: E731
+        def cut(f: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+            return lambda tensors: self._cut(f(torch.cat(tensors)))
+
         try:
-            return follows(
-                lambda v: shape(product(torch.cat(v))), lambda at: shape(slope(torch.cat(at))), list(self.point.split(cut))
-            )
+            return follows(cut(product), cut(slope), self._cut(self.point), self.free)
         except (RuntimeError, NotImplementedError):
             return False
 
@@ -587,6 +600,9 @@ def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
     if params is None:
         if not every:
             raise ValueError(f"{type(model).__name__} has no parameters")
+        devices = {str(p.device) for p in every.values()}
+        if len(devices) > 1:
+            raise ValueError(f"the weights must be on one device, got {sorted(devices)}")
         return every
     names = {p: name for name, p in every.items()}
     wanted = set()

@@ -36,7 +36,10 @@ def gathered(data: Any) -> tuple[Any, Any]:
         batches = [_pair(batch, "a batch") for batch in data]
         if not batches:
             raise ValueError("data holds no samples")
-        data = tuple(joined([_tensors(batch[part]) for batch in batches]) for part in (0, 1))
+        try:
+            data = tuple(joined([_tensors(batch[part]) for batch in batches]) for part in (0, 1))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"the batches of data cannot be joined: {error}") from error
     x, y = (_tensors(part) for part in _pair(data, "data"))
     n = length("x", x)
     if n != length("y", y):

@@ -22,9 +22,10 @@ Run = Callable[[Any, dict[str, Tensor]], Any]
 Calls = list[tuple[str, list[Tensor], list[Tensor]]]
 
 
-def structure(model: nn.Module) -> tuple:
-    """What, if it changes, makes a second look at the model worth while: its modules and their modes."""
-    return tuple((id(m), m.training) for m in model.modules())
+def structure(model: nn.Module, x: Any) -> tuple:
+    """What, if it changes, makes a second look worth while: the modules, their modes, and the form of the samples."""
+    form = tuple((t.dtype, t.device, t.shape[1:]) if isinstance(t, Tensor) else None for t in tree_leaves(x))
+    return tuple((id(m), m.training) for m in model.modules()), form
 
 
 def moved_buffers(model: nn.Module, run: Run, x: Any, start: dict[str, Tensor]) -> set[str]:

@@ -189,6 +189,27 @@ def test_what_has_no_derivative_is_refused_in_one_line(name):
     assert torch.isfinite(net.loss(net.w0))
 
 
+class Padded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.c = nn.Embedding(11, 6, padding_idx=0), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.c(torch.tanh(self.words(x)).mean(1))
+
+
+def test_a_padding_row_that_is_held_still_on_purpose_is_no_mistake():
+    torch.manual_seed(0)
+    model, x, y = Padded().double(), torch.arange(60).view(12, 5) % 11, torch.arange(12) % 3
+    net = Landscape.of(model, cross_entropy, (x, y))
+    free = (net.grad(net.w0) != 0).nonzero()[:, 0]
+    found = torch.stack([net.hvp(net.w0, e) for e in torch.eye(net.d, dtype=DOUBLE)])
+    truth = by_differences(net, net.w0)
+    torch.testing.assert_close(found[free][:, free], truth[free][:, free], rtol=1e-4, atol=1e-6)
+    assert not found[:6].any() and not found[:, :6].any()
+    assert hessian_frobenius_penalty(model, cross_entropy, (x, y), probes=2).item() > 0
+
+
 class InSingle(nn.Module):
     """Fused for float32 alone, so that nothing can be proved in double, and no differences are good enough."""
 
@@ -215,6 +236,16 @@ def test_a_model_of_one_precision_that_is_wrong_is_refused(function):
     net = Landscape.of(InSingle(function), cross_entropy, (random(12, 4, seed=1).float(), torch.arange(12) % 3))
     with pytest.raises(Refused, match="the Hessian product of this model"):
         net.hvp(net.w0, net.w0)
+
+
+def test_a_product_within_a_transform_of_torch_is_not_proved_and_does_not_spoil_the_proof():
+    net = network("differentiable once")
+    plain = Landscape.of(chain(lambda m, x: torch.tanh(m.a(x))).double(), cross_entropy, (net.x, net.y))
+    w, v = plain.w0, random(plain.d, seed=3)
+    jacobian = torch.func.jacrev(lambda u: plain.hvp(w, u))(v)
+    torch.testing.assert_close(jacobian @ v, plain.hvp(w, v))
+    torch.testing.assert_close(plain.hvp(w, v), by_differences(plain, w) @ v, rtol=1e-4, atol=1e-5)
+    assert plain._kind("mapped") == "mapped"
 
 
 def test_the_proof_is_made_once():

@@ -106,6 +106,7 @@ BAD = [
     (lambda: X, "data must be a pair"),
     (lambda: [(X, Y)] * 3, "data must be a pair"),
     (lambda: DataLoader(X, 8), "a batch must be a pair"),
+    (lambda: DataLoader([(torch.ones(k), 0) for k in (4, 5)]), "the batches of data cannot be joined"),
     (lambda: (X, ["cat"] * 40), "data must be tensors, arrays or lists of numbers|y holds no tensor"),
     (lambda: (X, object()), "data must be tensors, arrays or lists of numbers"),
 ]
@@ -114,8 +115,10 @@ BAD = [
 @pytest.mark.parametrize("number", range(len(BAD)))
 def test_what_are_no_samples_is_said_in_one_line(number):
     data, message = BAD[number]
+    taken = model()
+    Landscape.of(taken, cross_entropy, (X, Y))  # a model that ran on other data is looked at again
     with pytest.raises(ValueError, match=message) as error:
-        Landscape.of(model(), cross_entropy, data())
+        Landscape.of(taken, cross_entropy, data())
     assert "\n" not in str(error.value)
 
 
@@ -189,6 +192,13 @@ def test_a_choice_of_parameters_leaves_the_rest_at_its_values():
             Landscape.of(whole, cross_entropy, (X, Y), params=bad)
 
 
+def test_a_proof_stands_under_autocast():
+    net, plain = (Landscape.of(model(), cross_entropy, (X, Y)) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        top = measures.top_eigenvalues(net, net.w0)
+    torch.testing.assert_close(top, measures.top_eigenvalues(plain, plain.w0), rtol=0.1, atol=0)
+
+
 def test_measures_run_in_inference_mode_and_on_data_made_in_it():
     with torch.inference_mode():
         made = X + 0
@@ -203,7 +213,7 @@ def test_measures_run_in_inference_mode_and_on_data_made_in_it():
 
 
 def test_numpy_numbers_of_a_generator_are_left_where_they_were():
-    np.random.seed(3)
-    before, here = np.random.get_state()[1].tolist(), torch.get_rng_state()
+    state = np.random.get_state
+    before, here = state()[1].tolist(), torch.get_rng_state()
     Landscape.of(model(), cross_entropy, (X, Y))
-    assert np.random.get_state()[1].tolist() == before and torch.equal(torch.get_rng_state(), here)
+    assert state()[1].tolist() == before and torch.equal(torch.get_rng_state(), here)

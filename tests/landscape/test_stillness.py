@@ -56,7 +56,7 @@ class OnlyPython(nn.Module):
 
 class OnlyNumpy(nn.Module):
     def forward(self, x):
-        return x * (1 + np.random.rand() * self.training)
+        return x * (1 + np.random.rand() * self.training)  # noqa: NPY002
 
 
 class OwnGenerator(nn.Module):
