@@ -61,9 +61,9 @@ class Parts:
     @contextmanager
     def _needs_no_batch(self) -> Iterator[None]:
         """Refuses a BatchNorm layer that would normalize a sample by itself, before it runs."""
-        for layer in self.passes.layers:
-            _need_a_batch_of_two(self.batch.name, layer)
-        if self.passes.seen:  # a hook would have a compiled model compiled anew
+        for known in self.passes.known.modules:
+            _need_a_batch_of_two(self.batch.name, known)
+        if self.passes.known.modules:  # a hook would have a compiled model compiled anew
             yield
             return
         with watched(lambda module: _need_a_batch_of_two(self.batch.name, module)):
