@@ -33,10 +33,11 @@ class PartPasses(Passes):
         batch = self.closure
         g = self(w)
         samples = w.new_empty(batch.n, len(w))
+        self.replays = False  # evaluation is by the statistics that the batch's pass has left
         for i in range(batch.n):
             self.closure = partial(_alone, batch.name, batch.part(i, i + 1), self.no_sync)
             samples[i] = self(w)
-        self.closure = batch
+        self.closure, self.replays = batch, True
         return samples.add_(g - samples.mean(0))
 
 

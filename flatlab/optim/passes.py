@@ -70,6 +70,8 @@ class Passes:
         self._complete = False
         self._hooks = []
         self._moved = self._origin = Moved(known)
+        self.replays = True
+        """Whether later passes find buffers as the first one did, or as it left them."""
         self._thread = threading.get_ident()
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
@@ -187,7 +189,8 @@ class Passes:
         """A pass that starts where the first one did, and leaves generators and buffers as it found them."""
         self._moved.first_pass_ended()
         before = self._generators.again()
-        self._moved.begin_again()
+        if self.replays:
+            self._moved.begin_again()
         if "torch._dynamo" in sys.modules:
             self._meet_untraced = _untraced()
         try:
