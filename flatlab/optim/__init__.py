@@ -38,15 +38,27 @@ average) is saved as well. A checkpoint of the bare base optimizer loads, too, a
 **A method of your own** is a subclass of `flatlab.methods.Method` that names a rule and its options, and its optimizer
 a subclass of `RuleOptimizer` that names the method.
 
-**What a pass leaves behind.** Statistics of norm layers move in the first pass only, and dropout draws the same mask
-in every pass; afterwards torch's default generators stand where one plain pass leaves them. The layers are found
-through the modules that the closure calls, compiled ones included (where torch warns, once, of a global hook: it is
-ours and only looks). Those inside a compiled *function* cannot be seen: compile the module instead.
+**What a pass leaves behind.** Whatever a forward pass moves, moves in the first pass only, and later passes start where
+that one did: statistics of norm layers, the vectors of spectral norm, codebooks, observers, any buffer of a module. The
+modules are those that the trained parameters belong to, and those that the closure calls; their buffers are looked at
+once, by value, and again when a module changes its mode. Dropout draws the same mask in every pass; afterwards torch's
+default generators, Python's `random` and NumPy's stand where one plain pass leaves them. (Whether a closure draws from
+the last two is looked at in the first three steps and in every 16th. Generators of the user's own are not known.) Modules
+that are called through a compiled *function*, and hold no trained parameter, cannot be seen: compile the module instead.
+Where a model is compiled torch warns, once, of a global hook: it is ours and only looks.
 
-**A step that fails** leaves weights and optimizer state as they were, and the statistics of the norm layers that an
-earlier step has seen. A loss, gradient or direction that is not finite raises `FloatingPointError`; to find out
-costs one synchronization with the device, which `check_finite=False` saves. While a CUDA graph is captured there is
-no such check, and dropout is refused, since its mask cannot be drawn twice there.
+**Caches of weights.** An autocast around the step, and `torch.nn.utils.parametrize.cached()`, keep what they have made of
+the weights; both are cleared whenever a pass writes them. What a compiler has folded into constants stays: freeze nothing.
+
+**Threads** may each train their own model. Torch's default generator is one for all of them.
+
+**A step that fails** leaves weights, buffers and optimizer state as they were. A loss, gradient or direction that is not
+finite raises `FloatingPointError`; to find out costs one synchronization with the device, which `check_finite=False`
+saves. While a CUDA graph is captured there is no such check, and dropout is refused, since its mask cannot be drawn twice
+there.
+
+**Maximizing.** In a group with `maximize` the method climbs to where the objective is smallest, and descends from there:
+it is the method on the negative of the objective.
 
 **Mixed precision.** Let the closure call `scaler.scale(loss).backward()` and return the loss itself, then
 

@@ -7,10 +7,19 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["Buffers", "unflat"]
+__all__ = ["Buffers", "real", "unflat"]
 
 KEPT = 4
 SMALL = 2**21
+
+
+def real(t: Tensor) -> Tensor:
+    """`t` itself, or a complex tensor as a view of real and imaginary parts.
+
+    >>> real(torch.tensor([1 + 2j]))
+    tensor([[1., 2.]])
+    """
+    return torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
 
 
 def unflat(v: Tensor, like: list[Tensor]) -> list[Tensor]:

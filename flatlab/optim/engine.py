@@ -6,16 +6,17 @@ import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from flatlab.landscape import Landscape
 from flatlab.methods import Method, Option
-from flatlab.optim.buffers import Buffers, unflat
+from flatlab.optim.buffers import Buffers, real, unflat
+from flatlab.optim.generators import Foreign
+from flatlab.optim.moved import Known
 from flatlab.optim.parts import Batch, PartPasses, told
 from flatlab.optim.passes import Passes, all_finite, capturing
 from flatlab.optim.trained import Trained
@@ -70,8 +71,7 @@ class RuleOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._seen: WeakSet[nn.Module] = WeakSet()
-        self._norm_layers: WeakSet[nn.Module] = WeakSet()
+        self._known, self._foreign = Known(), Foreign()
         self._buffers = Buffers()
         self._masks: dict[str, tuple[list[tuple[int, bool]], Tensor]] = {}
         self._running: Passes | None = None
@@ -191,11 +191,12 @@ class RuleOptimizer(Optimizer):
             params,
             closure,
             everything=(p for group in self.param_groups for p in group["params"]),
-            seen=self._seen,
-            layers=self._norm_layers,
+            known=self._known,
+            foreign=self._foreign,
             buffers=self._buffers,
             no_sync=self.no_sync,
             scale=scale,
+            sign=_sign(params[0], groups),
             guard=guard,
         )
         self._running = passes
@@ -227,6 +228,8 @@ class RuleOptimizer(Optimizer):
         self._complete()
         groups = self._trained()
         params = [p for _, members in groups for p in members]
+        if _sign(params[0], groups) is not None:
+            raise ValueError("a landscape is minimized, got a group with maximize=True: write opt.step(closure, x, y)")
         trained = Trained(landscape, params)
         w = torch.cat([p.reshape(-1) for p in params])
         loss = trained.loss(w)
@@ -262,7 +265,7 @@ class RuleOptimizer(Optimizer):
         old = [self._memory.get(p) for p in params]
         known = any(m is not None for m in old)
         pairs = zip(old, params, strict=True)
-        flat = [w.new_zeros(p.numel()) if m is None else m.reshape(-1) for m, p in pairs] if known else None
+        flat = [w.new_zeros(_size(p)) if m is None else m.reshape(-1) for m, p in pairs] if known else None
         return method.direction(w, grad, **options, **{method.memory: None if flat is None else torch.cat(flat)})
 
     def _settle(self, params: list[Tensor], memory: Tensor | None, sound: bool | Tensor) -> None:
@@ -270,18 +273,18 @@ class RuleOptimizer(Optimizer):
         self._steps += 1
         if memory is None:
             return
-        new = unflat(memory, params)
+        new = unflat(memory, [real(p) for p in params])
         for p, m in zip(params, new, strict=True):
             if p not in self._memory:
                 self._memory[p] = torch.zeros_like(m)
         old = [self._memory[p] for p in params]  # changed in place: a CUDA graph reads it there
         if sound is not True:
-            new = unflat(torch.where(sound, memory, torch.cat([m.reshape(-1) for m in old])), params)
+            new = unflat(torch.where(sound, memory, torch.cat([m.reshape(-1) for m in old])), old)
         torch._foreach_copy_(old, new)
 
     def _mask(self, option: Option, w: Tensor, groups: Groups) -> Tensor | None:
         """A boolean for every weight, made once and anew where a group's value has changed; None where all are true."""
-        values = [(p.numel(), option.each(p, group[option.name])) for group, params in groups for p in params]
+        values = [(_size(p), option.each(p, group[option.name])) for group, params in groups for p in params]
         if all(yes for _, yes in values):
             return None
         known, mask = self._masks.get(option.name, (None, None))
@@ -348,13 +351,26 @@ def _signature(method: type[Method]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(BESIDE[0], place), *options, *seed, *others])
 
 
+def _size(p: Tensor) -> int:
+    return p.numel() * (2 if p.is_complex() else 1)
+
+
+def _sign(like: Tensor, groups: Groups) -> float | Tensor | None:
+    """-1 for what is maximized: None where nothing is, a number where all is, else for every weight, `(d,)`."""
+    signs = [-1.0 if group.get("maximize") else 1.0 for group, _ in groups]
+    if len(set(signs)) == 1:
+        return None if signs[0] > 0 else signs[0]
+    sizes = [sum(map(_size, params)) for _, params in groups]
+    return torch.cat([like.new_full((n,), sign, dtype=torch.float32) for n, sign in zip(sizes, signs, strict=True)])
+
+
 def over_groups(option: str, w: Tensor, groups: Groups) -> float | Tensor:
     """An option for the rule: the value that all groups share, or one for each weight, of shape `(d,)`."""
     values = [group[option] for group, _ in groups]
     first, numbers = values[0], not any(isinstance(v, Tensor) for v in values)
     if all(v is first or (numbers and v == first) for v in values):  # tensors are not compared: that stalls a device
         return first
-    sizes = [sum(p.numel() for p in params) for _, params in groups]
+    sizes = [sum(map(_size, params)) for _, params in groups]
     # Filled on the device: a copy from the host would stall it, too, and fail while a graph is captured.
     return torch.cat([w.new_zeros(n) + v for v, n in zip(values, sizes, strict=True)])
 

@@ -33,10 +33,11 @@ class PartPasses(Passes):
         batch = self.closure
         g = self(w)
         samples = w.new_empty(batch.n, len(w))
+        self.replays = False  # evaluation is by the statistics that the batch's pass has left
         for i in range(batch.n):
             self.closure = partial(_alone, batch.name, batch.part(i, i + 1), self.no_sync)
             samples[i] = self(w)
-        self.closure = batch
+        self.closure, self.replays = batch, True
         return samples.add_(g - samples.mean(0))
 
 
@@ -61,9 +62,9 @@ class Parts:
     @contextmanager
     def _needs_no_batch(self) -> Iterator[None]:
         """Refuses a BatchNorm layer that would normalize a sample by itself, before it runs."""
-        for layer in self.passes.layers:
-            _need_a_batch_of_two(self.batch.name, layer)
-        if self.passes.seen:  # a hook would have a compiled model compiled anew
+        for known in self.passes.known.modules:
+            _need_a_batch_of_two(self.batch.name, known)
+        if self.passes.known.modules:  # a hook would have a compiled model compiled anew
             yield
             return
         with watched(lambda module: _need_a_batch_of_two(self.batch.name, module)):

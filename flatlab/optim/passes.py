@@ -6,18 +6,22 @@ import functools
 import math
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableSet
-from contextlib import AbstractContextManager, contextmanager
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
-from flatlab.optim.buffers import Buffers, unflat
+from flatlab.optim.buffers import Buffers, real, unflat
+from flatlab.optim.generators import Foreign, Generators
+from flatlab.optim.moved import Known, Moved
 
 __all__ = ["Passes", "all_finite", "capturing", "watched"]
 
@@ -30,11 +34,11 @@ class Passes:
     """The `grad` of a rule: `grad(v)` runs the closure at weights `v` and returns its gradient, both of shape `(d,)`.
 
     As a context it gives the weights back: on leaving they are `w` again, to the bit, and where an exception ended it
-    the norm `layers` known from earlier have their statistics back, too. Modules that are met join `seen`, and those
-    among them that keep statistics `layers`.
-    `scale` is what the closure multiplied the loss by. With `guard`, `finite` tells of each pass whether it was
-    (gradient and, unless scaled, loss); the rule gets numbers in place of what was not. `w` and the gradients live in
-    `buffers` and are overwritten by the next step.
+    the buffers that a pass moves are back, too. Modules that are met join `known`.
+    `scale` is what the closure multiplied the loss by; `sign`, -1 or 1 for each weight, turns what is maximized around.
+    With `guard`, `finite` tells of each pass whether it was (gradient and, unless scaled, loss); the rule gets numbers in
+    place of what was not. `w` and the gradients live in `buffers` and are overwritten by the next step. A complex weight
+    is two real ones.
     """
 
     def __init__(
@@ -43,18 +47,20 @@ class Passes:
         closure: Callable[[], Tensor],
         *,
         everything: Iterable[Tensor],
-        seen: MutableSet[nn.Module],
-        layers: MutableSet[nn.Module],
+        known: Known,
+        foreign: Foreign,
         buffers: Buffers,
         no_sync: Callable[[], AbstractContextManager] | None = None,
         scale: float | None = None,
+        sign: float | Tensor | None = None,
         guard: bool = True,
     ):
         self.params, self.closure, self.everything = params, closure, list(everything)
-        self.seen, self.layers = seen, layers
-        self.no_sync, self.scale, self.guard = no_sync, scale, guard
+        self.known = known
+        self.no_sync, self.scale, self.sign, self.guard = no_sync, scale, sign, guard
         self.buffers = buffers
-        self.w = buffers.flat(0, params)
+        self._real = [real(p) for p in params]
+        self.w = buffers.flat(0, self._real)
         self.losses: list[Tensor | float] = []
         self._clean: list[Tensor | float] = []
         self.count = 0
@@ -63,13 +69,13 @@ class Passes:
         self._graded = [False] * len(params)
         self._complete = False
         self._hooks = []
-        self._statistics = _statistics(layers)
-        self._held: dict[Tensor, Tensor] | None = None
+        self._moved = self._origin = Moved(known)
+        self.replays = True
+        """Whether later passes find buffers as the first one did, or as it left them."""
         self._thread = threading.get_ident()
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
-        self._gpus = [self.w.device.index] if self.w.is_cuda and not self._capturing else []
-        self._start = self._random()
+        self._generators = Generators([self.w.device.index] if self.w.is_cuda and not self._capturing else [], foreign)
 
     def __enter__(self) -> Passes:
         return self
@@ -79,7 +85,7 @@ class Passes:
         for hook in self._hooks:
             hook.remove()
         if failure is not None:
-            _restore(self._statistics)
+            self._origin.restore()
 
     def __call__(self, v: Tensor) -> Tensor:
         """One pass at weights `v`: its gradient, zero for a parameter that has none."""
@@ -90,8 +96,7 @@ class Passes:
             p.grad = None  # or a closure that forgets to clear would add this pass to the one before
         with torch.enable_grad():
             loss = self._first() if self.count == 1 else self._again()
-        if loss is None:
-            raise TypeError("the closure must return the loss, got None: end it with `return loss`")
+        loss = _number(loss)
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
         if self.count == 1 and v is self.w:
             self._clean.append(self.losses[-1])
@@ -104,15 +109,20 @@ class Passes:
         """Turns to another part of the batch: its first pass draws anew and moves statistics, the later ones repeat it."""
         if self.count:
             self._write(self.w)
-        self.closure, self.count, self._last, self._held = closure, 0, None, None
-        self._start = self._random()
+        self.closure, self.count, self._last = closure, 0, None
+        if self.losses:  # not the first part
+            self._moved = Moved(self.known)
+            self._generators.begin()
 
     def hand_over(self, direction: Tensor) -> None:
         """`direction` as the `.grad` of each parameter that had one in some pass; the others keep None."""
         if direction is self._last and self.scale is None and self._complete:
             return  # the last pass left just that there
+        if self.sign is not None:
+            direction = direction * self.sign
         grads = [torch.empty_like(p) for p in self.params]  # not the old ones, which may be the caller's own tensors
-        torch._foreach_copy_(grads, unflat(direction, grads))
+        found = [real(g) for g in grads]
+        torch._foreach_copy_(found, unflat(direction, found))
         for p, g, graded in zip(self.params, grads, self._graded, strict=True):
             if graded:
                 p.grad = g
@@ -126,8 +136,12 @@ class Passes:
         """Whether `direction` is finite; the last gradient has been looked at before."""
         return self.finite[-1] if direction is self._last else all_finite(direction)
 
+    def _say_if_nothing_came(self, grads: list[Tensor | None]) -> None:
+        if self.count == 1 and all(g is None for g in grads):
+            warnings.warn("the closure left no gradient: it must call loss.backward(), in every pass", stacklevel=2)
+
     def _write(self, v: Tensor) -> None:
-        self.buffers.write(v, self.params)
+        self.buffers.write(v, self._real)
         torch.clear_autocast_cache()  # an autocast around the step keeps casts of the weights that were
         if parametrize._cache_enabled:
             parametrize._cache.clear()
@@ -135,17 +149,20 @@ class Passes:
     def _gradient(self) -> Tensor:
         grads = [p.grad for p in self.params]
         self._complete = all(g is not None for g in grads)
+        self._say_if_nothing_came(grads)
         for i, g in enumerate(grads):
             if g is None:
-                grads[i] = torch.zeros_like(self.params[i])
+                grads[i] = torch.zeros_like(self._real[i])
             elif g.layout is not torch.strided:
                 raise TypeError(
                     f"gradients must be dense, got a sparse one for a parameter of shape {tuple(g.shape)}: "
                     "write nn.Embedding(..., sparse=False)"
                 )
             else:
-                self._graded[i] = True
+                self._graded[i], grads[i] = True, real(g)
         g = self.buffers.flat(self.count, grads)
+        if self.sign is not None:
+            g.mul_(self.sign)
         return g if self.scale is None else g.div_(self.scale)
 
     def _watch(self, g: Tensor, loss: Tensor | float) -> None:
@@ -163,53 +180,57 @@ class Passes:
                 self._hooks.append(p.register_hook(lambda g: g.masked_fill(~found, math.nan)))
 
     def _first(self) -> Tensor | float | None:
-        if self.no_sync is None:
-            return self.closure()
-        with self.no_sync():
+        if not self.known.modules:
+            self._moved.find(self.params)  # not by a hook: a model compiled under one would be compiled anew without it
+        with nullcontext() if self.no_sync is None else self.no_sync():
             return self.closure()
 
     def _again(self) -> Tensor | float | None:
-        """A pass that draws what the first drew, and leaves generators and norm statistics as it found them."""
-        before = self._random()
-        self._set_random(self._start)
-        if self._held is None:
-            self._held = _statistics(self.layers)
+        """A pass that starts where the first one did, and leaves generators and buffers as it found them."""
+        self._moved.first_pass_ended()
+        before = self._generators.again()
+        if self.replays:
+            self._moved.begin_again()
         if "torch._dynamo" in sys.modules:
             self._meet_untraced = _untraced()
         try:
-            with watched(self._hold):  # not in the first pass: a model compiled there would be compiled anew for every hook
+            with watched(self._hold):
                 return self.closure()
         finally:
-            _restore(self._held)
-            self._set_random(before)
+            self._moved.end_again()
+            self._generators.put(before)
 
     def _hold(self, module: nn.Module) -> None:
         if torch.compiler.is_compiling():
             self._meet_untraced(self, module)
-        elif module not in self.seen or self._capturing:
+        elif module not in self.known.modules or self._capturing:
             self._meet(module)
 
     def _meet(self, module: nn.Module) -> None:
-        inside = set(module.modules())  # a compiled module calls no hook of those inside it
-        if self._capturing and any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in inside):
+        # A compiled module calls no hook of those inside it.
+        if self._capturing and any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in module.modules()):
             raise RuntimeError("dropout cannot repeat its mask in a CUDA graph: capture a model without dropout")
-        norms = {m for m in inside if isinstance(m, _NormBase)} - set(self.layers)
-        self.seen |= inside
-        self.layers |= norms
-        self._held.update(_statistics(norms))
+        self._moved.meet(module)
 
     def _meet_if_new(self, module: nn.Module) -> None:
-        if threading.get_ident() == self._thread and (module not in self.seen or self._capturing):
+        if threading.get_ident() == self._thread and (module not in self.known.modules or self._capturing):
             self._meet(module)
 
-    def _random(self) -> tuple[Tensor, list[Tensor]]:
-        return torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]
 
-    def _set_random(self, states: tuple[Tensor, list[Tensor]]) -> None:
-        cpu, gpus = states
-        torch.set_rng_state(cpu)
-        for gpu, state in zip(self._gpus, gpus, strict=True):
-            torch.cuda.set_rng_state(state, gpu)
+def _number(loss: Any) -> Tensor | float:
+    """The loss, if it is one real number; else a `TypeError` that says what came."""
+    if loss is None:
+        raise TypeError("the closure must return the loss, got None: end it with `return loss`")
+    if isinstance(loss, np.ndarray) and loss.size == 1:
+        loss = loss.item()
+    if isinstance(loss, Tensor):
+        right = loss.numel() == 1 and not loss.is_complex()
+        told = None if right else f"a {loss.dtype} tensor of shape {tuple(loss.shape)}"
+    else:
+        told = None if isinstance(loss, Real) else f"a {type(loss).__name__}"
+    if told is not None:
+        raise TypeError(f"the closure must return the loss, one real number, got {told}: keep what else it finds elsewhere")
+    return loss
 
 
 @functools.cache
@@ -247,14 +268,3 @@ def all_finite(v: Tensor) -> bool | Tensor:
         return torch.isfinite(torch.linalg.vector_norm(v, math.inf) if v.ndim else v)
     total = v.sum() if v.ndim else v
     return math.isfinite(total.item()) or bool(torch.isfinite(v).all())
-
-
-def _statistics(layers: Collection[nn.Module]) -> dict[Tensor, Tensor]:
-    if not layers:  # to walk through a weak set takes time even where it is empty
-        return {}
-    return {b: b.clone() for layer in layers if layer.training for b in layer.buffers(recurse=False)}
-
-
-def _restore(statistics: dict[Tensor, Tensor]) -> None:
-    for buffer, value in statistics.items():
-        buffer.copy_(value)

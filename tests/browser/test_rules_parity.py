@@ -33,6 +33,16 @@ def test_rules_agree_to_1e_12_on_random_points(call, name):
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e200, 1e307])
+@pytest.mark.parametrize("name", ["sam", "asam", "stable_sam", "stable_asam"])
+def test_a_climb_is_rho_long_whatever_the_size_of_the_gradient(call, name, size):
+    body = """const {name, g, options} = argument, seen = [];
+      module.RULES[name]({x: 0, y: 0}, (w) => (seen.push(w), g), options);
+      return [seen[1].x, seen[1].y];"""
+    argument = {"name": name, "g": {"x": 3 * size, "y": 4 * size}, "options": {"rho": 0.5, "eta": 1.0}}
+    assert call(["rules"], ["RULES"], body, argument) == pytest.approx([0.3, 0.4], rel=1e-3)
+
+
 def test_the_loss_agrees(call):
     w = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     body = "return argument.map(([x, y]) => module.loss({x, y}));"

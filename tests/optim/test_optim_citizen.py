@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from methods_under_test import closure_of, every_method
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, lr_scheduler
 
 from flatlab.methods import Method, Option
@@ -338,3 +339,46 @@ def test_loading_keeps_the_step_count_of_adam():
     fresh = SAM(AdamW(other.parameters(), lr=0.5))
     fresh.load_state_dict(opt.state_dict())
     assert {float(s["step"]) for s in fresh.state.values()} == {3.0}
+
+
+@every_method
+@pytest.mark.parametrize("scaled", [False, True])
+def test_to_maximize_is_to_minimize_the_negative(method, scaled):
+    ends = []
+    for maximize in (False, True):
+        model = network()
+        rest = [*model[1].parameters(), *model[3].parameters()]
+        groups = [{"params": model[0].parameters(), "rho": 0.3}, {"params": rest}]
+        opt = method(SGD(groups, lr=0.1, momentum=0.9, maximize=maximize), rho=0.2)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=scaled)
+        for step in range(3):
+            g = torch.Generator().manual_seed(step)
+            x, y = torch.randn(16, 6, generator=g), torch.randint(0, 3, (16,), generator=g)
+
+            def closure(x=x, y=y, model=model, opt=opt, scaler=scaler, sign=-1 if maximize else 1):
+                opt.zero_grad()
+                loss = sign * cross_entropy(model(x), y)
+                scaler.scale(loss).backward()
+                return loss
+
+            opt.step(closure, scaler=scaler)
+            scaler.update()
+        ends.append(model)
+    assert_same_weights(*ends)
+
+
+def test_a_group_that_is_maximized_climbs_down_and_one_that_is_minimized_up():
+    a, b = torch.tensor([3.0], requires_grad=True), torch.tensor([4.0], requires_grad=True)
+    opt = SAM(SGD([{"params": [a], "maximize": True}, {"params": [b]}], lr=0.1), rho=0.5)
+    seen = []
+
+    def closure():
+        seen.append((a.item(), b.item()))
+        opt.zero_grad()
+        loss = 0.5 * (a * a + b * b).sum()
+        loss.backward()
+        return loss
+
+    opt.step(closure)
+    assert seen[1] == pytest.approx((3 - 0.5 * 0.6, 4 + 0.5 * 0.8), rel=1e-6)
+    assert (a.item(), b.item()) == pytest.approx((3 + 0.1 * 2.7, 4 - 0.1 * 4.4), rel=1e-6)

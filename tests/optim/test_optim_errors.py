@@ -112,6 +112,30 @@ def test_a_closure_that_returns_nothing_is_named_and_leaves_the_weights():
     assert w.item() == 2.0
 
 
+@pytest.mark.parametrize(
+    ("wrap", "told"),
+    [
+        (lambda loss: (loss, 1), "a tuple"),
+        (lambda loss: {"loss": loss}, "a dict"),
+        (lambda loss: [loss], "a list"),
+        (lambda loss: torch.stack([loss, loss]), r"a torch.float32 tensor of shape \(2,\)"),
+        (lambda loss: loss * 1j, r"a torch.complex64 tensor"),
+    ],
+)
+def test_a_closure_that_returns_more_than_the_loss_is_told_so_and_the_weights_stay(wrap, told):
+    w, opt, closure = parabola()
+    with pytest.raises(TypeError, match=f"must return the loss, one real number, got {told}"):
+        opt.step(lambda: wrap(closure()))
+    assert w.item() == 2.0
+
+
+def test_a_closure_without_a_backward_pass_is_told_so():
+    w, opt, _ = parabola()
+    with pytest.warns(UserWarning, match=r"left no gradient: it must call loss.backward\(\)"):
+        opt.step(lambda: (w * w).sum())
+    assert w.item() == 2.0
+
+
 def test_sparse_gradients_are_refused_and_the_weights_stay():
     table = torch.nn.Embedding(5, 2, sparse=True)
     before = table.weight.detach().clone()
@@ -237,6 +261,7 @@ def test_the_check_can_be_left_out():
 def test_a_closure_may_return_a_plain_number():
     w, opt, closure = parabola()
     assert opt.step(lambda: closure().item()) == 4.0 and w.item() < 2.0
+    assert opt.step(lambda: closure().detach().numpy()) < 4.0
 
 
 @every_method

@@ -1,4 +1,4 @@
-"""Any gradient whose entries are finite gives a step of the length that rho says, from the smallest number to the largest."""
+"""Any gradient of finite entries gives a step of the length that rho says, from the smallest number to the largest."""
 
 import pytest
 import torch

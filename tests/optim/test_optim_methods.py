@@ -4,6 +4,7 @@ import pytest
 import torch
 from methods_under_test import WHOLE, each, every_method
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD
 
 from flatlab import rules
 from flatlab.descent import trajectory
@@ -351,3 +352,34 @@ def test_parameters_of_several_precisions_share_one_step():
     opt.step(closure)
     assert (a.dtype, b.dtype) == (torch.float32, torch.float64)
     assert (a.item(), b.item()) == pytest.approx((3 - 0.33, 4 - 0.44), rel=1e-6)
+
+
+@every_method
+def test_a_complex_parameter_is_its_real_and_imaginary_parts(method):
+    x = torch.randn(16, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+
+    def loss_of(parts, bias):
+        return ((x @ torch.view_as_complex(parts)).abs() - bias).square().mean()
+
+    torch.manual_seed(2)
+    parts, bias = torch.randn(5, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    whole = torch.view_as_complex(parts.clone()).requires_grad_()
+    pairs = [([whole, bias.clone().requires_grad_()], lambda w, b: loss_of(torch.view_as_real(w), b))]
+    pairs.append(([parts.clone().requires_grad_(), bias.clone().requires_grad_()], loss_of))
+    for weights, loss_at in pairs:
+        groups = [{"params": weights[:1], "rho": 0.2}, {"params": weights[1:]}]
+        opt = method(SGD(groups, lr=0.1, momentum=0.9), **({"scale_1d": True} if "eta" in method.method.options else {}))
+
+        def closure(opt=opt, loss_at=loss_at, weights=weights):
+            opt.zero_grad()
+            loss = loss_at(*weights)
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            opt.step(closure)
+        opt.load_state_dict(opt.state_dict())
+        opt.step(closure)
+    (a, b), (c, d) = (weights for weights, _ in pairs)
+    torch.testing.assert_close(torch.view_as_real(a.detach()), c.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(b, d, rtol=1e-9, atol=1e-12)

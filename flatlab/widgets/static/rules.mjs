@@ -1,4 +1,4 @@
-// The twin of flatlab/rules, for points of the plane: rule(w, grad, options) is the direction a method descends along.
+// The twin of flatlab/methods, for points of the plane: rule(w, grad, options) is the direction a method descends along.
 
 import { abs, add, norm, scale, times, withLength } from "./plane.mjs";
 

@@ -1,0 +1,98 @@
+"""What a method's file says of it is all there is to say: rule, optimizer, settings and looks follow from it."""
+
+import inspect
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flatlab
+from flatlab import optim, rules
+from flatlab.methods import METHODS, Method, Option
+from flatlab.palette import PALETTE
+from flatlab.training import Train
+from flatlab.training.methods import OWNERS
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+@every_method
+def test_it_has_a_rule_an_optimizer_settings_and_looks(method):
+    name = method.__name__
+    assert getattr(rules, method.rule.__name__) is method.rule
+    opt = getattr(optim, name)
+    assert opt.method is method and opt.__doc__ == method.__doc__ and name in optim.__all__
+    taken = inspect.signature(opt).parameters
+    assert list(taken)[: 1 + len(method.options)] == ["base_optimizer", *method.options]
+    assert all(taken[k].default == option.default for k, option in method.options.items())
+    chosen = Train(method=name)
+    assert all(getattr(chosen, k) == option.default for k, option in method.options.items())
+    assert (PALETTE["methods"][name], PALETTE["dashes"][name]) == (method.colour, method.dash)
+    assert f"Source: {method.source.split(',')[0]}" in method.__doc__
+
+
+def test_no_two_lines_look_alike():
+    looks = [(method.colour, method.dash) for method in METHODS.values()]
+    assert len(set(looks)) == len(looks)
+
+
+def test_a_setting_names_its_owners_and_no_other_method_takes_it():
+    for name, owners in OWNERS.items():
+        for method in METHODS:
+            if method not in owners:
+                with pytest.raises(ValueError, match=f"{name} = .* has no effect here: it needs method {owners[0]}"):
+                    Train(method=method, **{name: METHODS[owners[0]].options[name].default})
+
+
+def test_bounds_are_those_of_the_option():
+    class Example(Method):
+        share = Option(0.5, "a share", above=0, below=1)
+        count = Option(2, "a number", least=1)
+        kind = Option("a", "a kind", allowed=("a", "b"))
+
+    for options, told in (
+        ({"share": 1.0}, "share must be between 0 and 1, got 1.0"),
+        ({"share": float("nan")}, "share must be between 0 and 1, got nan"),
+        ({"count": 0}, "count must be a whole number >= 1, got 0"),
+        ({"count": 1.5}, "count must be a whole number >= 1, got 1.5"),
+        ({"kind": "c"}, "kind must be 'a' or 'b', got 'c'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Example.check(**{"share": 0.5, "count": 2, "kind": "a"} | options)
+
+
+NEW = '''
+"""Descends along the gradient that a momentum would find."""
+
+from flatlab.methods.method import Method, Option
+
+
+def looking_ahead(w, grad, ahead=0.5):
+    """`grad(w - ahead * grad(w))`."""
+    return grad(w - ahead * grad(w))
+
+
+class Ahead(Method):
+    """Looks ahead."""
+
+    rule = staticmethod(looking_ahead)
+    ahead = Option(0.5, "how far it looks", least=0)
+    source, about, colour, dash = "nobody", "looks ahead", "#123456", "dot"
+'''
+USE = """
+from flatlab import rules
+from flatlab.optim import Ahead
+from flatlab.palette import PALETTE
+from flatlab.training import Train
+assert rules.looking_ahead and PALETTE["methods"]["Ahead"] == "#123456"
+result = Train(data="digits", network="logistic", epochs=1, method="Ahead", ahead=0.1).run()
+assert result["gradients"] == 2 * result["steps"]
+"""
+
+
+def test_one_file_is_all_that_a_new_method_takes(tmp_path):
+    shutil.copytree(Path(flatlab.__file__).parent, tmp_path / "flatlab", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "flatlab" / "methods" / "ahead.py").write_text(NEW)
+    subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, check=True)
