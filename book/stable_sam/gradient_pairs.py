@@ -8,8 +8,7 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-from book.finding import RESULTS, Finding, graded, of_all, scale
-from book.stable_sam.twins import span
+from book.finding import RESULTS, Finding, graded, of_all, scale, span
 from flatlab import plots, records
 
 Record = dict[str, Any]
