@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale"]
+__all__ = ["HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
 
 Record = dict[str, Any]
 
@@ -44,6 +44,17 @@ def of_all(parts: Iterable[bool]) -> str:
     """`held` where all of them hold, `did not hold` where none does, else `held in part`."""
     parts = list(parts)
     return graded(all(parts), any(parts))
+
+
+def span(values: Iterable[float], form: str = ".2f") -> str:
+    """From the least to the largest, or the only one.
+
+    >>> span([0.5, 0.25, 0.3]), span([1.001, 1.0])
+    ('0.25 to 0.50', '1.00')
+    """
+    values = list(values)
+    least, largest = format(min(values), form), format(max(values), form)
+    return least if least == largest else f"{least} to {largest}"
 
 
 def scale(records: Iterable[Record]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from book.finding import PART, RESULTS, Finding, graded, scale
+from book.finding import PART, RESULTS, Finding, graded, scale, span
 from flatlab import records
 from flatlab.comparison import Comparison, compare, holm
 from flatlab.intervals import student
@@ -201,11 +201,6 @@ def by_table(tables: Mapping[str, Runs], words: Callable[[Runs], str]) -> str:
     return "; ".join(f"{TITLES[data]} {words(runs)}" for data, runs in tables.items()) + "."
 
 
-def spread(values: list[float], form: str = ".2f") -> str:
-    """From the least to the largest."""
-    return f"{min(values):{form}} to {max(values):{form}}"
-
-
 # ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
 
 
@@ -262,8 +257,8 @@ def mistakes_in_words() -> dict[str, str]:
     numbers |= {"means": " and ".join(f"{statistics.fmean(a):.2f}" for a in scattered)}
     numbers |= {"deviations": " and ".join(f"{statistics.stdev(a):.2f}" for a in scattered)}
     numbers |= {"equal": "{} and in {}".format(*equal), "one-output": f"{statistics.fmean(values(N, 'one output')):.4f}"}
-    numbers |= {"shuffled": spread(values(N, "labels shuffled"), ".3f")}
-    numbers |= {"shuffled-best": spread(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
+    numbers |= {"shuffled": span(values(N, "labels shuffled"), ".3f")}
+    numbers |= {"shuffled-best": span(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
     numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
     numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
     return {f"fa-mistakes-{name}": text for name, text in numbers.items()}
@@ -330,14 +325,14 @@ def slower(tables, told: float, least: float):
     """A run takes `told` times as long, up to a factor of 1.5; in part if it takes more than `least` times."""
     ((_, runs),) = tables.items()
     middle = statistics.fmean(slowdowns(runs))
-    words = f"{spread(slowdowns(runs))} times the processor time of the run without penalty."
+    words = f"{span(slowdowns(runs))} times the processor time of the run without penalty."
     return graded(2 / 3 < middle / told < 1.5, middle > least), words
 
 
 def chance(tables):
     """All means round to 5.3 to 5.5%."""
     means = [mean(tables[N], fa, final)[0] for fa in (None, *LAMBDAS[2:])]
-    return graded(all(5.25 <= m <= 5.55 for m in means)), f"{spread(means, '.1f')}% over the five lambda."
+    return graded(all(5.25 <= m <= 5.55 for m in means)), f"{span(means, '.1f')}% over the five lambda."
 
 
 def no_effect(tables):
@@ -406,7 +401,7 @@ def sensitive(tables):
 
 def processor_time(tables) -> str:
     """Over that without penalty, by data set."""
-    return "Processor time: " + by_table(tables, lambda runs: f"{spread(slowdowns(runs))} times")
+    return "Processor time: " + by_table(tables, lambda runs: f"{span(slowdowns(runs))} times")
 
 
 def overhead(tables):

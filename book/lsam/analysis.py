@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 from book import accuracies
-from book.finding import RESULTS, Finding, graded, of_all, scale
+from book.finding import RESULTS, Finding, graded, of_all, scale, span
 from flatlab import records
 from flatlab.intervals import student
 
@@ -145,11 +145,6 @@ def expected_change(ball: dict[str, Any], k: int) -> float:
 
 
 # ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
-
-
-def span(values: list[float], form: str) -> str:
-    """From the least to the largest."""
-    return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def in_words() -> dict[str, str]:
@@ -330,7 +325,7 @@ def draws_improve_gradient() -> Finding:
         f"At rho = 0.05 2, 3, 4, 8 and 16 draws in place of one take the change of the gradient from {one}% of another "
         f"minibatch's to {', '.join(more)}%: its random part {'falls' if falls else 'does not fall'} like 1 / sqrt(k), "
         "the rest is common to all draws. Trainings of LeNet5 with 1 to 16 draws jump by "
-        f"{span(list(map(jumps, cells)), '.2f')} points from epoch to epoch, SGD by {jumps(lenet('plain')):.2f}."
+        f"{span(map(jumps, cells))} points from epoch to epoch, SGD by {jumps(lenet('plain')):.2f}."
     )
     return measured(of_all([falls, calmer]), words, *(r for cell in cells for r in cell.values()))
 

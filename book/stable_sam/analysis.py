@@ -1,5 +1,5 @@
 """StableSAM: the verdicts on the paper's claims that follow from records."""
 
-from book.stable_sam import twins
+from book.stable_sam import gradient_pairs, success_rates, twins
 
-CLAIMS = twins.CLAIMS
+CLAIMS = success_rates.CLAIMS | gradient_pairs.CLAIMS | twins.CLAIMS

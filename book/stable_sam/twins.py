@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from book.finding import RESULTS, Finding, graded, of_all, scale
+from book.finding import RESULTS, Finding, graded, of_all, scale, span
 from flatlab import records
 
 METHODS = {"plain": "SGD", "SAM": "SAM", "StableSAM": "StableSAM"}
@@ -124,16 +124,9 @@ def example_counts() -> bool:
 # ---- words -----------------------------------------------------------------------------------------------------------
 
 
-def span(values: Iterable[float], form: str = ".2f") -> str:
-    """From the least to the largest, or the only one."""
-    least, largest = (format(pick(values), form) for pick in (min, max))
-    return least if least == largest else f"{least} to {largest}"
-
-
 def percent(values: Iterable[float]) -> str:
-    """Likewise of shares, in percent."""
-    least, largest = (f"{100 * pick(values):.0f}" for pick in (min, max))
-    return f"{least}%" if least == largest else f"{least} to {largest}%"
+    """Shares from the least to the largest, in percent."""
+    return span([100 * v for v in values], ".0f") + "%"
 
 
 def by_method(network: str, what: Callable[[Pair], float], form: str, setting: str = "constant") -> str:

@@ -1,22 +1,20 @@
 """What the ledger says of the relative flatness paper: its identities, and Figures 3 and 4 asked of the records again."""
 
-import functools
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from flatlab import records
+from book.relative_flatness import data_sets
+from book.relative_flatness.data_sets import curves, falling, record, rising
 from flatlab.landscape import Landscape
 from flatlab.measures import fisher_rao, hessian_trace, pac_bayes, relative_flatness, weight_norm
 from toy_problems import GaussianFeatures, relu_curve
 from toy_problems.flatness_and_gap import correlation, density_error, limit_correlation
 from toy_problems.gaussian_features import FourGaussians
 
-RESULTS = Path(__file__).parents[2] / "book" / "results"
 F64 = torch.float64
 
 
@@ -162,21 +160,9 @@ def test_the_factor_of_theorem_6_and_the_density_estimate_depend_on_the_dimensio
 # --- Figure 3 ------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def record(experiment):
-    found = records.only(RESULTS, experiment)
-    return found
-
-
-def curves(**wanted):
-    rows = record("flatness_and_gap")["result"]["curves"]
-    return [c for c in rows if all(c[k] == v for k, v in wanted.items())]
-
-
 def test_figure_3_the_correlation_falls_with_the_separation_in_most_settings():
     rows = curves()
-    up = [c for c in rows if c["low"][-1] > c["high"][0]]
-    down = [c for c in rows if c["high"][-1] < c["low"][0]]
+    up, down = rising(rows), falling(rows)
     assert (len(rows), len(up), len(down)) == (78, 2, 55)
     for c in up:
         assert (c["generator"], c["loss"], c["penalty"]) == ("halved", "logistic", 1e-5)
@@ -210,13 +196,9 @@ def test_figure_3_on_one_distribution_is_the_first_order_prediction():
 
 def studied(m, delta):
     """Gap, estimate by splits, kappa's term and feature robustness with true labels, shape (separations, sets) each."""
-    found = record("representativeness")
-    k = found["config"]["deltas"].index(delta)
-    rows = [p for p in found["result"]["points"] if p["m"] == m]
-    gap, kappa = (torch.tensor([p[name] for p in rows], dtype=F64) for name in ("gap", "kappa"))
-    split, true = (torch.tensor([p[name][k] for p in rows], dtype=F64) for name in ("split", "true"))
-    worst = torch.tensor([p["distance"][k] * p["most"] for p in rows], dtype=F64)
-    return gap, split, delta**2 / (2 * m) * kappa, true, worst
+    separations = record("representativeness")["config"]["separations"]
+    *columns, worst = zip(*(data_sets.studied(m, s, delta) for s in separations), strict=True)
+    return *map(torch.stack, columns), torch.tensor(worst, dtype=F64)
 
 
 @pytest.mark.parametrize("m, ratio", [(2, 5.1), (10, 3.4)])

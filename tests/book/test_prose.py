@@ -62,7 +62,10 @@ def test_a_notebook_shows_nothing_of_it(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-SHORT = ("toys/noise_structure", "toys/local_average", "scale/stability", "toys/hessian_penalty", "scale/cifar")
+SHORT = (
+    "scale/cifar", "scale/stability", "toys/hessian_penalty", "toys/local_average", "toys/noise_structure",
+    "toys/relative_flatness",
+)  # fmt: skip
 """The chapters whose programs are in their paper's package."""
 
 

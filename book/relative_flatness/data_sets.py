@@ -1,0 +1,121 @@
+"""Figures 3 and 4: the records of the toy with features first, and the chapter's pictures and tables of them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from book.finding import RESULTS
+from flatlab import records
+from toy_problems.flatness_and_gap import correlation
+
+COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#e69f00", "drawn": "#009e73", "published": "#7f7f7f"}
+"""Of the generators of data sets."""
+MARKS = {"rectangle": "o", "crossed": "^", "halved": "s", "drawn": "D", "published": "v"}
+
+
+@functools.cache
+def record(experiment: str) -> dict[str, Any]:
+    """The record of Figure 3, `flatness_and_gap`, or of Figure 4, `representativeness`."""
+    return records.only(RESULTS, experiment)
+
+
+def curves(**wanted: Any) -> list[dict[str, Any]]:
+    """The curves of Figure 3 with these settings."""
+    found = record("flatness_and_gap")["result"]["curves"]
+    return [c for c in found if all(c[k] == v for k, v in wanted.items())]
+
+
+def rising(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those whose intervals at the ends do not overlap, the last above the first."""
+    return [c for c in found if c["low"][-1] > c["high"][0]]
+
+
+def falling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those whose last interval lies below the first."""
+    return [c for c in found if c["high"][-1] < c["low"][0]]
+
+
+def draw_figure_3() -> None:
+    """Correlation of kappa and the gap against the separation of the classes, for five generators."""
+    separations = record("flatness_and_gap")["config"]["separations"]
+    figure, axes = plt.subplots(1, 3, figsize=(10.4, 4.2), sharey=True)
+    panels = (("squared", 0.002), ("logistic", 0.002), ("logistic", 1e-5))
+    for ax, (loss, penalty) in zip(axes, panels, strict=True):
+        for name, colour in COLOURS.items():
+            (c,) = curves(generator=name, m=10, loss=loss, penalty=penalty)
+            ax.fill_between(separations, c["low"], c["high"], color=colour, alpha=0.15, linewidth=0)
+            ax.plot(separations, c["pearson"], color=colour, marker=MARKS[name], markersize=4, label=name)
+            if c["limit"][0] is not None and penalty == 0.002:
+                ax.plot(separations, c["limit"], color=colour, linestyle=":", linewidth=1.2)
+        ax.axhline(0, color="0.5", linewidth=0.8)
+        ax.set(xlabel="class separation", title=f"{loss} loss, penalty {penalty:g}", ylim=(-1.02, 1.05))
+        ax.title.set_fontsize(11)
+    axes[0].set_ylabel("correlation of κ and the gap")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5, fontsize=9)
+    plt.tight_layout(rect=(0, 0.08, 1, 1))
+    plt.show()
+
+
+def print_figure_3() -> None:
+    """How many curves rise and fall."""
+    print("correlation at 6 against 0.25   rises   falls   unclear")
+    for name in (*COLOURS, "all"):
+        some = curves() if name == "all" else curves(generator=name)
+        up, down = len(rising(some)), len(falling(some))
+        print(f"{name:31} {up:5} {down:7} {len(some) - up - down:9}")
+
+
+def studied(m: int, separation: float, delta: float) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """Gap, estimated representativeness, kappa's term and robustness with true labels of each data set, and the worst
+    case."""
+    r = record("representativeness")
+    (p,) = [p for p in r["result"]["points"] if (p["m"], p["separation"]) == (m, separation)]
+    k = r["config"]["deltas"].index(delta)
+    gap, split, true, kappa = (
+        torch.tensor(values, dtype=torch.float64) for values in (p["gap"], p["split"][k], p["true"][k], p["kappa"])
+    )
+    return gap, split, delta**2 / (2 * m) * kappa, true, p["distance"][k] * p["most"]
+
+
+def draw_figure_4() -> None:
+    """The approximate bound and the gap against the separation."""
+    at = record("representativeness")["config"]["separations"]
+    _, axes = plt.subplots(1, 2, figsize=(9.4, 3.9), sharey=True)
+    for ax, m in zip(axes, (2, 10), strict=True):
+        columns = [studied(m, s, 0.1) for s in at]
+        gaps = torch.stack([c[0] for c in columns]).sort(1).values
+        n, band = gaps.shape[1], {"color": "0.5", "alpha": 0.25, "linewidth": 0, "label": "gap, 95% of the data sets"}
+        ax.fill_between(at, gaps[:, n // 40], gaps[:, -1 - n // 40], **band)
+        ax.plot(at, gaps.mean(1), color="0.4", linestyle="-.", label="gap, mean")
+        bound, term = [(c[1] + c[2]).mean() for c in columns], [c[2].mean() for c in columns]
+        ax.plot(at, bound, color="#0072b2", marker="o", markersize=4, label="estimate + δ²κ / 2m")
+        ax.plot(at, term, color="#009e73", linestyle=":", label="δ²κ / 2m alone")
+        ax.set(xlabel="class separation", title=f"m = {m}, δ = 0.1")
+    axes[0].set_ylim(top=0.067)
+    axes[0].legend(fontsize=8, loc="upper right")
+    plt.tight_layout()
+    plt.show()
+
+
+def print_figure_4() -> None:
+    """How often the bound holds, how tight it is, and what it has to do with the gap."""
+    config = record("representativeness")["config"]
+    print("         bound  bound    correlation with gap      |E_Rep|:")
+    print(" m    δ  holds  / |gap|   bound    held   true    known  splits  worst")
+    for m in (2, 10):
+        for delta in config["deltas"]:
+            rows = [studied(m, s, delta) for s in config["separations"]]
+            inside = torch.cat([gap <= split + held for gap, split, held, *_ in rows]).double().mean()
+            ratio = torch.cat([(split + held) / gap.abs() for gap, split, held, *_ in rows]).median()
+            bound, held, true = (
+                sum(correlation(r[0], pick(r)) for r in rows) / len(rows)
+                for pick in (lambda r: r[1] + r[2], lambda r: r[2], lambda r: r[3])
+            )
+            known, guessed = (torch.cat(part).abs().mean() for part in ([r[0] - r[3] for r in rows], [r[1] for r in rows]))
+            line = f"{m:2} {delta:4} {inside:6.0%} {ratio:8.1f} {bound:7.2f} {held:7.2f} {true:6.2f}"
+            print(f"{line} {known:8.3f} {guessed:7.3f} {sum(r[4] for r in rows) / len(rows):6.2f}")

@@ -1,0 +1,190 @@
+"""Success on the toy of Figure 4: the frozen record, the verdicts that follow, and the chapter's figure."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from book.finding import RESULTS, Finding, graded, of_all
+from flatlab import plots, records
+
+RHOS = (0.05, 0.1, 0.2, 0.5)
+MOST = 0.2
+"""The largest radius at which nothing diverges."""
+
+
+@functools.cache
+def record() -> dict[str, Any]:
+    """10,000 starts for each of 100 learning rates."""
+    return records.only(RESULTS, "lucchi_success_rate", starts=10_000)
+
+
+def config() -> dict[str, Any]:
+    """Its settings."""
+    return record()["config"]
+
+
+@functools.cache
+def rates() -> Tensor:
+    """The learning rates."""
+    return torch.tensor(record()["result"]["learning_rates"], dtype=torch.float64)
+
+
+def large() -> Tensor:
+    """Which of them are large: 0.06 and above."""
+    return rates() >= 0.06
+
+
+def at(lr: float) -> int:
+    """The place of a learning rate."""
+    return int((rates() / lr).log().abs().argmin())
+
+
+def share(method: str, rho: float | None = None, *, steps=300, radius=0.01, what="success") -> Tensor:
+    """Share of the starts, one number a learning rate."""
+    (curve,) = [c for c in record()["result"]["curves"] if c["method"] == method and c.get("rho") == rho]
+    counts = torch.tensor(curve[what])[:, config()["steps"].index(steps)]
+    return (counts if what == "diverged" else counts[:, config()["radii"].index(radius)]) / config()["starts"]
+
+
+def swing(values: Tensor) -> float:
+    """Largest less smallest share at large rates."""
+    values = values[large()]
+    return (values.max() - values.min()).item()
+
+
+def draw() -> None:
+    """Figure 4 after 300 steps, for a strict and a lenient success radius."""
+    figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(9, 5))
+    lines = {"GD": ":", "SAM": "-", "StableSAM": "--"}
+    for row, radius in zip(axes, (0.01, 0.5), strict=True):
+        for panel, rho in zip(row, (0.05, 0.1, 0.2), strict=True):
+            for name, line in lines.items():
+                shares = share(name, None if name == "GD" else rho, radius=radius)
+                panel.semilogx(rates(), shares, color=plots.METHODS[name], linestyle=line, label=name)
+            panel.set_title(f"ρ = {rho}, success within {radius}", fontsize=10)
+    for panel in axes[1]:
+        panel.set_xlabel("learning rate")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("rate of success")
+    axes[0, 0].legend()
+    figure.tight_layout()
+    plt.show()
+
+
+def in_words() -> dict[str, str]:
+    """The numbers in the chapter's sentences: how many starts the saddle holds at rho = 0.2 and a rate of 0.1."""
+    held = {m: share(m, 0.2, radius=0.1, what="saddle")[at(0.1)].item() for m in ("SAM", "StableSAM")}
+    return {f"saddle-{m.lower()}": f"{config()['starts'] * v:,.0f}" for m, v in held.items()}
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+
+def concluded(verdict: str, words: str) -> Finding:
+    """The finding from the record."""
+    size = f"Lucchi's function, {config()['starts']:,} starts for each of {len(rates())} learning rates"
+    return Finding(verdict, words, size, [record()])
+
+
+def gd_highest() -> Finding:
+    """At every rate; in part if at the large ones."""
+    others = [share(m, rho) for m in ("SAM", "StableSAM") for rho in RHOS]
+    everywhere, there = ([(share("GD")[w] >= o[w]).all().item() for o in others] for w in (slice(None), large()))
+    sam, gd = share("SAM", 0.1)[at(0.01)].item(), share("GD")[at(0.01)].item()
+    words = (
+        f"At rates of 0.06 and above {'always' if all(there) else 'not always'}. Below, SAM can succeed more often for a "
+        f"strict success radius: after 300 steps, within 0.01, SAM with rho = 0.1 has {sam:.0%} at eta = 0.01, GD {gd:.0%}."
+    )
+    return concluded(graded(all(everywhere), all(there)), words)
+
+
+def sam_fails_at_large_rates() -> Finding:
+    """SAM is far below StableSAM at large rates, whatever the success radius; in part if for a strict one."""
+    behind = {
+        radius: max((share("StableSAM", rho, radius=radius) - share("SAM", rho, radius=radius))[large()].max().item()
+                    for rho in RHOS if rho <= MOST)
+        for radius in (0.01, 0.5)
+    }  # fmt: skip
+    words = (
+        f"For a strict success radius: within 0.01 SAM is up to {100 * behind[0.01]:.0f} points behind StableSAM for rho "
+        f"up to 0.2, within 0.5 up to {100 * behind[0.5]:.1f}. The collapse sits where SAM's cycle is as wide as that "
+        "radius."
+    )
+    return concluded(graded(behind[0.5] > 0.2, behind[0.01] > 0.2), words)
+
+
+def stable_is_level() -> Finding:
+    """StableSAM's share varies by less than two points at large rates."""
+    most = max(swing(share("StableSAM", rho, radius=r)) for rho in RHOS if rho <= MOST for r in config()["radii"])
+    words = f"Between eta = 0.06 and 0.3 the rate varies by {100 * most:.1f} points at most for rho up to 0.2, at every "
+    return concluded(graded(most < 0.02), f"{words}success radius.")
+
+
+def depends_on_rho() -> Finding:
+    """The share that the saddle holds grows with rho more than tenfold, and is alike for both to a tenth."""
+    held = {m: [share(m, rho, radius=0.1, what="saddle")[at(0.1)].item() for rho in RHOS] for m in ("StableSAM", "SAM")}
+    grows = [values[-1] > 10 * values[0] for values in held.values()]
+    alike = all(abs(a / b - 1) < 0.1 for a, b in zip(*held.values(), strict=True))
+    told = {m: ", ".join(f"{100 * v:.1f}%" for v in values) for m, values in held.items()}
+    words = f"At eta = 0.1 and rho = 0.05, 0.1, 0.2 and 0.5 the saddle holds {told['StableSAM']} of StableSAM's starts, "
+    return concluded(graded(all(grows) and alike, any(grows)), f"{words}{told['SAM']} of SAM's.")
+
+
+def small_rho_is_like_gd() -> Finding:
+    """At rho = 0.05 and large rates, within three points of GD."""
+    apart = {m: (share("GD") - share(m, 0.05))[large()].abs().max().item() for m in ("StableSAM", "SAM")}
+    words = (
+        f"At rho = 0.05 and large rates StableSAM stays within {100 * apart['StableSAM']:.1f} points of GD, SAM within "
+        f"{100 * apart['SAM']:.0f}: it still circles."
+    )
+    return concluded(of_all(v < 0.03 for v in apart.values()), words)
+
+
+def large_rho_explodes() -> Finding:
+    """Both methods diverge from some starts at the largest radius."""
+    lost = {m: {rho: share(m, rho, what="diverged").max().item() for rho in RHOS} for m in ("SAM", "StableSAM")}
+    below = max(values[rho] for values in lost.values() for rho in RHOS if rho <= MOST)
+    words = (
+        f"At rho = 0.5 SAM diverges from up to {lost['SAM'][0.5]:.0%} of the starts, StableSAM from "
+        f"{lost['StableSAM'][0.5]:.0%}; at smaller ones from {below:.0%}."
+    )
+    return concluded(of_all(values[0.5] > 0 for values in lost.values()), words)
+
+
+def rescaled_gap() -> float:
+    """How far GD's share after 1,000 steps is from that after 100 steps at ten times the rate, at most."""
+    gaps = []
+    for k in (rates() <= 0.02).nonzero().ravel().tolist():
+        tenfold = at(10 * rates()[k].item())
+        if abs(math.log(rates()[tenfold].item() / (10 * rates()[k].item()))) < 0.03:
+            for radius in (0.1, 0.5):
+                gap = share("GD", steps=1000, radius=radius)[k] - share("GD", steps=100, radius=radius)[tenfold]
+                gaps.append(abs(gap.item()))
+    return max(gaps)
+
+
+def saddle_is_the_reason() -> Finding:
+    """GD does not always arrive at large rates, or its rise does not follow rate times steps."""
+    arrives = (share("GD", steps=1000)[large()] == 1).all().item()
+    words = (
+        f"GD's shares after 1,000 steps and after 100 at ten times the rate differ by {100 * rescaled_gap():.1f} points at "
+        f"most; at rates of 0.06 and above GD {'always arrives' if arrives else 'is caught'}. The rise is a matter of time."
+    )
+    return concluded(graded(not arrives and rescaled_gap() > 0.1), words)
+
+
+CLAIMS = {
+    "stable-sam/figure-4-gd-highest": gd_highest,
+    "stable-sam/figure-4-sam-fails-at-large-lr": sam_fails_at_large_rates,
+    "stable-sam/figure-4-stable-constant-at-large-lr": stable_is_level,
+    "stable-sam/figure-4-depends-on-rho": depends_on_rho,
+    "stable-sam/figure-4-small-rho-like-gd": small_rho_is_like_gd,
+    "stable-sam/figure-4-large-rho-explodes": large_rho_explodes,
+    "stable-sam/figure-4-saddle-attraction": saddle_is_the_reason,
+}
