@@ -38,12 +38,12 @@ serve: book
 	@cd $(SITE) && ../../$(BIN)/python -m http.server 8000 --bind 127.0.0.1
 
 check: $(VENV)/.ready
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not site and not slow"
 
 test: $(VENV)/.ready
 	@echo "== Checking style (seconds)"
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(MAKE) --no-print-directory book
 	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 6 to 12 minutes"
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -10,7 +10,7 @@ from benchmarks import (
     sweep,
     trainer,
 )
-from flatlab import records
+from flatlab.runs import records
 
 print("Machine:", records.provenance()["hardware"])
 explorables.main()

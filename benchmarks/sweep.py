@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from flatlab.experiment import config_of, record_of
-from flatlab.sweep.plan import read
+from flatlab.runs.experiment import config_of, record_of
+from flatlab.runs.sweep.plan import read
 from flatlab.training import Train
 
 FILE = """

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, Dataset
 
 from flatlab import models
-from flatlab.host import Host
+from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.batches import Batches, Scale
 from flatlab.training.drive import drive

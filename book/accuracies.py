@@ -14,7 +14,8 @@ from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
 from book.finding import RESULTS
-from flatlab import methods, plots, records
+from flatlab import methods, plots
+from flatlab.runs import records
 
 __all__ = [
     "METHODS", "NETWORKS", "PAPERS", "Accuracy", "cells", "column", "draw", "long_runs", "method", "ours", "reported",

@@ -13,8 +13,8 @@ import plotly.io as pio
 from IPython.display import HTML, display
 from plotly.io.base_renderers import MimetypeRenderer
 
-from flatlab import records
 from flatlab.palette import PALETTE
+from flatlab.runs import records
 
 __all__ = ["METHODS", "glue", "provenance", "table", "use_house_style"]
 

@@ -96,13 +96,9 @@ def test_the_gradient_of_fa_is_that_of_its_estimate(distribution):
 
     def penalty():
         g = torch.Generator().manual_seed(3)
-        return hessian_frobenius_penalty(
-            model, cross_entropy, data, probes=3, distribution=distribution, generator=g
-        )
+        return hessian_frobenius_penalty(model, cross_entropy, data, probes=3, distribution=distribution, generator=g)
 
-    torch.testing.assert_close(
-        gradient_of(penalty(), model), numerical_gradient(penalty, model), rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(gradient_of(penalty(), model), numerical_gradient(penalty, model), rtol=1e-6, atol=1e-9)
 
 
 def test_the_probes_of_fa_are_signs_and_both_as_likely():
@@ -207,9 +203,7 @@ def test_the_gradient_of_cov_is_right():
     def penalty():
         return gradient_noise_penalty(model, cross_entropy, data, batch_size=2)
 
-    torch.testing.assert_close(
-        gradient_of(penalty(), model), numerical_gradient(penalty, model), rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(gradient_of(penalty(), model), numerical_gradient(penalty, model), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("penalty", [hessian_frobenius_penalty, gradient_noise_penalty])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-PROGRAM = '''
+PROGRAM = """
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ accuracy = Train(data="digits", network="logistic", epochs=1).run()["final"]["ac
 reveal_type(net)
 reveal_type(optimizer)
 reveal_type(penalty)
-'''
+"""
 
 
 @pytest.mark.slow

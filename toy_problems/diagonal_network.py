@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.option import SEEDS
 
 __all__ = ["DiagonalNetwork", "SparseRegression", "implicit_regularizer"]
 
@@ -210,8 +210,9 @@ class SparseRegression(Experiment):
 
         "matched" is a control, SAM with the length that SAMGCM's ascent would have at the same weights and batch.
         """
-        gcm, matched = ([{"rho": r, "damping": d} for d in self.dampings for r in rhos]
-                        for rhos in (self.gcm_rhos, self.matched_rhos))
+        gcm, matched = (
+            [{"rho": r, "damping": d} for d in self.dampings for r in rhos] for rhos in (self.gcm_rhos, self.matched_rhos)
+        )
         sam = [("SAM", {"rho": r}) for r in self.sam_rhos]
         return [("SGD", {}), *sam, *(("SAMGCM", o) for o in gcm), *(("matched", o) for o in matched)]
 

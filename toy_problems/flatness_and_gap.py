@@ -13,8 +13,8 @@ import torch
 from sklearn.datasets import make_classification
 from torch import Tensor
 
-from flatlab.experiment import Experiment, option
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.option import SEEDS
 from toy_problems.gaussian_features import LAYOUTS, LOSSES, FourGaussians, GaussianFeatures
 
 __all__ = ["FlatnessAndGap", "Representativeness", "correlation", "first_order", "limit_correlation"]
@@ -40,9 +40,7 @@ class FlatnessAndGap(Experiment):
     generators: tuple[str, ...] = option(
         ("rectangle", "crossed", "halved", "drawn", "published"), "of the data sets", allowed=GENERATORS
     )
-    dimensions: tuple[int, ...] = option(
-        (2, 10, 40), "of the features; the published generator has 10 only", least=2
-    )
+    dimensions: tuple[int, ...] = option((2, 10, 40), "of the features; the published generator has 10 only", least=2)
     losses: tuple[str, ...] = option(("squared", "logistic"), "of the classifier", allowed=tuple(LOSSES))
     penalties: tuple[float, ...] = option((1e-5, 2e-3, 0.2), "factors of ||w||^2 beside the mean loss", above=0)
     separations: tuple[float, ...] = option((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0), "between centres", above=0)
@@ -262,11 +260,13 @@ class Representativeness(Experiment):
                     true += GaussianFeatures(at, at[..., 0].sign()).loss(w) / (2 * self.directions)
             split = split_error(losses, delta**2 / m * phi.square().sum(-1) * w.square().sum(-1, keepdim=True), left)
             few = phi[: self.densities]
-            by_delta.append({
-                "split": _digits(split),
-                "true": _digits(true - losses.mean(-1)),
-                "distance": float(f"{density_error(four, few, delta, self.points, generator):.4g}"),
-            })
+            by_delta.append(
+                {
+                    "split": _digits(split),
+                    "true": _digits(true - losses.mean(-1)),
+                    "distance": float(f"{density_error(four, few, delta, self.points, generator):.4g}"),
+                }
+            )
         return out | {name: [row[name] for row in by_delta] for name in by_delta[0]}
 
 

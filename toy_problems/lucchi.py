@@ -12,11 +12,12 @@ from torch import Tensor
 
 from flatlab import rules
 from flatlab.descent import can_fuse, milestones
-from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.option import SEEDS
 
 __all__ = ["Lucchi", "LucchiSuccessRate"]
+
 
 class Lucchi(Landscape):
     r"""`f(x, y) = x^4 / 4 - x y + y^2 / 2`: a strict saddle at the origin between two global minima.
@@ -131,9 +132,7 @@ class LucchiSuccessRate(Experiment):
         for rows in torch.arange(len(rates)).split(4):  # four rates of 10,000 starts stay in the processor's cache
             # Columns apart, as Lucchi.grad returns them: the compiled step is then specialized once.
             w0 = starts.T.expand(len(rows), -1, -1).movedim(1, 0).contiguous().movedim(0, -1)
-            passing = milestones(
-                rule, toy.grad, w0, lr=rates[rows, None, None], at=self.steps, fused=fused, **options
-            )
+            passing = milestones(rule, toy.grad, w0, lr=rates[rows, None, None], at=self.steps, fused=fused, **options)
             for k, w in enumerate(passing):
                 nearest = torch.stack([(w - m).norm(dim=-1) for m in toy.minima.double()]).amin(0)
                 success[rows, k] = (nearest[..., None] <= radii).sum(1)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from flatlab.data import FeatureSet, TextSet, load
-from flatlab.experiment import Experiment, option
 from flatlab.models import build
+from flatlab.runs.experiment import Experiment, option
 
 __all__ = ["MISTAKES", "Mistakes"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.option import SEEDS
 
 __all__ = ["METHODS", "NonuniformEscape", "NonuniformMinima", "linearized", "step"]
 
@@ -156,9 +156,7 @@ class NonuniformEscape(Experiment):
     lr_min: float = option(0.2, "smallest learning rate", above=0)
     lr_max: float = option(0.98, "largest learning rate", above=0)
     runs: int = option(2000, "runs for each method and learning rate", least=1)
-    steps: tuple[int, ...] = option(
-        (200, 500, 2000), "step counts at which the runs are counted", least=1, increasing=True
-    )
+    steps: tuple[int, ...] = option((200, 500, 2000), "step counts at which the runs are counted", least=1, increasing=True)
     start: float = option(1.0001, "where all runs start")
     momentum: float = option(0.5, "coefficient of the method Momentum")
     v_momentum: float = option(0.05, "its velocity at the start")

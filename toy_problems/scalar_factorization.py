@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from flatlab import rules
-from flatlab.experiment import Experiment, option
 from flatlab.landscape import Landscape
 from flatlab.measures.noise import minibatch_factor
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.option import SEEDS
 
 __all__ = ["PENALIZED", "FactorizationValley", "ScalarFactorization"]
 

@@ -127,8 +127,13 @@ def add_buttons(app, pagename, templatename, context, doctree):
     local = context["pathto"](path, resource=True)
     buttons = [
         {"type": "link", "url": colab, "tooltip": "Open this chapter in Colab", "text": "Colab", "icon": "fas fa-rocket"},
-        {"type": "link", "url": local, "tooltip": "Download this chapter as a notebook", "text": ".ipynb",
-         "icon": "fas fa-download"},
+        {
+            "type": "link",
+            "url": local,
+            "tooltip": "Download this chapter as a notebook",
+            "text": ".ipynb",
+            "icon": "fas fa-download",
+        },
     ]
     context["header_buttons"] = buttons + context.get("header_buttons", [])
 

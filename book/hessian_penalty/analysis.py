@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from book.finding import PART, RESULTS, Finding, graded, scale, span
-from flatlab import records
-from flatlab.comparison import Comparison, compare, holm
-from flatlab.intervals import student
+from flatlab.runs import records
+from flatlab.stats.comparison import Comparison, compare, holm
+from flatlab.stats.intervals import student
 
 Record = dict[str, Any]
 Runs = Mapping[float | None, Mapping[int, Record]]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from flatlab import measures, models, plots
-from flatlab.host import Host
-from flatlab.intervals import student
 from flatlab.landscape import Landscape
 from flatlab.penalties import hessian_frobenius_penalty
+from flatlab.runs.host import Host
+from flatlab.stats.intervals import student
 from flatlab.training import Train
 from flatlab.training.examples import examples
 from flatlab.training.trainer import Trainer

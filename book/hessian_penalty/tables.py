@@ -11,7 +11,7 @@ from IPython.display import display
 from book.hessian_penalty import analysis
 from book.hessian_penalty.analysis import LAMBDAS, PAPER, Runs
 from flatlab import plots
-from flatlab.intervals import student
+from flatlab.stats.intervals import student
 
 NAMES = {None: "0", 0.0: "0, measured"} | {fa: f"{fa:g}" for fa in LAMBDAS[2:]}
 HEAD = ("λ", "final (%)", "best (%)", "tr(H²), mean", "last epoch", "time")

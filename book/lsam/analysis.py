@@ -10,8 +10,8 @@ from typing import Any
 
 from book import accuracies
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
-from flatlab import records
-from flatlab.intervals import student
+from flatlab.runs import records
+from flatlab.stats.intervals import student
 
 Record = dict[str, Any]
 
@@ -265,9 +265,7 @@ def pictured(verdict: str, words: str) -> Finding:
 
 def half_a_filter_away() -> tuple[dict[str, float], str]:
     """The training loss there around each of the four solutions, and in words."""
-    found = {
-        name: height(r, 0.5) for name, r in zip(("SGD", "SAM", "LSAM at 0.05", "LSAM at 5"), planes(), strict=True)
-    }
+    found = {name: height(r, 0.5) for name, r in zip(("SGD", "SAM", "LSAM at 0.05", "LSAM at 5"), planes(), strict=True)}
     return found, ", ".join(f"{name} {v:.2f}" for name, v in found.items())
 
 

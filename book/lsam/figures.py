@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from book.lsam import analysis
 from book.lsam.analysis import CEILING, COLUMNS, DRAWS, LARGE_RADII, RADII, Record
 from flatlab import plots
-from flatlab.intervals import student
+from flatlab.stats.intervals import student
 from toy_problems.one_dimensional import CURVES, Rough, Valley
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from book import accuracies
 from book.finding import RESULTS, Finding, graded, scale
-from flatlab import plots, records
-from flatlab.intervals import student
+from flatlab import plots
+from flatlab.runs import records
+from flatlab.stats.intervals import student
 
 Record = dict[str, Any]
 

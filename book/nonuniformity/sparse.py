@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from book.finding import RESULTS, Finding, graded, of_all
-from flatlab import records
+from flatlab.runs import records
 
 Record = dict[str, Any]
 

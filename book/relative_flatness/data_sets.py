@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from book.finding import RESULTS
-from flatlab import records
+from flatlab.runs import records
 from toy_problems.flatness_and_gap import correlation
 
 COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#e69f00", "drawn": "#009e73", "published": "#7f7f7f"}

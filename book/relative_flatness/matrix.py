@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from book.relative_flatness.minima import Record
 from book.relative_flatness.tables import AXES, SHORT, name_of
 from flatlab import plots
-from flatlab.predictors import MEASURES, columns, gaps
+from flatlab.stats.predictors import MEASURES, columns, gaps
 
 BATCH = {16: "#009e73", 32: "#0072b2", 64: "#56b4e9", 128: "#e69f00", 256: "#d55e00"}
 PLACES = [list(MEASURES).index(name) for name in AXES]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from book.finding import HELD, NOT, PART, RESULTS, Finding, graded, of_all, scale
-from flatlab import records
-from flatlab.predictors import MEASURES, SETTINGS, Interval, Predictor, columns, gaps, predictors, within
+from flatlab.runs import records
+from flatlab.stats.predictors import MEASURES, SETTINGS, Interval, Predictor, columns, gaps, predictors, within
 
 Record = dict[str, Any]
 Found = dict[str, Predictor]

@@ -9,7 +9,7 @@ from typing import Any
 
 from book.relative_flatness import minima
 from book.relative_flatness.minima import Record
-from flatlab.predictors import GAPS, LEAST, MEASURES, SETTINGS, Interval, predictors, set_up, within
+from flatlab.stats.predictors import GAPS, LEAST, MEASURES, SETTINGS, Interval, predictors, set_up, within
 
 AXES = ("κ", "Tr H", "PAC-Bayes 1/σ²", "Fisher-Rao", "‖w‖")
 """The paper's measures."""

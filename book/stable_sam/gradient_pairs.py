@@ -9,7 +9,8 @@ from typing import Any
 from plotly.subplots import make_subplots
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
-from flatlab import plots, records
+from flatlab import plots
+from flatlab.runs import records
 
 Record = dict[str, Any]
 

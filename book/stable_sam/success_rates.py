@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from book.finding import RESULTS, Finding, graded, of_all
-from flatlab import plots, records
+from flatlab import plots
+from flatlab.runs import records
 
 RHOS = (0.05, 0.1, 0.2, 0.5)
 MOST = 0.2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
-from flatlab import records
+from flatlab.runs import records
 
 METHODS = {"plain": "SGD", "SAM": "SAM", "StableSAM": "StableSAM"}
 NETWORKS = {"fcn": "the fully connected network", "lenet5": "LeNet"}

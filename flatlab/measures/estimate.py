@@ -45,9 +45,7 @@ def generator_for(seed: int | torch.Generator, device: torch.device) -> torch.Ge
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def sample_mean(
-    draw: Callable[[int], Tensor], samples: int | None, rtol: float | None, offset: float = 0.0
-) -> Estimate:
+def sample_mean(draw: Callable[[int], Tensor], samples: int | None, rtol: float | None, offset: float = 0.0) -> Estimate:
     """`offset` plus the mean of independent draws; `draw(k)` returns `k` of them, shape `(k,)`.
 
     Without `rtol`, exactly `samples` draws (100 if None). With it, draws until the standard error is at most

@@ -17,9 +17,7 @@ def adaptive_ascent(w: Tensor, g: Tensor, rho: float | Tensor, eta: float, scale
     return w + non_negative("rho", rho) * scale * unit(scale * levelled(g)[0])
 
 
-def asam(
-    w: Tensor, grad: Gradient, rho: float | Tensor = 0.5, eta: float = 0.01, scaled: Tensor | None = None
-) -> Tensor:
+def asam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.5, eta: float = 0.01, scaled: Tensor | None = None) -> Tensor:
     """Adaptive SAM: `grad(w + rho * T^2 g / ||T g||)` with `g = grad(w)` and `T = diag(|w| + eta)`.
 
     `scaled`, a boolean tensor of shape `(d,)`, says which coordinates are measured against their own size; the others

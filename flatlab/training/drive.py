@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from flatlab.host import Host, Stopped
+from flatlab.runs.host import Host, Stopped
 
 __all__ = ["Job", "drive"]
 

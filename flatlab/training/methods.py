@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from flatlab import methods, optim
-from flatlab.experiment import option
 from flatlab.methods import Option
+from flatlab.runs.experiment import option
 
 __all__ = ["BASES", "METHODS", "OWNERS", "UNCAPTURED", "check", "options_of", "with_options", "wrap"]
 

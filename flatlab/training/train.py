@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 
 from flatlab import data, models
-from flatlab.experiment import Experiment, option
-from flatlab.host import Host
-from flatlab.option import SEEDS
+from flatlab.runs.experiment import Experiment, option
+from flatlab.runs.host import Host
+from flatlab.runs.option import SEEDS
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
@@ -80,15 +80,11 @@ class Train(Experiment):
     validation: int | None = option(
         None, "examples held out of the training set and evaluated on, instead of the test set", least=1, group=DATA
     )
-    evaluate_train: bool = option(
-        False, "whether the whole training set is evaluated, too, after every epoch", group=RUN
-    )
+    evaluate_train: bool = option(False, "whether the whole training set is evaluated, too, after every epoch", group=RUN)
     stop_at_loss: float | None = option(
         None, "ends the run after an epoch whose mean training loss is not above it", least=0, group=RUN
     )
-    precision: str = option(
-        "fp32", "of forward and backward passes, by autocast", allowed=("fp32", *TYPES), group=NETWORK
-    )
+    precision: str = option("fp32", "of forward and backward passes, by autocast", allowed=("fp32", *TYPES), group=NETWORK)
 
     def __post_init__(self):
         super().__post_init__()

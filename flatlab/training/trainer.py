@@ -272,4 +272,3 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         for name in ("epoch", "step", "samples", "curves"):
             setattr(self, name, state[name])
-

@@ -12,8 +12,8 @@ from typing import Any
 import traitlets
 from scipy import stats
 
-from flatlab.comparison import seeds_needed
-from flatlab.intervals import student
+from flatlab.stats.comparison import seeds_needed
+from flatlab.stats.intervals import student
 from flatlab.training.methods import OWNERS
 from flatlab.widgets.explorable import Explorable
 from flatlab.widgets.run_curves import NAMES, ORDER
@@ -59,7 +59,7 @@ class PairedRuns(Explorable):
     def of(
         cls, records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str, Any]] = (), **state: Any
     ) -> PairedRuns:
-        """The explorable of these records of `train`, as `flatlab.records.find` gives them, and of the papers' numbers.
+        """The explorable of these records of `train`, as `records.find` gives them, and of the papers' numbers.
 
         `reported` holds rows with `paper` (one of `PAPERS`), `data`, `network`, `method`, `accuracy` and `deviation`, both
         in percent. Raises `ValueError` for a record of another experiment or one that was not evaluated on the test set,

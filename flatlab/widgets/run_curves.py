@@ -59,7 +59,7 @@ class RunCurves(Explorable):
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]], **state: Any) -> RunCurves:
-        """The explorable of these records of `train` or `twins`, as `flatlab.records.find` gives them.
+        """The explorable of these records of `train` or `twins`, as `flatlab.runs.records.find` gives them.
 
         Raises `ValueError` for a record of another experiment, and a `TraitError` for a state that does not exist.
         """

@@ -14,9 +14,9 @@ from typing import Any
 import ipywidgets
 from safetensors import SafetensorError, safe_open
 
-from flatlab.experiment import perform, record_of, setting, unfinished
-from flatlab.host import Host, Stopped
-from flatlab.option import Option, options
+from flatlab.runs.experiment import perform, record_of, setting, unfinished
+from flatlab.runs.host import Host, Stopped
+from flatlab.runs.option import Option, options
 from flatlab.training import Train
 from flatlab.widgets.explorable import page
 from flatlab.widgets.run_curves import RunCurves, compact

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from book.hessian_penalty import analysis, demonstrations
 from book.hessian_penalty.analysis import PAPER, TITLES, final, on_grid, study
 from flatlab import data, measures, models
-from flatlab.host import Host
 from flatlab.landscape import Landscape
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.penalties import hessian_frobenius_penalty
+from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.examples import examples
 from flatlab.training.trainer import Trainer

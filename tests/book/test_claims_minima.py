@@ -6,8 +6,8 @@ import pytest
 
 from book.relative_flatness import minima
 from book.relative_flatness.minima import SCALED, leads, leads_all, rescaling_takes, share_larger, strong
-from flatlab.predictors import MEASURES, columns, gaps, predictors, set_up, within
-from tests.test_predictors import study
+from flatlab.stats.predictors import MEASURES, columns, gaps, predictors, set_up, within
+from tests.stats.test_predictors import study
 
 
 @pytest.fixture(scope="module")

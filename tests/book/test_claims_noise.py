@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from book.nonuniformity import mnist, moving_average
 from book.nonuniformity.sparse import CODE, GRID, TEXT, WHOLE, final, median, record
 from flatlab import data, rules
-from flatlab.intervals import student
 from flatlab.landscape import Landscape
+from flatlab.stats.intervals import student
 
 
 @pytest.mark.parametrize("config", [CODE, TEXT], ids=["code", "text"])
@@ -40,8 +40,10 @@ def test_equal_radii_samgcm_leads_by_its_shape_only_at_large_ones():
     for config, least in ((CODE, 3), (TEXT, 6)):
         for control in (final(config, "SAM", 0.5), final(config, "matched", 5e-4)):
             assert median(control) > least * median(final(config, "SAMGCM", 5e-4))
-    best = {method: min(median(final(CODE, method, rho)) for rho in rhos)
-            for method, rhos in (("SAM", (0.2, 0.3, 0.4, 0.5)), ("SAMGCM", (2e-4, 3e-4, 4e-4, 5e-4, 7e-4)))}
+    best = {
+        method: min(median(final(CODE, method, rho)) for rho in rhos)
+        for method, rhos in (("SAM", (0.2, 0.3, 0.4, 0.5)), ("SAMGCM", (2e-4, 3e-4, 4e-4, 5e-4, 7e-4)))
+    }
     assert best["SAM"] > 4 * best["SAMGCM"], "also when SAM's radius is tuned"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flatlab import records
+from flatlab.runs import records
 from toy_problems import NonuniformMinima
 from toy_problems.random_product import exit_shares
 

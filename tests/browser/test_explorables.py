@@ -47,7 +47,8 @@ def test_saddle_says_what_became_of_the_three_runs(open_page, explorable):
     frame = explorable(open_page(), "SamSaddle")
     said = re.fullmatch(
         r"After 300 steps: GD reached \(1, 1\); SAM circles \(1, 1\) at distance ([\d.]+), within the success radius; "
-        r"StableSAM reached \(1, 1\)\.", words(frame)
+        r"StableSAM reached \(1, 1\)\.",
+        words(frame),
     )
     assert said, words(frame)
     cycle = trajectory(rules.sam, Lucchi().grad, torch.tensor([-0.6, 1.6], dtype=torch.float64), lr=0.1, steps=300, rho=0.2)
@@ -165,10 +166,13 @@ def test_saddle_state_travels_by_address(open_page, explorable):
     assert shown(frame, "lr") == 0.1
 
 
-@pytest.mark.parametrize("address, expected", [
-    ("SamSaddle.lr=-5&SamSaddle.x=99", {"lr": 0.001, "x": 2.0}),
-    ("SamSaddle.lr=nonsense&SamSaddle.method=Adam", {"lr": 0.1, "x": -0.6}),
-])
+@pytest.mark.parametrize(
+    "address, expected",
+    [
+        ("SamSaddle.lr=-5&SamSaddle.x=99", {"lr": 0.001, "x": 2.0}),
+        ("SamSaddle.lr=nonsense&SamSaddle.method=Adam", {"lr": 0.1, "x": -0.6}),
+    ],
+)
 def test_a_bad_address_is_brought_into_range(open_page, explorable, address, expected):
     frame = explorable(open_page(f"{CHAPTER}?{address}"), "SamSaddle")
     assert shown(frame, "lr") == expected["lr"] and start(frame)[0] == expected["x"]

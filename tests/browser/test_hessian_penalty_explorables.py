@@ -21,17 +21,29 @@ F = Ravines()
 def test_the_ravines_agree_to_1e_12_on_random_points(call):
     w = 4 * torch.rand(300, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 2
     w[:2] = F.middles
-    got = call("ravines", ["look", "eigenvalues", "penalized"], """return argument.map(([x, y]) => {
+    got = call(
+        "ravines",
+        ["look", "eigenvalues", "penalized"],
+        """return argument.map(([x, y]) => {
       const a = module.look(x, y);
       const first = [a.loss, a.gx, a.gy, a.xx, a.xy, a.yy, a.curvature, a.cx, a.cy];
       return [...first, ...module.eigenvalues(a), module.penalized(x, y, 0.3)];
-    });""", w.tolist())
+    });""",
+        w.tolist(),
+    )
     H = F.hessian(w)
-    expected = torch.cat([
-        F.loss(w)[:, None], F.grad(w), torch.stack([H[:, 0, 0], H[:, 0, 1], H[:, 1, 1]], 1),
-        F.hessian_frobenius(w)[:, None], F.hessian_frobenius_grad(w), torch.linalg.eigvalsh(H),
-        F.penalized(w, 0.3)[:, None],
-    ], 1)
+    expected = torch.cat(
+        [
+            F.loss(w)[:, None],
+            F.grad(w),
+            torch.stack([H[:, 0, 0], H[:, 0, 1], H[:, 1, 1]], 1),
+            F.hessian_frobenius(w)[:, None],
+            F.hessian_frobenius_grad(w),
+            torch.linalg.eigvalsh(H),
+            F.penalized(w, 0.3)[:, None],
+        ],
+        1,
+    )
     scale = expected.abs().amax(0).clamp_min(1)
     np.testing.assert_allclose(np.array(got) / scale.numpy(), expected / scale, rtol=0, atol=1e-12)
 
@@ -42,8 +54,12 @@ def test_descent_on_the_page_ends_where_scipy_ends(call, weight):
     body = "return argument.starts.map(([x, y]) => module.descend(x, y, argument.weight));"
     for end in call("ravines", ["descend"], body, {"starts": starts, "weight": weight}):
         w = torch.tensor([end["x"], end["y"]], dtype=torch.float64)
-        found = minimize(lambda v: F.penalized(torch.from_numpy(v), weight).item(), w.numpy(), method="BFGS",
-                         jac=lambda v: F.penalized_grad(torch.from_numpy(v), weight).numpy())
+        found = minimize(
+            lambda v: F.penalized(torch.from_numpy(v), weight).item(),
+            w.numpy(),
+            method="BFGS",
+            jac=lambda v: F.penalized_grad(torch.from_numpy(v), weight).numpy(),
+        )
         assert np.linalg.norm(found.x - w.numpy()) < 2e-4, "it is a minimum"
 
 

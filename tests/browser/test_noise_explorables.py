@@ -32,21 +32,30 @@ STEPS = f"""{NET}
   return [factors.map((a) => Array.from(a)), lengths];"""
 
 
-@pytest.mark.parametrize("method, options, steps, tolerance", [
-    ("SGD", {}, 20, 1e-12),
-    ("SAM", {"rho": 0.3}, 20, 1e-12),
-    ("SAMGCM", {"rho": 0.05, "damping": 0.01}, 20, 1e-12),
-    # A damping of 1e-6 leaves the linear system a condition number of about 1e6, and rounding grows by as much.
-    ("SAMGCM", {"rho": 5e-4, "damping": 1e-6}, 1, 1e-10),
-])
+@pytest.mark.parametrize(
+    "method, options, steps, tolerance",
+    [
+        ("SGD", {}, 20, 1e-12),
+        ("SAM", {"rho": 0.3}, 20, 1e-12),
+        ("SAMGCM", {"rho": 0.05, "damping": 0.01}, 20, 1e-12),
+        # A damping of 1e-6 leaves the linear system a condition number of about 1e6, and rounding grows by as much.
+        ("SAMGCM", {"rho": 5e-4, "damping": 1e-6}, 1, 1e-10),
+    ],
+)
 def test_the_race_steps_as_python_does(call, method, options, steps, tolerance):
     net, w = problem()
     setting = SparseRegression(lr=0.01)
     generator = torch.Generator().manual_seed(1)
     batches = [torch.randperm(20, generator=generator)[:10] for _ in range(steps)]
     settings = {"lr": 0.01, "gcm_rho": options.get("rho")} | options
-    argument = {"x": net.x.tolist(), "y": net.y.tolist(), "w": [a.tolist() for a in w.chunk(2)], "method": method,
-                "batches": [b.tolist() for b in batches], "settings": settings}
+    argument = {
+        "x": net.x.tolist(),
+        "y": net.y.tolist(),
+        "w": [a.tolist() for a in w.chunk(2)],
+        "method": method,
+        "batches": [b.tolist() for b in batches],
+        "settings": settings,
+    }
     got, lengths = call(["diagonal_network"], ["DiagonalNetwork", "step"], STEPS, argument)
     for batch, length in zip(batches, lengths, strict=True):
         w, expected = setting.step(method, options, net, w, batch)
@@ -78,6 +87,7 @@ def test_the_ellipses_worst_points_are_those_of_the_rules(call):
         samples = g + torch.tensor([[p["x"], p["y"]] for p in got["around"]], dtype=torch.float64)
         c = torch.cov(samples.mT, correction=0) + case["damping"] * torch.eye(2, dtype=torch.float64)
         stretch = torch.linalg.det(c) ** 0.25
+
         def far(v, w=w, g=g):
             """The gradient at w, and elsewhere the way there: a rule then returns its ascent."""
             return torch.where((v == w).all(), g, v - w)

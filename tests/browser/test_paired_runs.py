@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from flatlab.comparison import seeds_needed
-from flatlab.intervals import student
+from flatlab.stats.comparison import seeds_needed
+from flatlab.stats.intervals import student
 from flatlab.widgets import PairedRuns
 from tests.browser.gestures import drawn, tick
 
@@ -292,11 +292,14 @@ def test_the_state_goes_to_the_address_and_comes_back(shown):
     assert again.locator("output").inner_text() == "0.2" and cell(again, "SAM", "difference") == "+0.77 ± 0.38"
 
 
-@pytest.mark.parametrize("query", [
-    "?PairedRuns.problem=x&PairedRuns.base=Adam&PairedRuns.budget=hours",
-    "?PairedRuns.claims=perhaps&PairedRuns.resolve=0.21",
-    "?PairedRuns.resolve=nonsense",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?PairedRuns.problem=x&PairedRuns.base=Adam&PairedRuns.budget=hours",
+        "?PairedRuns.claims=perhaps&PairedRuns.resolve=0.21",
+        "?PairedRuns.resolve=nonsense",
+    ],
+)
 def test_a_state_that_does_not_exist_gives_way_to_one_that_does(shown, query):
     _, frame = shown(query)
     assert cell(frame, "SAM", "difference") == "+0.77 ± 0.38" and frame.locator("svg .flatlab-claim").count() == 0

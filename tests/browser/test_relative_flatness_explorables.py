@@ -25,9 +25,16 @@ def weights(network, alpha, beta, neuron):
     return relu_curve.rescaled(w, factors)
 
 
-@pytest.mark.parametrize("network, alpha, beta, neuron", [
-    ("alive", 1, 1, 1), ("alive", 3, 0.2, 4), ("alive", 0.1, 10, 6), ("dead", 0.5, 4, 1), ("dead", 7, 0.3, 3),
-])
+@pytest.mark.parametrize(
+    "network, alpha, beta, neuron",
+    [
+        ("alive", 1, 1, 1),
+        ("alive", 3, 0.2, 4),
+        ("alive", 0.1, 10, 6),
+        ("dead", 0.5, 4, 1),
+        ("dead", 7, 0.3, 3),
+    ],
+)
 def test_every_measure_of_the_rescaled_network_is_the_librarys(call, network, alpha, beta, neuron):
     argument = {"network": network, "alpha": alpha, "beta": beta, "neuron": neuron}
     got, w, net = call("relu_curve", RELU, MEASURES, argument), weights(network, alpha, beta, neuron), relu_curve.network()
@@ -180,9 +187,13 @@ def test_flatness_and_robustness_agree_far_apart_and_part_near_the_border(open_p
     assert number(frame, "kappa") < 1
 
 
-@pytest.mark.parametrize("name, measure", [
-    ("Reparameterize", "flatlab:reparameterize"), ("LocallyConstantLabels", "flatlab:labels"),
-])
+@pytest.mark.parametrize(
+    "name, measure",
+    [
+        ("Reparameterize", "flatlab:reparameterize"),
+        ("LocallyConstantLabels", "flatlab:labels"),
+    ],
+)
 def test_an_update_is_short(open_page, explorable, name, measure):
     page = open_page(CHAPTER)
     frame = explorable(page, name)

@@ -62,10 +62,16 @@ def test_a_trajectory_agrees_step_by_step(call, name):
     np.testing.assert_allclose(ratios[:100], [1.0] * 100, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name, lr, rho, steps", [
-    ("gd", 0.02, 0.0, 300), ("sam", 0.1, 0.2, 300), ("stable_sam", 0.1, 0.2, 300),
-    ("sam", 0.3, 0.5, 301), ("stable_sam", 0.3, 0.5, 60),
-])
+@pytest.mark.parametrize(
+    "name, lr, rho, steps",
+    [
+        ("gd", 0.02, 0.0, 300),
+        ("sam", 0.1, 0.2, 300),
+        ("stable_sam", 0.1, 0.2, 300),
+        ("sam", 0.3, 0.5, 301),
+        ("stable_sam", 0.3, 0.5, 60),
+    ],
+)
 def test_the_basin_map_agrees_start_by_start(call, name, lr, rho, steps):
     body = "return Array.from(module.mirrored(module.basinRows({...argument, radius: 0.1, from: 0, to: 128})));"
     argument = {"method": name, "lr": lr, "rho": rho, "steps": steps}

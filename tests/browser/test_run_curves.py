@@ -177,10 +177,13 @@ def test_the_state_comes_from_the_address_and_nonsense_is_put_right(shown):
     assert "test loss" in frame.locator("caption").inner_text()
 
 
-@pytest.mark.parametrize("query", [
-    "?RunCurves.metric=beauty&RunCurves.rho=7",
-    "?RunCurves.problem=x&RunCurves.scale=cubic",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?RunCurves.metric=beauty&RunCurves.rho=7",
+        "?RunCurves.problem=x&RunCurves.scale=cubic",
+    ],
+)
 def test_a_state_that_does_not_exist_gives_way_to_the_first(shown, query):
     _, frame = shown(query)
     assert rows(frame)["SGD"][1] == "3" and "test accuracy" in frame.locator("caption").inner_text()

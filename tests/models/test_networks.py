@@ -16,7 +16,7 @@ from flatlab.models.resnext import ResNeXt
 from flatlab.models.vision_transformer import VisionTransformer
 from flatlab.models.weights import he_normal
 from flatlab.models.wide_resnet import WideResNet
-from flatlab.training.gradient_pairs import network
+from flatlab.studies.gradient_pairs import network
 from tests.models.small_networks import CONVOLUTIONAL, SMALL, shape
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)

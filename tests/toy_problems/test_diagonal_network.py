@@ -156,6 +156,7 @@ def test_the_experiment_runs_what_a_plain_loop_runs():
     order = [torch.randperm(100, generator=generator) for _ in range(2)]
     u, v = w0[0].chunk(2)
     for batch in torch.cat(order).split(10):
+
         def grad(u, v, batch=batch):
             r = x[batch] @ (u * u - v * v) - y[batch]
             return (r @ x[batch]) / 10 * u, -(r @ x[batch]) / 10 * v
@@ -186,22 +187,28 @@ def test_a_run_that_diverges_is_recorded_as_none():
     assert setting.run()["curves"][1]["test"][-1] == [None, None]
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"nonzeros": 151}, "nonzeros must be at most the 150 features, got 151"),
-    ({"batch": 7}, "batch must divide the 100 samples, got 7"),
-    ({"dampings": (0.0,)}, r"dampings must be > 0, got \(0.0,\)"),
-    ({"seeds": 0}, "seeds must be >= 1, got 0"),
-    ({"lr": float("nan")}, "lr must be finite and > 0, got nan"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"nonzeros": 151}, "nonzeros must be at most the 150 features, got 151"),
+        ({"batch": 7}, "batch must divide the 100 samples, got 7"),
+        ({"dampings": (0.0,)}, r"dampings must be > 0, got \(0.0,\)"),
+        ({"seeds": 0}, "seeds must be >= 1, got 0"),
+        ({"lr": float("nan")}, "lr must be finite and > 0, got nan"),
+    ],
+)
 def test_a_wrong_setting_of_the_regression_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         SparseRegression(**wrong)
 
 
-@pytest.mark.parametrize("shapes, said", [
-    (((3, 2), (2,)), r"x must be \(..., n, features\) and y \(..., n\), got \(3, 2\) and \(2,\)"),
-    (((3,), (3,)), r"got \(3,\) and \(3,\)"),
-])
+@pytest.mark.parametrize(
+    "shapes, said",
+    [
+        (((3, 2), (2,)), r"x must be \(..., n, features\) and y \(..., n\), got \(3, 2\) and \(2,\)"),
+        (((3,), (3,)), r"got \(3,\) and \(3,\)"),
+    ],
+)
 def test_data_that_do_not_fit_are_named(shapes, said):
     with pytest.raises(ValueError, match=said):
         DiagonalNetwork(*map(torch.zeros, shapes))

@@ -124,16 +124,19 @@ def test_the_layouts_are_what_they_say():
     assert (label == normal(200, 3)[:, 0].sign()).all()
 
 
-@pytest.mark.parametrize("wrong, said", [
-    (lambda: FourGaussians.of("ring", 1.0, 2), "layout must be one of rectangle, crossed, drawn, got 'ring'"),
-    (lambda: FourGaussians.of("rectangle", 0.0, 2), "separation must be finite and > 0, got 0.0"),
-    (lambda: FourGaussians.of("rectangle", 1.0, 1), "m must be at least 2, got 1"),
-    (lambda: GaussianFeatures(torch.ones(3, 2), torch.ones(2)), r"phi must be .* got \(3, 2\) and \(2,\)"),
-    (lambda: GaussianFeatures(torch.ones(3, 2), torch.ones(3), "hinge"), "loss must be one of .*, got 'hinge'"),
-    (lambda: FlatnessAndGap(generators=("ring",)), "generators must be among .* got 'ring'"),
-    (lambda: FlatnessAndGap(sets=3), "sets must be >= 10, got 3"),
-    (lambda: Representativeness(deltas=(0.0,)), r"deltas must be > 0, got \(0.0,\)"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda: FourGaussians.of("ring", 1.0, 2), "layout must be one of rectangle, crossed, drawn, got 'ring'"),
+        (lambda: FourGaussians.of("rectangle", 0.0, 2), "separation must be finite and > 0, got 0.0"),
+        (lambda: FourGaussians.of("rectangle", 1.0, 1), "m must be at least 2, got 1"),
+        (lambda: GaussianFeatures(torch.ones(3, 2), torch.ones(2)), r"phi must be .* got \(3, 2\) and \(2,\)"),
+        (lambda: GaussianFeatures(torch.ones(3, 2), torch.ones(3), "hinge"), "loss must be one of .*, got 'hinge'"),
+        (lambda: FlatnessAndGap(generators=("ring",)), "generators must be among .* got 'ring'"),
+        (lambda: FlatnessAndGap(sets=3), "sets must be >= 10, got 3"),
+        (lambda: Representativeness(deltas=(0.0,)), r"deltas must be > 0, got \(0.0,\)"),
+    ],
+)
 def test_a_wrong_setting_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         wrong()
@@ -197,8 +200,17 @@ def test_with_a_new_distribution_for_every_data_set_more_samples_mean_less_corre
 
 
 def test_an_experiment_says_the_same_with_a_small_setting():
-    small = FlatnessAndGap(generators=("rectangle", "published"), dimensions=(3,), losses=("squared",), penalties=(0.002,),
-                           separations=(0.5, 5.0), sets=40, tests=1000, resamples=200, reference=5000)
+    small = FlatnessAndGap(
+        generators=("rectangle", "published"),
+        dimensions=(3,),
+        losses=("squared",),
+        penalties=(0.002,),
+        separations=(0.5, 5.0),
+        sets=40,
+        tests=1000,
+        resamples=200,
+        reference=5000,
+    )
     result = small.run()
     assert [c["generator"] for c in result["curves"]] == ["rectangle", "published"] and result["curves"][1]["m"] == 10
     fixed = result["curves"][0]

@@ -126,18 +126,22 @@ def test_the_experiment_counts_what_a_plain_loop_counts():
             path = trajectory(rule, F.grad, w0, lr=lr, steps=120, **options)
             for t, steps in enumerate((50, 120)):
                 for r, radius in enumerate((0.02, 0.3)):
-                    near = sum(math.dist(p, (1, 1)) <= radius or math.dist(p, (-1, -1)) <= radius
-                               for p in path[steps].tolist())
+                    near = sum(
+                        math.dist(p, (1, 1)) <= radius or math.dist(p, (-1, -1)) <= radius for p in path[steps].tolist()
+                    )
                     assert curve["success"][k][t][r] == near
                     assert curve["saddle"][k][t][r] == sum(math.hypot(*p) <= radius for p in path[steps].tolist())
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"starts": 0}, "starts must be >= 1, got 0"),
-    ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
-    ({"lr_min": 0.4}, "lr_max must be at least the lr_min of 0.4, got 0.3"),
-    ({"radii": (0.5, 0.1)}, r"radii must be increasing and >= 0, got \(0.5, 0.1\)"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"starts": 0}, "starts must be >= 1, got 0"),
+        ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
+        ({"lr_min": 0.4}, "lr_max must be at least the lr_min of 0.4, got 0.3"),
+        ({"radii": (0.5, 0.1)}, r"radii must be increasing and >= 0, got \(0.5, 0.1\)"),
+    ],
+)
 def test_a_wrong_setting_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         LucchiSuccessRate(**wrong)

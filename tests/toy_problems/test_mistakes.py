@@ -64,11 +64,14 @@ def test_each_mistake_with_texts_does_what_it_says():
     assert got["few steps"]["best"] == got["few steps"]["accuracy"] < got["none"]["accuracy"]
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"data": "cifar10"}, "data must be one of breast_cancer, newsgroups, got 'cifar10'"),
-    ({"seeds": 0}, "seeds must be >= 1, got 0"),
-    ({"lrs": ()}, r"lrs must have at least one value, got \(\)"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"data": "cifar10"}, "data must be one of breast_cancer, newsgroups, got 'cifar10'"),
+        ({"seeds": 0}, "seeds must be >= 1, got 0"),
+        ({"lrs": ()}, r"lrs must have at least one value, got \(\)"),
+    ],
+)
 def test_a_wrong_setting_of_mistakes_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         Mistakes(**wrong)

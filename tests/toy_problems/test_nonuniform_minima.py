@@ -222,13 +222,16 @@ def test_sam_proper_circles_zero_and_leaves_one_below_the_thresholds_of_sgd():
     assert x.abs().item() == pytest.approx(0.6 * 2 * 0.01 / (2 - 1.2), rel=1e-6)
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"runs": 0}, "runs must be >= 1, got 0"),
-    ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
-    ({"lr_min": 1.0}, "lr_max must be at least the lr_min of 1.0, got 0.98"),
-    ({"steps": (200, 100)}, r"steps must be increasing and >= 1, got \(200, 100\)"),
-    ({"radius": 0.7}, "radius must be > 0 and < 0.5, got 0.7"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"runs": 0}, "runs must be >= 1, got 0"),
+        ({"lr_min": -1.0}, "lr_min must be > 0, got -1.0"),
+        ({"lr_min": 1.0}, "lr_max must be at least the lr_min of 1.0, got 0.98"),
+        ({"steps": (200, 100)}, r"steps must be increasing and >= 1, got \(200, 100\)"),
+        ({"radius": 0.7}, "radius must be > 0 and < 0.5, got 0.7"),
+    ],
+)
 def test_a_wrong_setting_of_escape_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         NonuniformEscape(**wrong)

@@ -94,12 +94,15 @@ def test_the_mirrored_needle_is_averaged_out_as_well():
     assert difference.item() == pytest.approx(height * thin / (2 * 0.2))
 
 
-@pytest.mark.parametrize("call, said", [
-    (lambda: Valley().average(column(0.0), -1.0), "rho must be finite and >= 0, got -1.0"),
-    (lambda: Rough(alpha=1.5), "alpha must lie between 0 and 1"),
-    (lambda: Table(0.0, 0.1, [1.0]), "a table needs 2 values and a step > 0, got 1"),
-    (lambda: Valley().loss(torch.zeros(2)), "2"),
-])
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: Valley().average(column(0.0), -1.0), "rho must be finite and >= 0, got -1.0"),
+        (lambda: Rough(alpha=1.5), "alpha must lie between 0 and 1"),
+        (lambda: Table(0.0, 0.1, [1.0]), "a table needs 2 values and a step > 0, got 1"),
+        (lambda: Valley().loss(torch.zeros(2)), "2"),
+    ],
+)
 def test_bad_input_is_named(call, said):
     with pytest.raises(ValueError, match=said):
         call()

@@ -49,8 +49,11 @@ def test_the_closed_forms_agree_with_automatic_differentiation():
 def rest(start, weight):
     """The minimum that scipy finds from `start`."""
     found = minimize(
-        lambda w: F.penalized(torch.from_numpy(w), weight).item(), np.array(start),
-        jac=lambda w: F.penalized_grad(torch.from_numpy(w), weight).numpy(), method="BFGS", options={"gtol": 1e-9},
+        lambda w: F.penalized(torch.from_numpy(w), weight).item(),
+        np.array(start),
+        jac=lambda w: F.penalized_grad(torch.from_numpy(w), weight).numpy(),
+        method="BFGS",
+        options={"gtol": 1e-9},
     )
     return torch.from_numpy(found.x)
 

@@ -188,12 +188,15 @@ def test_the_experiment_follows_a_plain_loop():
     assert result["data"]["rest"]["COV, whole"][0] == pytest.approx(toys[0].resting_product(0.3), rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"start": (1.0,)}, r"start must be 2 numbers, got \(1.0,\)"),
-    ({"batch": 6000}, "batch must be at most n = 5000, got 6000"),
-    ({"steps": 0}, "steps must be >= 1, got 0"),
-    ({"lam": -0.1}, "lam must be >= 0, got -0.1"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"start": (1.0,)}, r"start must be 2 numbers, got \(1.0,\)"),
+        ({"batch": 6000}, "batch must be at most n = 5000, got 6000"),
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"lam": -0.1}, "lam must be >= 0, got -0.1"),
+    ],
+)
 def test_a_wrong_setting_of_valley_is_named(wrong, said):
     with pytest.raises(ValueError, match=said):
         FactorizationValley(**wrong)

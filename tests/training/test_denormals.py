@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flatlab.host import Host
+from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.denormals import flushed
 from flatlab.training.examples import examples

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from flatlab import records
-from flatlab.experiment import config_of, perform, unfinished
-from flatlab.host import Host, Stopped
+from flatlab.runs import records
+from flatlab.runs.experiment import config_of, perform, unfinished
+from flatlab.runs.host import Host, Stopped
 from flatlab.training import Train
 
 RUNS = {

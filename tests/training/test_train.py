@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from flatlab import models, records
+from flatlab import models
 from flatlab.data import held_out, load
-from flatlab.host import Host
 from flatlab.optim import SAM
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.runs import records
+from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.batches import Batches, Scale, epoch_seed
 from flatlab.training.examples import examples, with_label_noise
@@ -46,10 +47,13 @@ def by_hand(setting, penalty=lambda model, x, y: 0.0, wrap=lambda base: None):
             rows = order[k * setting.batch : (k + 1) * setting.batch]
             t, total = epoch * steps + k, setting.epochs * steps
             rise = 0.2 * total if setting.peak is None else setting.peak * total
-            base.param_groups[0]["lr"] = setting.lr * {
-                "cosine": (1 + math.cos(math.pi * t / total)) / 2,
-                "triangle": np.interp(t, [-1, rise - 1, rise, total], [0, 1, 1, 0]),
-            }[setting.schedule]
+            base.param_groups[0]["lr"] = (
+                setting.lr
+                * {
+                    "cosine": (1 + math.cos(math.pi * t / total)) / 2,
+                    "triangle": np.interp(t, [-1, rise - 1, rise, total], [0, 1, 1, 0]),
+                }[setting.schedule]
+            )
 
             def closure(rows=rows):
                 base.zero_grad()
@@ -291,7 +295,7 @@ def test_settings_that_the_data_cannot_meet_are_named(given, told):
 
 def test_a_record_holds_no_setting_that_is_off():
     """So that a new setting, off by default, leaves the keys of old records alone."""
-    from flatlab.experiment import config_of
+    from flatlab.runs.experiment import config_of
 
     assert None not in config_of(Train()).values()
     assert json.dumps(config_of(Train(method="LSAM"))).count('"k": 2') == 1

@@ -11,14 +11,17 @@ from flatlab.widgets import BallInD, LebesgueLens, bundle
 RECORD = {"result": {"start": -1.0, "step": 0.5, "train": [3.0, 1.0, 2.0, 0.5, 1.0], "test": [4.0] * 5}}
 
 
-@pytest.mark.parametrize("make, said", [
-    (lambda: LebesgueLens(rho=0.0), "LebesgueLens.rho must lie between 0.005 and 1.0, got 0.0"),
-    (lambda: LebesgueLens(w=2.5), "LebesgueLens.w must lie between -2.0 and 2.0, got 2.5"),
-    (lambda: LebesgueLens(curve="spline"), "curve"),
-    (lambda: BallInD(d=0), "d"),
-    (lambda: BallInD(k=17), "k"),
-    (lambda: BallInD(curvature=-1.0), "BallInD.curvature must lie between 0.1 and 1000.0, got -1.0"),
-])
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: LebesgueLens(rho=0.0), "LebesgueLens.rho must lie between 0.005 and 1.0, got 0.0"),
+        (lambda: LebesgueLens(w=2.5), "LebesgueLens.w must lie between -2.0 and 2.0, got 2.5"),
+        (lambda: LebesgueLens(curve="spline"), "curve"),
+        (lambda: BallInD(d=0), "d"),
+        (lambda: BallInD(k=17), "k"),
+        (lambda: BallInD(curvature=-1.0), "BallInD.curvature must lie between 0.1 and 1000.0, got -1.0"),
+    ],
+)
 def test_a_wrong_state_is_named_with_what_is_allowed(make, said):
     with pytest.raises(traitlets.TraitError, match=said):
         make()

@@ -10,15 +10,18 @@ import traitlets
 from flatlab.widgets import RiskBound, SamSaddle, SuccessRates, bundle, explorable
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({"rho": -0.1}, r"SamSaddle.rho must lie between 0.0 and 0.5, got -0.1"),
-    ({"lr": float("nan")}, r"SamSaddle.lr must lie between 0.001 and 0.3, got nan"),
-    ({"lr": 0.0}, r"SamSaddle.lr must lie between 0.001 and 0.3, got 0.0"),
-    ({"x": 3.0}, r"SamSaddle.x must lie between -2.0 and 2.0, got 3.0"),
-    ({"steps": 5}, r"steps"),
-    ({"method": "Adam"}, r"method"),
-    ({"rh": 0.1}, r"SamSaddle has no 'rh'; it has .*rho"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"rho": -0.1}, r"SamSaddle.rho must lie between 0.0 and 0.5, got -0.1"),
+        ({"lr": float("nan")}, r"SamSaddle.lr must lie between 0.001 and 0.3, got nan"),
+        ({"lr": 0.0}, r"SamSaddle.lr must lie between 0.001 and 0.3, got 0.0"),
+        ({"x": 3.0}, r"SamSaddle.x must lie between -2.0 and 2.0, got 3.0"),
+        ({"steps": 5}, r"steps"),
+        ({"method": "Adam"}, r"method"),
+        ({"rh": 0.1}, r"SamSaddle has no 'rh'; it has .*rho"),
+    ],
+)
 def test_a_wrong_state_is_named_with_what_is_allowed(wrong, said):
     with pytest.raises(traitlets.TraitError, match=said):
         SamSaddle(**wrong)

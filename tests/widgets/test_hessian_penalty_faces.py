@@ -9,13 +9,16 @@ import traitlets
 from flatlab.widgets import HutchinsonDice, PenalizedRavines, bundle
 
 
-@pytest.mark.parametrize("cls, wrong, said", [
-    (HutchinsonDice, {"xy": -4.5}, "HutchinsonDice.xy must lie between -4.0 and 4.0, got -4.5"),
-    (HutchinsonDice, {"quantity": "cube"}, "'cube'"),
-    (PenalizedRavines, {"lam": 0.0}, "PenalizedRavines.lam must lie between 0.0001 and 10.0, got 0.0"),
-    (PenalizedRavines, {"batch": 0}, "batch"),
-    (PenalizedRavines, {"lambda": 1.0}, "PenalizedRavines has no 'lambda'"),
-])
+@pytest.mark.parametrize(
+    "cls, wrong, said",
+    [
+        (HutchinsonDice, {"xy": -4.5}, "HutchinsonDice.xy must lie between -4.0 and 4.0, got -4.5"),
+        (HutchinsonDice, {"quantity": "cube"}, "'cube'"),
+        (PenalizedRavines, {"lam": 0.0}, "PenalizedRavines.lam must lie between 0.0001 and 10.0, got 0.0"),
+        (PenalizedRavines, {"batch": 0}, "batch"),
+        (PenalizedRavines, {"lambda": 1.0}, "PenalizedRavines has no 'lambda'"),
+    ],
+)
 def test_a_wrong_state_of_the_penalty_is_named(cls, wrong, said):
     with pytest.raises(traitlets.TraitError, match=re.escape(said)):
         cls(**wrong)

@@ -9,12 +9,15 @@ import traitlets
 from flatlab.widgets import NoiseEllipsoid, SparseRace, bundle
 
 
-@pytest.mark.parametrize("cls, wrong, said", [
-    (SparseRace, {"damping": 0.0}, "SparseRace.damping must lie between 1e-08 and 0.01, got 0.0"),
-    (SparseRace, {"samples": 25}, "SparseRace.samples must be a multiple of 10, got 25"),
-    (SparseRace, {"rhos": 0.1}, "SparseRace has no 'rhos'"),
-    (NoiseEllipsoid, {"x": 2.5}, "NoiseEllipsoid.x must lie between -2.0 and 2.0, got 2.5"),
-])
+@pytest.mark.parametrize(
+    "cls, wrong, said",
+    [
+        (SparseRace, {"damping": 0.0}, "SparseRace.damping must lie between 1e-08 and 0.01, got 0.0"),
+        (SparseRace, {"samples": 25}, "SparseRace.samples must be a multiple of 10, got 25"),
+        (SparseRace, {"rhos": 0.1}, "SparseRace has no 'rhos'"),
+        (NoiseEllipsoid, {"x": 2.5}, "NoiseEllipsoid.x must lie between -2.0 and 2.0, got 2.5"),
+    ],
+)
 def test_a_wrong_state_of_the_noise_is_named(cls, wrong, said):
     with pytest.raises(traitlets.TraitError, match=re.escape(said)):
         cls(**wrong)

@@ -10,8 +10,8 @@ import traitlets
 from scipy import stats
 
 from book import accuracies
-from flatlab import records
-from flatlab.comparison import seeds_needed
+from flatlab.runs import records
+from flatlab.stats.comparison import seeds_needed
 from flatlab.training import Train
 from flatlab.widgets import PairedRuns
 from flatlab.widgets.paired_runs import APART, OPTIONS, PAPERS, STOPS, compact
@@ -165,10 +165,13 @@ def test_the_papers_differences_are_theirs_with_welchs_interval_and_what_we_lack
     assert why == {"SGD": "base", **lacking, "GASAM": "not in this library"}
 
 
-@pytest.mark.parametrize("wrong, said", [
-    (record() | {"experiment": "twins"}, r"draws records of train, got twins/k"),
-    (record(evaluated_on="validation"), r"train/k was evaluated on 'validation'"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (record() | {"experiment": "twins"}, r"draws records of train, got twins/k"),
+        (record(evaluated_on="validation"), r"train/k was evaluated on 'validation'"),
+    ],
+)
 def test_records_of_another_experiment_or_of_held_out_images_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         PairedRuns.of([*seeds(), wrong])

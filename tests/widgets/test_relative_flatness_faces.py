@@ -11,13 +11,20 @@ from flatlab.widgets import LocallyConstantLabels, Reparameterize, bundle
 from toy_problems import relu_curve
 
 
-@pytest.mark.parametrize("cls, wrong, said", [
-    (Reparameterize, {"alpha": 0.0}, "Reparameterize.alpha must lie between 0.1 and 10.0, got 0.0"),
-    (Reparameterize, {"neuron": 7}, "neuron"),
-    (Reparameterize, {"normalize": "mean"}, "normalize"),
-    (LocallyConstantLabels, {"separation": 9.0}, "LocallyConstantLabels.separation must lie between 0.25 and 8.0, got 9.0"),
-    (LocallyConstantLabels, {"layout": "crossed"}, "LocallyConstantLabels has no 'layout'; it has"),
-])
+@pytest.mark.parametrize(
+    "cls, wrong, said",
+    [
+        (Reparameterize, {"alpha": 0.0}, "Reparameterize.alpha must lie between 0.1 and 10.0, got 0.0"),
+        (Reparameterize, {"neuron": 7}, "neuron"),
+        (Reparameterize, {"normalize": "mean"}, "normalize"),
+        (
+            LocallyConstantLabels,
+            {"separation": 9.0},
+            "LocallyConstantLabels.separation must lie between 0.25 and 8.0, got 9.0",
+        ),
+        (LocallyConstantLabels, {"layout": "crossed"}, "LocallyConstantLabels has no 'layout'; it has"),
+    ],
+)
 def test_a_wrong_state_is_named(cls, wrong, said):
     with pytest.raises(traitlets.TraitError, match=re.escape(said)):
         cls(**wrong)

@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 import traitlets
 
-from flatlab.training import Twins
+from flatlab.studies import Twins
 from flatlab.training.methods import OWNERS
 from flatlab.widgets import RunCurves
 from flatlab.widgets.run_curves import APART, PROBLEM, SETTING, TUNED, compact

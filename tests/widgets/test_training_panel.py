@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from flatlab.training import Train, Twins
+from flatlab.studies import Twins
+from flatlab.training import Train
 from flatlab.widgets import TrainingPanel
 from flatlab.widgets.training_panel import stopped_runs
 
@@ -79,15 +80,18 @@ def test_twins_are_trained_and_resumed_as_well(tmp_path):
     assert panel.wait(60) and len(panel.curves.runs["runs"][0]["distance"]) == 4
 
 
-@pytest.mark.parametrize("name, value, message", [
-    ("method", "plain", "rho = 0.1 has no effect here: it needs method"),
-    ("lr", "-1", "lr must be > 0, got -1.0"),
-    ("lr", "fast", "lr must be a number, got 'fast'"),
-    ("epochs", "2.5", "epochs must be a whole number, got '2.5'"),
-    ("scale_1d", "maybe", "scale_1d must be true or false, got 'maybe'"),
-    ("network", "resnet21", "network must be one of"),
-    ("seed", "", "seed must be a whole number, got ''"),
-])
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("method", "plain", "rho = 0.1 has no effect here: it needs method"),
+        ("lr", "-1", "lr must be > 0, got -1.0"),
+        ("lr", "fast", "lr must be a number, got 'fast'"),
+        ("epochs", "2.5", "epochs must be a whole number, got '2.5'"),
+        ("scale_1d", "maybe", "scale_1d must be true or false, got 'maybe'"),
+        ("network", "resnet21", "network must be one of"),
+        ("seed", "", "seed must be a whole number, got ''"),
+    ],
+)
 def test_a_wrong_setting_is_said_in_the_panel_and_everything_typed_stays(tmp_path, name, value, message):
     panel = TrainingPanel(out=tmp_path, **SHORT)
     panel.form[name].value = value

@@ -1,0 +1,301 @@
+"""The records in a folder at a glance: `python -m flatlab runs --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from safetensors import SafetensorError, safe_open
+
+from flatlab.runs.nearest import nearest
+from flatlab.runs.records import UNFINISHED
+
+__all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "standing"]
+
+FIRST = ("accuracy", "loss", "train_loss", "test_accuracy")
+CURVES_AT_ONCE = 6
+MARKERS = "ox+*#%"
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an unfinished run stands: epochs done, the settings if the checkpoint holds them, seconds so far."""
+
+    key: str
+    epoch: int
+    config: dict[str, Any]
+    seconds: float
+
+    def __str__(self) -> str:
+        of = f" of {self.config['epochs']}" if "epochs" in self.config else ""
+        return f"epoch {self.epoch}{of}, {duration(self.seconds)} so far"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies in a folder of records of one experiment. `damaged` holds a line on each file that could not be read."""
+
+    experiment: str
+    records: list[Record]
+    unfinished: list[Standing]
+    damaged: list[str]
+
+    @classmethod
+    def of(cls, out: Path, experiment: str) -> Folder:
+        """Read it, oldest record first."""
+        records, unfinished, damaged = [], [], []
+        for file in sorted((out / experiment).glob("*.json")):
+            try:
+                record = json.loads(file.read_text())
+                for key in ("key", "config", "wall_s", "result"):
+                    record[key]
+                datetime.fromisoformat(record["provenance"]["finished"])
+                records.append(record)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                damaged.append(f"{file} is no record ({type(error).__name__}: {error}); delete it to run it anew")
+        for file in sorted((out / UNFINISHED / experiment).glob("*.safetensors")):
+            try:
+                unfinished.append(standing(file))
+            except ValueError as error:
+                damaged.append(str(error))
+        records.sort(key=lambda r: r["provenance"]["finished"])
+        return cls(experiment, records, unfinished, damaged)
+
+
+def standing(file: Path) -> Standing:
+    """What a checkpoint's header says. Raises `ValueError`, naming the file, if it is damaged."""
+    try:
+        with safe_open(file, "np") as whole:
+            state = json.loads(whole.metadata()["state"])
+        # Twins keep one state each; the second is behind.
+        epoch = state["epoch"] if "epoch" in state else state["b"]["epoch"]
+        return Standing(file.stem, epoch, state.get("config", {}), state["times"]["wall_s"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no checkpoint ({error}); delete it to start anew") from None
+
+
+def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of the settings that are not the same in all `configs`, in their order.
+
+    >>> differing([{"lr": 0.1, "rho": 0.1}, {"lr": 0.1, "rho": 0.2}, {"lr": 0.1}])
+    ['rho']
+    """
+    names = dict.fromkeys(name for config in configs for name in config)
+    return [name for name in names if any(c.get(name) != configs[0].get(name) for c in configs)]
+
+
+def called(config: dict[str, Any], names: Sequence[str]) -> str:
+    """Those settings of `config` in words.
+
+    >>> called({"lr": 0.1, "method": "SAM", "seed": 1}, ["method", "seed"])
+    'method SAM, seed 1'
+    """
+    return ", ".join(f"{name} {shown(config[name])}" for name in names if name in config) or "the only run"
+
+
+def shown(value: Any) -> str:
+    """A value of a table."""
+    if isinstance(value, list | tuple):
+        return "/".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(59), duration(125), duration(7500)
+    ('59 s', '2 min 5 s', '2 h 5 min')
+    """
+    s = round(seconds)
+    return f"{s} s" if s < 60 else f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+def scores(record: Record) -> dict[str, float]:
+    """The last epoch's scores, the most telling first."""
+    result = record["result"]
+    last = result.get("final") or (result.get("scores") or [{}])[-1]
+    names = [n for n in FIRST if n in last] or [n for n, v in last.items() if isinstance(v, float)][:3]
+    return {name: last[name] for name in names}
+
+
+def curves(record: Record) -> dict[str, list[tuple[float, float]]]:
+    """The points (epoch, value) of all that a record has a list of, by name."""
+    out: dict[str, list[tuple[float, float]]] = {}
+    for points in record["result"].values():
+        if isinstance(points, list):
+            for k, point in enumerate(points):
+                for name, value in point.items() if isinstance(point, dict) else ():
+                    if name != "epoch" and isinstance(value, int | float):
+                        out.setdefault(name, []).append((point.get("epoch", k + 1), value))
+    return out
+
+
+def main(argv: Sequence[str], program: str = "python -m flatlab") -> None:
+    """List the records under a folder: `argv` as `--help` says. Ends the process with 2 on a wrong word."""
+    parser = argparse.ArgumentParser(prog=f"{program} runs", description=__doc__, allow_abbrev=False)
+    parser.add_argument("words", nargs="*", metavar="EXPERIMENT | SETTING=VALUE", help="only these")
+    parser.add_argument("--out", default="book/results", type=Path, help="folder of the records (%(default)s)")
+    parser.add_argument("--sort", default="date", help="date, wall, a setting or a score (%(default)s)")
+    parser.add_argument("--reverse", action="store_true", help="largest first")
+    parser.add_argument("--curve", help=f"draw this curve of the first {CURVES_AT_ONCE} runs, as accuracy or distance")
+    given = parser.parse_args(argv)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        show(console, given)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def show(console: Console, given: argparse.Namespace) -> None:
+    """The tables that `main` was asked for. Raises `ValueError` for what is not there, with the nearest that is."""
+    wanted = dict(word.split("=", 1) for word in given.words if "=" in word)
+    named = [word.replace("-", "_") for word in given.words if "=" not in word]
+    there = sorted({p.name for place in (given.out, given.out / UNFINISHED) for p in place.glob("[!.]*") if p.is_dir()})
+    if not there:
+        raise ValueError(f"no records under {given.out.resolve()}")
+    for name in named:
+        known(f"there are no records of {name!r} under {given.out}", name, there)
+    folders = [Folder.of(given.out, name) for name in named or there]
+    settings = {k: 0 for folder in folders for c in configs(folder) for k in c}
+    for name in wanted:
+        known(f"no run has a setting {name!r}", name, settings)
+    drawn, fitting = False, 0
+    for folder in folders:
+        found = [r for r in folder.records if all(fits(r["config"], *pair) for pair in wanted.items())]
+        open_ = [s for s in folder.unfinished if all(fits(s.config, *pair) for pair in wanted.items())]
+        fitting += len(found) + len(open_)
+        if found:
+            by = key_of(given.sort, found)
+            if by is None and len(folders) == 1:
+                known(f"runs cannot be sorted by {given.sort!r}", given.sort, sortable(found))
+            found.sort(key=by or key_of("date", found), reverse=given.reverse)
+            console.print(table(folder.experiment, found))
+        if given.curve and found:
+            names = {name for r in found for name in curves(r)}
+            if given.curve in names:
+                draw(console, found, given.curve)
+                drawn = True
+            elif len(folders) == 1:
+                known(f"{folder.experiment} has no curve {given.curve!r}", given.curve, sorted(names))
+        for s in open_:
+            told = called(s.config, differing([*configs(folder)])) if s.config else "settings unknown"
+            console.print(f"unfinished: {s.key}  {told}  ({s})", highlight=False)
+        for line in folder.damaged:
+            console.print(f"[red]damaged:[/] {line}", highlight=False, soft_wrap=True)
+    if given.curve and not drawn and len(folders) > 1:
+        raise ValueError(f"no run has a curve {given.curve!r}")
+    if not fitting and wanted:
+        raise ValueError(f"no run with {', '.join(f'{k}={v}' for k, v in wanted.items())}; {values(folders, wanted)}")
+
+
+def configs(folder: Folder) -> list[dict[str, Any]]:
+    """Of all the runs whose settings are known."""
+    return [r["config"] for r in folder.records] + [s.config for s in folder.unfinished if s.config]
+
+
+def values(folders: list[Folder], wanted: dict[str, str]) -> str:
+    """The values that there are of the wanted settings."""
+    told = []
+    for name in wanted:
+        there = dict.fromkeys(shown(c[name]) for f in folders for c in configs(f) if name in c)
+        told.append(f"{name} is {', '.join(sorted(there))}")
+    return "; ".join(told)
+
+
+def fits(config: dict[str, Any], name: str, word: str) -> bool:
+    """Whether a setting has the value of the word, numbers as numbers."""
+    try:
+        value = json.loads(word.lower() if word in ("True", "False") else word)
+    except ValueError:
+        value = word
+    has = config.get(name)
+    return has == value and isinstance(has, bool) == isinstance(value, bool) or has == word
+
+
+def known(said: str, name: str, allowed: Any) -> None:
+    """Raise `ValueError` unless `name` is among the allowed."""
+    if name not in allowed:
+        raise ValueError(f"{said}; {nearest(name, allowed)}")
+
+
+def sortable(records: list[Record]) -> list[str]:
+    """What the records can be sorted by."""
+    return list(dict.fromkeys(["date", "wall", *(k for r in records for k in (*r["config"], *scores(r)))]))
+
+
+def key_of(name: str, records: list[Record]) -> Callable[[Record], Any] | None:
+    """The sort key of that name, or None; runs without a value come last."""
+    if name not in sortable(records):
+        return None
+
+    def key(r: Record) -> Any:
+        if name in ("date", "wall"):
+            value = r["provenance"]["finished"] if name == "date" else r["wall_s"]
+        else:
+            value = r["config"].get(name, scores(r).get(name))
+        number = isinstance(value, int | float)
+        return (value is None, not number, value if number else 0, "" if number else str(value))
+
+    return key
+
+
+def table(title: str, records: list[Record]) -> Table:
+    """The records as a table: key, the settings that differ, scores, wall time and date."""
+    names = differing([r["config"] for r in records])
+    told = list(dict.fromkeys(name for r in records for name in scores(r)))
+    same = {k: v for k, v in records[0]["config"].items() if k not in names}
+    caption = ", ".join(f"{k} {shown(v)}" for k, v in same.items())
+    out = Table(title=f"{title}: {len(records)} {'run' if len(records) == 1 else 'runs'}", caption=f"all: {caption}")
+    out.add_column("key", no_wrap=True)
+    for name in names:
+        out.add_column(name, overflow="fold")
+    for name in (*told, "wall", "date"):
+        out.add_column(name, justify="right")
+    for r in records:
+        own = [f"{scores(r)[name]:.4f}" if name in scores(r) else "" for name in told]
+        when = r["provenance"]["finished"][:10]
+        out.add_row(r["key"], *(shown(r["config"].get(n)) for n in names), *own, duration(r["wall_s"]), when)
+    return out
+
+
+def draw(console: Console, records: list[Record], name: str) -> None:
+    """The curves of the first few records that have one of that name, in the terminal."""
+    import plotext  # half the time of a plain listing
+
+    having = [r for r in records if name in curves(r)]
+    names = differing([r["config"] for r in having])
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("default" if console.is_terminal else "colorless")
+    figure.canvas("default")
+    width = min(console.width, 80)
+    figure.plot_size(width, 18)
+    told = []
+    for r, marker in zip(having[:CURVES_AT_ONCE], MARKERS, strict=False):
+        points = curves(r)[name]
+        line = figure.signal([x for x, _ in points], [y for _, y in points], marker=marker)
+        line.lines()
+        figure.draw(line)
+        told.append(f"  {marker} {r['key']}  {called(r['config'], names)}")
+    ends = [x for r in having[:CURVES_AT_ONCE] for x, _ in curves(r)[name]]
+    low, high = math.ceil(min(ends)), math.floor(max(ends))
+    figure.ruler("x").ticks(list(range(low, high + 1, max(1, math.ceil((high - low) / 8)))))
+    figure.title(name)
+    figure.label("epoch")
+    drawing = str(figure.build())
+    print(drawing if console.is_terminal else plotext.uncolorize(drawing))
+    for line in told:
+        console.print(line, highlight=False, markup=False)
+    if len(having) > CURVES_AT_ONCE:
+        console.print(f"  and {len(having) - CURVES_AT_ONCE} more: choose some by SETTING=VALUE")

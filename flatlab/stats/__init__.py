@@ -1,0 +1,1 @@
+"""Intervals, paired comparisons and correlations, as the book's verdicts need them."""

@@ -1,0 +1,10 @@
+"""What the papers measure on networks in training, one file a study."""
+
+from flatlab.studies.gradient_pairs import GradientPairs
+from flatlab.studies.local_gradients import LocalGradients
+from flatlab.studies.loss_plane import LossPlane
+from flatlab.studies.minima import Minimum
+from flatlab.studies.network_slice import NetworkSlice
+from flatlab.studies.twins import Twins
+
+__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "NetworkSlice", "Twins"]
