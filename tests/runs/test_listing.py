@@ -102,7 +102,8 @@ def test_curves_fit_eighty_columns_and_rise_where_the_numbers_do(capsys, out):
 
 
 def test_it_answers_without_torch(out):
-    code = f"import sys; from flatlab.runs import listing as l; l.main(['--out', {str(out)!r}]); sys.exit('torch' in sys.modules)"
+    call = f"from flatlab.runs.listing import main; main(['--out', {str(out)!r}])"
+    code = f"import sys; {call}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
