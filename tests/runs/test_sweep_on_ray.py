@@ -19,18 +19,21 @@ UNTIL_TOLD = (
 def patient(monkeypatch):
     """Ray waits for its own start on a loaded machine; by itself it gives up after half a minute."""
     services = pytest.importorskip("ray._private.services")
-    get_node = services.get_node
+    get_node, end = services.get_node, time.monotonic() + 600  # a raylet that has died never comes
 
     def when_it_is_there(*address):
         while True:
             try:
                 return get_node(*address)
             except RuntimeError:
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.1)
 
     monkeypatch.setattr(services, "get_node", when_it_is_there)
     for name in ("gcs_server_port_wait_time_s", "worker_register_timeout_seconds"):
         monkeypatch.setenv(f"RAY_{name}", "3600")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "3600000")  # else the raylet ends where its agents start slowly
 
 
 @pytest.mark.usefixtures("patient")
