@@ -13,8 +13,10 @@ __all__ = ["Refused", "differences", "follows", "math_attention", "moved", "refu
 
 STEP = 1e-8
 """Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
-FINE = (1e-6, STEP, 1e-9, 1e-10)
-"""Steps one of which must do: the more ReLUs there are, the shorter the way to the next one's kink."""
+FINE = (1e-4, 1e-6, STEP, 1e-9, 1e-10)
+"""Steps one of which must do: the more ReLUs there are, the shorter the way to the next one's kink; and a loss that goes
+through float32 on its way wants long ones.
+"""
 COARSE = (3e-2, 1e-2, 3e-3, 1e-3)
 """The same in lower precisions."""
 
@@ -69,7 +71,7 @@ def follows(
         v = [a * b for a, b in zip(v, free, strict=True)]
     fine = all(a.dtype == torch.float64 for a in at)
     found = product(v)
-    share, floor = (1e-3, 1e-6) if fine else (0.1, 0.03)
+    share, floor = (0.02, 1e-3) if fine else (0.1, 0.03)
     for step in FINE if fine else COARSE:
         truth = differences(slope, at, v, step)
         whole = sum(float(t.double().square().sum()) for t in truth) ** 0.5

@@ -551,6 +551,7 @@ class _Proofs(dict[str, bool]):
             right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
         elif kind == "differences":
             right = self["gradient"] and w.dtype == torch.float64
+            right = right and self._follows(lambda v: few._difference(w, v), lambda at: few.slope(at, None))
         elif not self["gradient"]:
             right = False
         elif kind == "mapped":

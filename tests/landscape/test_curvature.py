@@ -189,6 +189,15 @@ def test_what_has_no_derivative_is_refused_in_one_line(name):
     assert torch.isfinite(net.loss(net.w0))
 
 
+def test_a_loss_that_goes_through_single_precision_is_proved_with_longer_steps():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 60), nn.ReLU(), nn.Linear(60, 3)).double()
+    data = random(12, 4, seed=1), torch.arange(12) % 3
+    net = Landscape.of(model, lambda z, y: cross_entropy(z.float(), y), data)
+    assert torch.isfinite(net.hvp(net.w0, net.w0)).all()
+    assert hessian_frobenius_penalty(model, lambda z, y: cross_entropy(z.float(), y), data).item() > 0
+
+
 class Padded(nn.Module):
     def __init__(self):
         super().__init__()
