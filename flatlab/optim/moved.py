@@ -41,7 +41,11 @@ class Moved:
         """Meets the modules that these parameters belong to, before the very first pass."""
         own = set(map(id, params))
         for m in [o for o in gc.get_objects() if issubclass(type(o), nn.Module)]:
-            if m not in self.known.modules and any(id(p) in own for p in m.parameters()):
+            try:
+                ours = any(id(p) in own for p in m.parameters())
+            except (AttributeError, RuntimeError):  # it is being built, by another thread or in its own constructor
+                continue
+            if ours and m not in self.known.modules:
                 self.meet(m)
 
     def meet(self, module: nn.Module) -> None:

@@ -140,3 +140,22 @@ def test_every_pass_draws_what_the_first_one_drew_and_the_generator_ends_as_afte
     passes = len(seen) // 5
     assert seen == [value for value in expected[:5] for _ in range(passes)] and passes > 1
     assert draw() == expected[5]
+
+
+def test_modules_that_are_only_half_built_are_passed_over():
+    class Half(nn.Module):
+        def __init__(self, inner):
+            self.__dict__["_early"] = inner  # and never calls its base's constructor
+
+    model = network(LAYERS["cumulative"])
+    half, opt = Half(model), SAM(SGD(model.parameters(), lr=0.1))
+    opt.step(closure_of(model, opt, *batch(0)))
+    assert model[1].num_batches_tracked == 1 and half._early is model
+
+
+def test_first_pass_tells_the_closure_which_pass_it_is_and_passes_how_many_there_were():
+    model = network(LAYERS["cumulative"])
+    opt, told = SAM(SGD(model.parameters(), lr=0.1)), []
+    closure = closure_of(model, opt, *batch(0))
+    opt.step(lambda: told.append(opt.first_pass) or closure())
+    assert told == [True, False] and opt.passes == 2 and not opt.first_pass
