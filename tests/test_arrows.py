@@ -1,0 +1,60 @@
+"""Arrows run one way: a room imports only what stands below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BELOW = {
+    "methods": "",
+    "landscape": "",
+    "models": "",
+    "data": "",
+    "stats": "",
+    "runs": "",
+    "rules": "methods",
+    "palette": "methods",
+    "descent": "rules",
+    "optim": "methods landscape",
+    "measures": "landscape rules",
+    "penalties": "landscape",
+    "training": "data methods models optim penalties runs",
+    "studies": "data landscape measures models rules runs training",
+    "widgets": "palette runs stats training",
+    "plots": "palette runs widgets",
+    "__main__": "runs",
+    "__init__": "",
+}
+"""The rooms of the library, and what each may import."""
+WHOLE = {"toy_problems": {"flatlab"}, "book": {"flatlab", "toy_problems"}}
+
+
+def imported(folder):
+    """Dotted names of the project's modules that the modules under a folder, or one module, import."""
+    for file in [folder.with_suffix(".py"), *folder.rglob("*.py")]:
+        if not file.exists():
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                yield from [f"{node.module}.{name.name}" for name in node.names]
+            elif isinstance(node, ast.Import):
+                yield from [name.name for name in node.names]
+
+
+def test_every_room_of_the_library_is_on_the_plan():
+    there = {p.stem for p in (ROOT / "flatlab").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert there == set(BELOW)
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_stands_below_it(room):
+    names = [name.split(".") for name in imported(ROOT / "flatlab" / room)]
+    assert not [name for name in names if name[0] in WHOLE], "the library knows no toy and no chapter"
+    assert {name[1] for name in names if name[0] == "flatlab"} <= {room, *BELOW[room].split()}
+
+
+@pytest.mark.parametrize("package", WHOLE)
+def test_toys_know_no_chapter(package):
+    names = {name.split(".")[0] for name in imported(ROOT / package)}
+    assert names & {"flatlab", *WHOLE} <= WHOLE[package] | {package}
