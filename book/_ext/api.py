@@ -1,6 +1,7 @@
 """The library's reference, from its docstrings: the directive `api` lists all that a module makes public."""
 
 import importlib
+import inspect
 import re
 
 from myst_parser.parsers.sphinx_ import MystParser
@@ -31,7 +32,9 @@ class Api(SphinxDirective):
         blocks = []
         for name in module.__all__:
             value = getattr(module, name)
-            value = getattr(value, "method", value)  # an optimizer is made from its method, and documented there
+            if hasattr(value, "method"):  # an optimizer is made from its method, and documented there
+                blocks += [f"`{name}{inspect.signature(value)}`", ""]
+                value = value.method
             home = getattr(value, "__module__", module.__name__)
             if not home.startswith("flatlab"):  # a type alias has no docstring of its own
                 continue
