@@ -7,6 +7,8 @@ import re
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.util.docutils import SphinxDirective
 
+from flatlab.optim import RuleOptimizer
+
 SESSION = re.compile(r"^(?:>>>.*\n?)(?:.+\n?)*", re.MULTILINE)
 
 
@@ -32,7 +34,8 @@ class Api(SphinxDirective):
         blocks = []
         for name in module.__all__:
             value = getattr(module, name)
-            if hasattr(value, "method"):  # an optimizer is made from its method, and documented there
+            # An optimizer is made from its method, and documented there.
+            if isinstance(value, type) and issubclass(value, RuleOptimizer):
                 blocks += [f"`{name}{inspect.signature(value)}`", ""]
                 value = value.method
             home = getattr(value, "__module__", module.__name__)
