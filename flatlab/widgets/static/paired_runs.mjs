@@ -215,7 +215,7 @@ function drawAccuracies(svg, plan, rows) {
   const { wide, accuracies } = plan;
   const { range, list, at } = accuracies;
   const span = spanOfAccuracies(rows);
-  const place = drawFrame(svg, plan, accuracies, { span, title: "every run: accuracy, %", show: plain, names: !wide });
+  const place = drawFrame(svg, plan, accuracies, { span, title: "each run, in %", show: plain, names: !wide });
   const marks = [];
   for (const row of list) {
     for (const [seed, accuracy] of row.runs ?? []) {
