@@ -177,6 +177,8 @@ def _outputs(model: nn.Module, weights: dict[str, Tensor], x: Any) -> Any:
 def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
     """Raise `ValueError` unless second derivatives are differences of first ones, in float64 if the model runs in it."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if next(iter(trained.values())).device.type == "meta":  # shapes alone: there are no numbers to compare
+        return
     every = dict(model.named_parameters()) | dict(model.named_buffers())
 
     def own(t: Any) -> Any:

@@ -13,7 +13,7 @@ __all__ = ["Refused", "differences", "follows", "math_attention", "moved", "refu
 
 STEP = 1e-8
 """Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
-FINE = (1e-4, 1e-6, STEP, 1e-9, 1e-10)
+FINE = (1e-3, 1e-4, 1e-6, STEP, 1e-9, 1e-10)
 """Steps one of which must do: the more ReLUs there are, the shorter the way to the next one's kink; and a loss that goes
 through float32 on its way wants long ones.
 """

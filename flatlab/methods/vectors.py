@@ -98,11 +98,11 @@ def _sound(n: Tensor) -> bool:
 
 
 def _factor(v: Tensor) -> Tensor:
-    """The power of two, `(..., 1)`, that brings the largest entry of `v` into [0.5, 1), as far as it can be written."""
+    """The power of two, `(..., 1)`, that brings the largest entry of `v` near 1, as far as it can be written."""
     largest = torch.linalg.vector_norm(v, math.inf, dim=-1, keepdim=True)
     limit = 1 - int(math.log2(torch.finfo(v.dtype).tiny))
-    exponent = torch.frexp(largest).exponent.clamp(1 - limit, limit - 1)
-    return torch.exp2(-exponent.to(v.dtype))  # not ldexp, whose power is a float32
+    # Not frexp, which torch's compiler translates wrongly for float64; nor ldexp, whose power is a float32.
+    return torch.exp2(-largest.log2().ceil().clamp(1 - limit, limit - 1))
 
 
 def non_negative(name: str, value: float | Tensor) -> float | Tensor:

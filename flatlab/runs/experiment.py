@@ -73,7 +73,7 @@ def experiments(*packages: str) -> dict[str, type[Experiment]]:
     """All experiments that the modules of `packages` define, by their commands.
 
     >>> list(experiments("flatlab.training"))[-1]
-    'twins'
+    'train'
     """
     for package in packages:
         for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):

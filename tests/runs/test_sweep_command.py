@@ -80,7 +80,7 @@ def test_a_toy_is_swept_as_a_network_is(tmp_path, capsys):
     file.write_text(head + "[sizes.smoke]\nn = 20\nbatch = 10\nsteps = 4\nseeds = 1\nspacing = 2\nrho = [0.1, 0.2]\n")
     with pytest.raises(SystemExit) as ended:
         words = ["sweep", str(file), "--size", "smoke", "--out", str(tmp_path), "--processes", "1"]
-        program.main("python -m toy_problems", "toy_problems", "", words)
+        program.main("python -m toy_problems", ["toy_problems"], "", words)
     assert ended.value.code == 0, capsys.readouterr().err
     made = [json.loads(file.read_text()) for file in (tmp_path / "factorization_valley").glob("*.json")]
     assert sorted(record["config"]["rho"] for record in made) == [0.1, 0.2]

@@ -33,8 +33,10 @@ def test_unscaled_with_a_naive_loss_is_nan_at_once_and_says_class_0_for_ever(row
 
 
 def test_unscaled_with_a_clipped_loss_stays_at_the_other_constant(rows):
+    """Of two seeds at least one: whether the other escapes depends on how the processor rounds."""
     row = rows["unscaled, clipped loss"]
-    assert row["nan_from"] == [None, None] and row["predicted"] == [1, 1] and row["accuracy"] == [72 / 114, 72 / 114]
+    assert row["nan_from"] == [None, None] and 1 in row["predicted"]
+    assert all((classes == 1) == (a == 72 / 114) for classes, a in zip(row["predicted"], row["accuracy"], strict=True))
 
 
 def test_the_losses_agree_where_nothing_rounds_and_part_where_it_does():

@@ -196,7 +196,7 @@ def test_it_begins_with_the_first_problem_and_without_records_with_none():
 
 
 def test_the_records_of_the_book_fit_on_a_page():
-    runs = records.find(BOOK / "results", "train", network="lenet5", examples=10000, epochs=15)
+    runs = records.find(BOOK / "results", "train", network="lenet5", examples=10000, epochs=15, lr=0.03)
     pairs = PairedRuns.of(runs, reported()).pairs
     (problem,) = pairs["problems"]
     assert problem["name"].startswith("CIFAR-10 (10,000 images), LeNet-5, 15 epochs")
