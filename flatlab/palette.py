@@ -9,7 +9,7 @@ from flatlab.methods import METHODS
 
 __all__ = ["PALETTE", "PALETTE_FILE"]
 
-PALETTE_FILE = Path(__file__).with_suffix(".json")
+PALETTE_FILE = Path(__file__).resolve().with_suffix(".json")  # a chapter may have imported us by a relative path
 FIRST = ("GD", "SGD")
 """What stands before the methods, where an order is wanted."""
 
