@@ -2,12 +2,18 @@
 
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import traitlets
 
 from flatlab.widgets import RiskBound, SamSaddle, SuccessRates, bundle, explorable
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -75,3 +81,11 @@ def test_a_script_cannot_close_its_own_tag(monkeypatch):
     monkeypatch.setattr(explorable, "bundle", lambda *names, exports: "'</script>'")
     with pytest.raises(ValueError, match="cannot hold the text </script"):
         explorable.page("figure", {}, name="x", caption="", linkable=False)
+
+
+def test_a_library_imported_by_a_relative_path_draws_every_method():
+    """As a chapter in a folder of its own imports it."""
+    code = "from flatlab.widgets.bundle import bundle; print(bundle('plotly'))"
+    where = {"cwd": ROOT / "book" / "toys", "env": os.environ | {"PYTHONPATH": "../.."}}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **where).stdout
+    assert '"StableSAM": "dash"' in told and '"LSAM": "#009e73"' in told
