@@ -54,6 +54,11 @@ class Experiment:
         for name, known in options(type(self)).items():
             object.__setattr__(self, name, known.checked(getattr(self, name)))
 
+    @property
+    def replays(self) -> bool:
+        """Whether a GPU can replay what it does step by step as a graph."""
+        return False
+
     def run(self, report: Report = lambda line: None) -> dict:
         """The record's result; `report` gets a line of text now and then."""
         raise NotImplementedError

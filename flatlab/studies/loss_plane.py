@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from flatlab.runs.experiment import option
 from flatlab.runs.host import Host
 from flatlab.runs.option import SEEDS
-from flatlab.training.train import Train, deterministic, summary
+from flatlab.training.arithmetic import arithmetic
+from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 
 __all__ = ["LossPlane", "filter_normalized"]
@@ -50,7 +51,7 @@ class LossPlane(Train):
         """
         host = Host() if host is None else host
         trainer = self.trained(report, host)
-        with deterministic(host.device):
+        with arithmetic(host.device, self.precision):
             return summary(trainer) | self._plane(trainer, report)
 
     @torch.no_grad()

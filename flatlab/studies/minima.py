@@ -18,9 +18,10 @@ from flatlab.measures.per_sample_norms import plain_layers
 from flatlab.runs import records
 from flatlab.runs.experiment import config_of, inherited, option
 from flatlab.runs.host import Host, Stopped
+from flatlab.training.arithmetic import arithmetic
 from flatlab.training.drive import drive
 from flatlab.training.examples import Examples, Pair, examples
-from flatlab.training.train import Train, deterministic, summary
+from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 
 __all__ = ["Minimum", "last_layer", "last_layer_trace", "margins", "rescaled"]
@@ -76,7 +77,7 @@ class Minimum(Train):
         probe = Landscape.of(trainer.model.eval(), cross_entropy, self._loaded(trainer, slice(0, 100)))
         rescaled(probe, probe.w0, self._factors(probe))
         report(f"{self.title()}: {probe.d:,} parameters on {host.device}")
-        with deterministic(host.device):
+        with arithmetic(host.device, self.precision):
             drive(trainer, host)
             trained = host.clock.times()
             report(f"training loss {trainer.curves[-1]['train_loss']:.3f} after {trainer.epoch} epochs; measuring")

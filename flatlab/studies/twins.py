@@ -12,9 +12,10 @@ from torch import Tensor
 
 from flatlab.runs.experiment import inherited, option
 from flatlab.runs.host import Host
+from flatlab.training.arithmetic import arithmetic
 from flatlab.training.drive import drive
 from flatlab.training.examples import Pair, examples
-from flatlab.training.train import Train, deterministic, summary
+from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 
 __all__ = ["Twins", "differ_in_one", "normalized_distance"]
@@ -67,7 +68,7 @@ class Twins(Train):
                 first_weights[(0,) * first_weights.ndim] += self.nudge
         report(f"{self.title()}: twice {a.weights().numel():,} parameters on {host.device}")
         pair = Pairing(a, b)
-        with deterministic(host.device):
+        with arithmetic(host.device, self.precision):
             drive(pair, host)
         return summary(a) | {"distances": pair.distances}
 

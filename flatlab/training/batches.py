@@ -57,8 +57,19 @@ class Batches:
     of the samples, and with `augment` a shift of up to 4 pixels and a mirroring for each; `self[k]` is minibatch k.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, *, size: int, seed: int, scale: Scale, augment: str = "none"):
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        size: int,
+        seed: int,
+        scale: Scale,
+        augment: str = "none",
+        layout: torch.memory_format = torch.channels_last,
+    ):
         self.x, self.y, self.size, self.seed, self.scale, self.augment = x, y, size, seed, scale, augment
+        self.layout = layout
         if augment != "none":
             height, width = x.shape[-2:]
             framed = torch.nn.functional.pad(x, [MARGIN] * 4)
@@ -89,4 +100,4 @@ class Batches:
         if self.augment == "crop_flip":
             x = torch.where(self.mirrored[places].view(-1, 1, 1, 1), x.flip(-1), x)
         x = self.scale(x)
-        return (x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x), self.y[chosen]
+        return (x.contiguous(memory_format=self.layout) if x.ndim == 4 else x), self.y[chosen]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,11 +12,12 @@ from flatlab import data, models
 from flatlab.runs.experiment import Experiment, option
 from flatlab.runs.host import Host
 from flatlab.runs.option import SEEDS
+from flatlab.training.arithmetic import PRECISIONS, arithmetic
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
-from flatlab.training.methods import BASES, METHODS, OWNERS, check, options_of, with_options
-from flatlab.training.trainer import TYPES, Trainer
+from flatlab.training.methods import BASES, METHODS, OWNERS, UNCAPTURED, check, options_of, with_options
+from flatlab.training.trainer import Trainer
 
 __all__ = ["Train"]
 
@@ -84,7 +83,12 @@ class Train(Experiment):
     stop_at_loss: float | None = option(
         None, "ends the run after an epoch whose mean training loss is not above it", least=0, group=RUN
     )
-    precision: str = option("fp32", "of forward and backward passes, by autocast", allowed=("fp32", *TYPES), group=NETWORK)
+    precision: str = option(
+        "fp32",
+        "of forward and backward passes: bf16 and fp16 by autocast, tf32 on a GPU alone",
+        allowed=PRECISIONS,
+        group=NETWORK,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -118,6 +122,11 @@ class Train(Experiment):
     def _wide(self) -> str:
         return "" if self.width is None else f" {'/'.join(map(str, self.width))}"
 
+    @property
+    def replays(self) -> bool:
+        """Whether a GPU can replay its step as a graph: neither fresh draws nor fp16's scale can be."""
+        return self.method not in UNCAPTURED and self.fa is None and self.precision != "fp16"
+
     def title(self) -> str:
         """The run in a line."""
         how = self.method if self.rho is None else f"{self.method} with rho {self.rho:g}"
@@ -138,7 +147,7 @@ class Train(Experiment):
         """The trainer at the end of its run, with all that `run` raises."""
         trainer = Trainer(self, examples(self), host.device, host.graph)
         report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
-        with deterministic(host.device):
+        with arithmetic(host.device, self.precision):
             drive(trainer, host)
         return trainer
 
@@ -158,20 +167,3 @@ def summary(trainer: Trainer) -> dict[str, Any]:
         "curves": trainer.curves,
         "final": trainer.curves[-1],
     }
-
-
-@contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """For the length of a run: a GPU takes algorithms that give the same bits every time, where there are such."""
-    if device.type != "cuda":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = benchmark

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from flatlab import models
 from flatlab.models.fast_cifar import FastCifar
 from flatlab.optim import RuleOptimizer
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.training.arithmetic import autocast, layout
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
 from flatlab.training.denormals import flushed
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer"]
 
-TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EVALUATED_AT_ONCE = 500
 WHITENED = 5000
 """Training images whose patches a network is whitened by, as many as in its source."""
@@ -40,7 +39,7 @@ class Trainer:
     """A network, its optimizer and its place in the schedule, made from settings and examples."""
 
     def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
-        if graph and (setting.method in UNCAPTURED or setting.fa is not None or setting.precision == "fp16"):
+        if graph and not setting.replays:
             draws = " and ".join((*UNCAPTURED, "fa"))
             raise ValueError(f"graph: neither the draws of {draws} nor fp16's scale can be replayed; run without it")
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
@@ -48,13 +47,14 @@ class Trainer:
         model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
         if isinstance(model, FastCifar):
             model.whiten(source.scale(source.train[0][:WHITENED]))
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.layout = layout(device, setting.precision)
+        self.model = model.to(device, memory_format=self.layout)
         lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
         base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.nesterov, setting.weight_decay)
         self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
         self.train, self.held = (tuple(t.to(device) for t in pair) for pair in (source.train, source.held))
         how = {"size": setting.batch, "seed": setting.seed, "scale": self.scale, "augment": setting.augment}
-        self.batches = Batches(*self.train, **how)
+        self.batches = Batches(*self.train, **how, layout=self.layout)
         self.scaler = torch.amp.GradScaler(device.type) if setting.precision == "fp16" else None
         self.epoch, self.step, self.samples = 0, 0, 0
         self.curves: list[dict[str, float]] = []
@@ -125,7 +125,7 @@ class Trainer:
 
         def closure(x: Tensor, y: Tensor) -> Tensor:
             self.opt.zero_grad()
-            with self._precision():
+            with autocast(self.device, self.setting.precision):
                 outputs = self.model(x)
                 loss = self._loss(outputs, y)
             self.samples += len(y)
@@ -153,10 +153,6 @@ class Trainer:
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(outputs.float(), y, label_smoothing=self.setting.label_smoothing)
-
-    def _precision(self) -> AbstractContextManager:
-        kind = TYPES.get(self.setting.precision)
-        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def _penalties(self, x: Tensor, y: Tensor) -> Tensor | float:
         s, total = self.setting, 0.0
@@ -212,8 +208,8 @@ class Trainer:
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         for a, b in zip(x.split(EVALUATED_AT_ONCE), y.split(EVALUATED_AT_ONCE), strict=True):
             a = self.scale(a)
-            with self._precision():
-                outputs = self.model(a.contiguous(memory_format=torch.channels_last) if a.ndim == 4 else a).float()
+            with autocast(self.device, self.setting.precision):
+                outputs = self.model(a.contiguous(memory_format=self.layout) if a.ndim == 4 else a).float()
             loss += cross_entropy(outputs, b, reduction="sum")
             right += (outputs.argmax(1) == b).sum()
         self.model.train(training)

@@ -273,7 +273,7 @@ def test_bf16_is_near_fp32_and_not_the_same():
         ({"lr": float("nan")}, "lr must be finite and > 0, got nan"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be >= 0 and < 1, got 1.0"),
-        ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),
+        ({"precision": "fp8"}, "precision must be one of fp32, tf32, bf16, fp16, got 'fp8'"),
     ],
 )
 def test_settings_that_are_not_allowed_or_without_effect_are_named(given, told):
