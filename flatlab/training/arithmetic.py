@@ -38,12 +38,21 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, cublas.allow_tf32
+    rounded = precision == "tf32"
+    wanted = [
+        (torch.backends.cudnn, "benchmark", False),
+        (torch.backends.cudnn, "allow_tf32", rounded),
+        (torch.backends.cuda.matmul, "allow_tf32", rounded),
+        (torch.utils.deterministic, "fill_uninitialized_memory", False),  # 150 kernels a pass of ResNet-20 for nothing
+    ]
+    before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
+    repeatable = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    cudnn.benchmark, cudnn.allow_tf32, cublas.allow_tf32 = False, precision == "tf32", precision == "tf32"
     try:
+        for place, name, value in wanted:
+            setattr(place, name, value)
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        _, cudnn.benchmark, cudnn.allow_tf32, cublas.allow_tf32 = before
+        for place, name, value in before:
+            setattr(place, name, value)
+        torch.use_deterministic_algorithms(repeatable)

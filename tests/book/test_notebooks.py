@@ -63,7 +63,7 @@ def test_a_notebook_holds_the_cells_that_the_build_has_run(path, built):
     assert shows(built[code(published.cells[1:])], "flatlab.widgets", "jupyter.widget-view")
 
 
-LIVE = [("index", "flatlab.widgets", "jupyter.widget-view"), ("scale/cifar", "figure.show()", "plotly.v1")]
+LIVE = [("index", "flatlab.widgets", "jupyter.widget-view"), ("scale/cifar", "flatlab.widgets", "jupyter.widget-view")]
 
 
 @pytest.mark.parametrize("name, used, live", LIVE)

@@ -38,7 +38,9 @@ PAPER = {
     "fa_table_1": 6 * 5,
     "fa_table_2": 6 * 5,
     "fa_table_3": 6 * 5,
-    "cifar_tuning": 5 * 3,  # ours, as all below
+    "cifar_tuning": 8 * 3,  # ours, as all below
+    "cifar10_methods": 10 * 2 * 3,
+    "cifar10_label_noise": 4 * 2 * 3 * 3,
     "cifar100_lsam": 5 * 3,
     "cifar100_fit": 2,
     "lenet_rates": 4 * 7 * 3,
