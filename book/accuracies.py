@@ -19,7 +19,7 @@ from flatlab.runs import records
 
 __all__ = [
     "METHODS", "NETWORKS", "PAPERS", "Accuracy", "cells", "column", "draw", "long_runs", "method", "ours", "reported",
-    "table",
+    "table", "trials",
 ]  # fmt: skip
 
 PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable_sam"}
@@ -133,3 +133,17 @@ def table() -> tuple[HTML, int, int]:
         rows.append([DATA[key[0]], NETWORKS[key[1]], key[2], *said, mean_of(run.get(key, []))])
     head = ["data", "network", "method", *(f"{paper} paper" for paper in PAPERS), "ours"]
     return plots.table(head, rows, summary="The whole table"), sum(bool(v) for v in run.values()), len(asked)
+
+
+def trials() -> tuple[HTML, list[dict[str, Any]]]:
+    """The runs that chose a radius, or SGD's learning rate, on held-out training images; method by method."""
+    runs = [
+        r for r in records.find(RESULTS, "train", data="cifar10", network="fast_cifar") if r["config"].get("validation")
+    ]
+    runs.sort(key=lambda r: (METHODS.index(method(r["config"])), r["config"]["lr"], r["config"].get("rho") or 0))
+    rows = []
+    for r in runs:
+        c = r["config"]
+        radius = ", ".join(f"{name} {c[name]:g}" for name in ("rho", "rho_cov") if c.get(name) is not None)
+        rows.append([method(c), f"{c['lr']:g}", radius, str(c["epochs"]), f"{100 * r['result']['final']['accuracy']:.2f}"])
+    return plots.table(["method", "learning rate", "radius", "epochs", "held-out accuracy (%)"], rows), runs

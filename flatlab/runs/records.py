@@ -97,8 +97,10 @@ def describe(record: dict) -> str:
     p = record["provenance"]
     settings = ", ".join(f"{k} {_short(v)}" for k, v in record["config"].items())
     libraries = ", ".join(f"{name} {version}" for name, version in p["libraries"].items())
+    device = record["result"].get("device", "cpu") if isinstance(record["result"], dict) else "cpu"
+    machine = p["hardware"] if device == "cpu" else f"{device}, {p['hardware']}"
     return (
-        f"Record {record['experiment']}/{record['key']}: {settings}. Code {p['commit']}; {libraries}; {p['hardware']}; "
+        f"Record {record['experiment']}/{record['key']}: {settings}. Code {p['commit']}; {libraries}; {machine}; "
         f"{record['wall_s']:.0f} s on {p['finished'][:10]}. Again: {record['command']}"
     )
 
