@@ -1,9 +1,10 @@
 """Arrows run one way: a room imports only what stands below it."""
 
-import ast
 from pathlib import Path
 
 import pytest
+
+from book.house import imported, layers, rooms
 
 ROOT = Path(__file__).parents[1]
 BELOW = {
@@ -30,18 +31,6 @@ BELOW = {
 WHOLE = {"toy_problems": {"flatlab"}, "book": {"flatlab", "toy_problems"}}
 
 
-def imported(folder):
-    """Dotted names of the project's modules that the modules under a folder, or one module, import."""
-    for file in [folder.with_suffix(".py"), *folder.rglob("*.py")]:
-        if not file.exists():
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                yield from [f"{node.module}.{name.name}" for name in node.names]
-            elif isinstance(node, ast.Import):
-                yield from [name.name for name in node.names]
-
-
 def test_every_room_of_the_library_is_on_the_plan():
     there = {p.stem for p in (ROOT / "flatlab").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert there == set(BELOW)
@@ -58,3 +47,8 @@ def test_a_room_imports_only_what_stands_below_it(room):
 def test_toys_know_no_chapter(package):
     names = {name.split(".")[0] for name in imported(ROOT / package)}
     assert names & {"flatlab", *WHOLE} <= WHOLE[package] | {package}
+
+
+def test_the_drawing_has_every_room_above_all_that_it_imports():
+    floors = layers()
+    assert sorted(sum(floors, [])) == sorted(rooms()) and floors[-1] == ["book"] and "methods" in floors[0]
