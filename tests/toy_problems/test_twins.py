@@ -1,8 +1,8 @@
 """JavaScript computes what Python computes: every twin in a room, found by walking the rooms, in a real browser.
 
 A twin is a module in JavaScript beside the Python module of its name. Its function `twin(given)` offers some of what the
-landscape has, under its names and on arrays. A landscape that needs data has its examples in `example.py` in the folder of
-its tests, each with what its twin is given.
+landscape has, under its names and on arrays. A landscape that needs data has its examples in `ROOM_example.py` in the
+folder of its tests, each with what its twin is given.
 """
 
 import inspect
@@ -35,9 +35,10 @@ def landscapes(address):
     module = import_module(address.removesuffix(".mjs").replace("/", "."))
     own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
     plain = [c for c in own if issubclass(c, Landscape) and not inspect.isabstract(c) and "__init__" not in vars(c)]
-    if (Path(__file__).parent / Path(address).parent.name / "example.py").exists():
-        return list(import_module(f"tests.toy_problems.{Path(address).parent.name}.example").landscapes())
-    assert plain, f"{address}: a landscape with data needs an example.py in the folder of its tests"
+    room = Path(address).parent.name
+    if (Path(__file__).parent / room / f"{room}_example.py").exists():
+        return list(import_module(f"tests.toy_problems.{room}.{room}_example").landscapes())
+    assert plain, f"{address}: a landscape with data needs {room}_example.py in the folder of its tests"
     return [(cls(), {}) for cls in plain]
 
 
