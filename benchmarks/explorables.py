@@ -4,14 +4,14 @@ import statistics
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.served import browser_path, served
+from tests.browser.served import SITE, browser_path, served
 
 MEASURES = "performance.getEntriesByName(name).map((entry) => entry.duration)"
 
 
 def main():
     """Print medians and worst cases over 40 moves of a slider and 40 drags, for each method."""
-    with served() as site, sync_playwright() as playwright:
+    with served(SITE) as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{site}/book/toys/sam_saddle.html")

@@ -41,11 +41,12 @@ class StaticPage(MimetypeRenderer):
 
     def to_mimebundle(self, fig_dict):
         """The figure as `text/html`."""
-        from flatlab.widgets.explorable import page  # needs anywidget; a plain figure elsewhere does not
+        from flatlab.explorable import page  # needs anywidget; a plain figure elsewhere does not
 
         figure = json.loads(pio.json.to_json_plotly(fig_dict))
         title = figure["layout"].get("meta", {}).get("caption", "A figure.")
-        return {"text/html": page("figure", {"figure": figure}, name="figure", caption=title, linkable=False)}
+        module = "flatlab/explorable/figure.mjs"
+        return {"text/html": page(module, {"figure": figure}, name="figure", caption=title, linkable=False)}
 
 
 def use_house_style() -> None:

@@ -22,8 +22,9 @@ BELOW = {
     "penalties": "landscape",
     "training": "data methods models optim penalties runs",
     "studies": "data landscape measures models rules runs training",
-    "widgets": "palette runs stats training",
-    "plots": "palette runs widgets",
+    "explorable": "palette",
+    "widgets": "explorable palette runs stats training",
+    "plots": "explorable palette runs",
     "__main__": "runs",
     "__init__": "",
 }

@@ -3,4 +3,5 @@
 from flatlab.runs.program import main
 
 if __name__ == "__main__":
-    main("python -m toy_problems", ["toy_problems"], __doc__)
+    # Records of the mistakes, now a study of the library, name this program.
+    main("python -m toy_problems", ["toy_problems", "flatlab.studies.mistakes"], __doc__)

@@ -1,7 +1,8 @@
-"""The library's reference, from its docstrings: the directive `api` lists all that a module makes public."""
+"""The reference, from docstrings: the directive `api` lists all that a module, or every module of a room, makes public."""
 
 import importlib
 import inspect
+import pkgutil
 import re
 
 from myst_parser.parsers.sphinx_ import MystParser
@@ -23,6 +24,17 @@ class DocstringParser(MystParser):
 Parser = DocstringParser  # the name that sphinx-autodoc2 looks for
 
 
+def public(name):
+    """`(name, value, home)` of all that a module makes public; of a toy's room, what each of its modules does."""
+    module = importlib.import_module(name)
+    inside = []
+    if name.startswith("toy_problems"):
+        inside = [importlib.import_module(m.name) for m in pkgutil.iter_modules(module.__path__, f"{name}.")]
+    for home in inside or [module]:
+        for own in getattr(home, "__all__", ()):
+            yield own, getattr(home, own), home.__name__
+
+
 class Api(SphinxDirective):
     """Every name in `__all__` of a module, in that order, documented where it is defined."""
 
@@ -30,16 +42,14 @@ class Api(SphinxDirective):
 
     def run(self):
         """One `autodoc2-object` a name."""
-        module = importlib.import_module(self.arguments[0])
         blocks = []
-        for name in module.__all__:
-            value = getattr(module, name)
+        for name, value, module in public(self.arguments[0]):
             # An optimizer is made from its method, and documented there.
             if isinstance(value, type) and issubclass(value, RuleOptimizer):
                 blocks += [f"`{name}{inspect.signature(value)}`", ""]
                 value = value.method
-            home = getattr(value, "__module__", module.__name__)
-            if not home.startswith("flatlab"):  # a type alias has no docstring of its own
+            home = getattr(value, "__module__", module)
+            if not home.startswith(("flatlab", "toy_problems")):  # a type alias has no docstring of its own
                 continue
             blocks += [f"```{{autodoc2-object}} {home}.{name}", "```", ""]
         return self.parse_text_to_nodes("\n".join(blocks))

@@ -11,7 +11,12 @@ from matplotlib.axes import Axes
 from flatlab import plots
 from toy_problems import NonuniformMinima
 from toy_problems.nonuniform_minima import METHODS, linearized, slope, step
-from toy_problems.random_product import crossing_rate, exit_shares, lyapunov_exponent, second_moment_radius
+from toy_problems.nonuniform_minima.random_product import (
+    crossing_rate,
+    exit_shares,
+    lyapunov_exponent,
+    second_moment_radius,
+)
 
 __all__ = ["by_rate", "exact_shares", "side_by_side"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from book.finding import RESULTS
 from flatlab.runs import records
-from toy_problems.flatness_and_gap import correlation
+from toy_problems.gaussian_features.flatness_and_gap import correlation
 
 COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#e69f00", "drawn": "#009e73", "published": "#7f7f7f"}
 """Of the generators of data sets."""

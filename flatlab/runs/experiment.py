@@ -75,17 +75,17 @@ def command_name(cls: type[Experiment]) -> str:
 
 
 def experiments(*packages: str) -> dict[str, type[Experiment]]:
-    """All experiments that the modules of `packages` define, by their commands.
+    """All experiments that `packages`, each a package or a module, define, by their commands.
 
     >>> list(experiments("flatlab.training"))[-1]
     'train'
     """
     for package in packages:
-        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+        for module in pkgutil.walk_packages(getattr(import_module(package), "__path__", ()), f"{package}."):
             if not module.name.endswith(".__main__"):
                 import_module(module.name)
     within = tuple(f"{package}." for package in packages)
-    found = [cls for cls in _under(Experiment) if cls.__module__.startswith(within)]
+    found = [cls for cls in _under(Experiment) if f"{cls.__module__}.".startswith(within)]
     return {command_name(cls): cls for cls in sorted(found, key=command_name)}
 
 

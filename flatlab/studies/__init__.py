@@ -4,7 +4,8 @@ from flatlab.studies.gradient_pairs import GradientPairs
 from flatlab.studies.local_gradients import LocalGradients
 from flatlab.studies.loss_plane import LossPlane
 from flatlab.studies.minima import Minimum
+from flatlab.studies.mistakes import Mistakes
 from flatlab.studies.network_slice import NetworkSlice
 from flatlab.studies.twins import Twins
 
-__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "NetworkSlice", "Twins"]
+__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "Mistakes", "NetworkSlice", "Twins"]

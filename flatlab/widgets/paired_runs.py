@@ -12,10 +12,10 @@ from typing import Any
 import traitlets
 from scipy import stats
 
+from flatlab.explorable import Explorable
 from flatlab.stats.comparison import seeds_needed
 from flatlab.stats.intervals import student
 from flatlab.training.methods import OWNERS
-from flatlab.widgets.explorable import Explorable
 from flatlab.widgets.run_curves import NAMES, ORDER
 
 __all__ = ["PairedRuns", "compact"]
@@ -45,7 +45,6 @@ class PairedRuns(Explorable):
     `PairedRuns.of(records)`.
     """
 
-    module = "paired_runs"
     caption = "Differences in test accuracy between methods, seed by seed, with their intervals, and the papers' own."
 
     pairs = traitlets.Dict().tag(sync=True)

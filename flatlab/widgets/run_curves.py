@@ -8,8 +8,8 @@ from typing import Any
 
 import traitlets
 
+from flatlab.explorable import Explorable
 from flatlab.palette import PALETTE
-from flatlab.widgets.explorable import Explorable
 
 __all__ = ["RunCurves", "compact"]
 
@@ -42,7 +42,6 @@ class RunCurves(Explorable):
     lines that are not shown, with `|` between them. Build it with `RunCurves.of(records)`.
     """
 
-    module = "run_curves"
     caption = "Curves of training runs, a line a method, and their last epoch's scores."
     METRICS = (*SCORES, "error", "generalization", "gap", "distance")
 

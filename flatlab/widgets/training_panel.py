@@ -14,11 +14,11 @@ from typing import Any
 import ipywidgets
 from safetensors import SafetensorError, safe_open
 
+from flatlab.explorable import page
 from flatlab.runs.experiment import perform, record_of, setting, unfinished
 from flatlab.runs.host import Host, Stopped
 from flatlab.runs.option import Option, options
 from flatlab.training import Train
-from flatlab.widgets.explorable import page
 from flatlab.widgets.run_curves import RunCurves, compact
 
 __all__ = ["TrainingPanel"]
@@ -204,7 +204,7 @@ class TrainingPanel(ipywidgets.VBox):
         content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         curves = RunCurves.of(self.frozen)
         state = {name: getattr(curves, name) for name in curves.public_state()}
-        html_ = page("run_curves", state, name="TrainingPanel", caption=curves.caption, linkable=True)
+        html_ = page(curves.module, state, name="TrainingPanel", caption=curves.caption, linkable=True)
         return {**content, "text/html": html_}, metadata
 
 

@@ -8,7 +8,7 @@ import torch
 
 from flatlab.runs import records
 from toy_problems import NonuniformMinima
-from toy_problems.random_product import exit_shares
+from toy_problems.nonuniform_minima.random_product import exit_shares
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 

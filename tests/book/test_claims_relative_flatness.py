@@ -12,8 +12,8 @@ from book.relative_flatness.data_sets import curves, falling, record, rising
 from flatlab.landscape import Landscape
 from flatlab.measures import fisher_rao, hessian_trace, pac_bayes, relative_flatness, weight_norm
 from toy_problems import GaussianFeatures, relu_curve
-from toy_problems.flatness_and_gap import correlation, density_error, limit_correlation
 from toy_problems.gaussian_features import FourGaussians
+from toy_problems.gaussian_features.flatness_and_gap import correlation, density_error, limit_correlation
 
 F64 = torch.float64
 

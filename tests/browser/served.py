@@ -1,4 +1,4 @@
-"""The built site on a port of this machine, and the browser that is installed here."""
+"""A folder on a port of this machine, as the built site is, and the browser that is installed here."""
 
 import functools
 import http.server
@@ -20,9 +20,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The address of the site, for as long as the context lasts."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
+def served(folder: Path) -> Iterator[str]:
+    """The address of the folder, for as long as the context lasts."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

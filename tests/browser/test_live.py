@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 CELLS = [
-    "from flatlab.widgets import SamSaddle\nwidget = SamSaddle(lr=0.2, x=-0.6)\nwidget",
+    "from toy_problems import SamSaddle\nwidget = SamSaddle(lr=0.2, x=-0.6)\nwidget",
     "print('Python sees', widget.x, widget.y, widget.method)",
     "widget.rho = 0.4",
 ]

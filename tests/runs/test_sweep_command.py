@@ -13,7 +13,7 @@ from flatlab.runs import program
 from flatlab.runs.sweep import attempt, command
 from flatlab.training import Train
 
-FILE = Path(__file__).parents[2] / "book" / "sweeps" / "nonuniformity_table_1.toml"
+FILE = Path(__file__).parents[2] / "book" / "nonuniformity" / "sweeps" / "nonuniformity_table_1.toml"
 EXPERIMENTS = {"train": Train}
 
 

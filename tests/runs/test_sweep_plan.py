@@ -13,7 +13,7 @@ from flatlab.training import Train
 EXPERIMENTS = experiments("flatlab.training", "flatlab.studies")
 PARSER = parser_of("python -m flatlab", EXPERIMENTS, "")
 BOOK = Path(__file__).parents[2] / "book"
-FILES = sorted((BOOK / "sweeps").glob("*.toml"))
+FILES = sorted(BOOK.glob("**/sweeps/*.toml"))
 PLANS = {(file.stem, size): read(file, size, EXPERIMENTS) for file in FILES for size in SIZES}
 
 PAPER = {

@@ -1,0 +1,165 @@
+// Labelled native inputs, tied to the model both ways. Ranges come with the model, from the Python face of the explorable;
+// the model never leaves them.
+
+export function h(tag, attributes = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) el.setAttribute(name, value === true ? "" : value);
+  }
+  el.append(...children);
+  return el;
+}
+
+// Counted over the page: each explorable on it is a script of its own, and radio buttons of one name exclude each other.
+export function freshId(name) {
+  globalThis.flatlabSerial = (globalThis.flatlabSerial ?? 0) + 1;
+  return `flatlab-${name}-${globalThis.flatlabSerial}`;
+}
+
+export const rounded = (value, digits = 3) => Number(value.toPrecision(digits));
+
+// {min, max, initial, whole} of a number of the state.
+export const rangeOf = (model, name) => model.get("_ranges")[name];
+
+// Keep model[name] inside its range: what comes from an address may lie outside, or be no number.
+export function clamp(model, name) {
+  const { min, max, initial } = rangeOf(model, name);
+  const value = model.get(name);
+  const inside = typeof value === "number" && Number.isFinite(value) ? Math.min(max, Math.max(min, value)) : initial;
+  if (inside !== value) model.set(name, inside);
+}
+
+// A slider over the whole range of a number. `log` spaces it by ratio; `show` formats the value.
+export function slider(model, name, { label, hint, log = false, step, show }) {
+  const { min, max, whole } = rangeOf(model, name);
+  clamp(model, name);
+  const ticks = log ? 400 : Math.round((max - min) / (step ?? (whole ? 1 : (max - min) / 400)));
+  const toValue = (k) => {
+    const v = log ? min * (max / min) ** (k / ticks) : min + ((max - min) * k) / ticks;
+    return whole ? Math.round(v) : rounded(v);
+  };
+  const toTick = (v) => Math.round(log ? (ticks * Math.log(v / min)) / Math.log(max / min) : (ticks * (v - min)) / (max - min));
+  const id = freshId(name);
+  const input = h("input", { type: "range", id, min: 0, max: ticks, step: 1, "data-name": name });
+  const output = h("output", { for: id });
+  const text = show ?? ((v) => String(v));
+  const draw = () => {
+    const value = model.get(name);
+    if (toValue(Number(input.value)) !== value) input.value = toTick(value);
+    output.value = text(value);
+    input.setAttribute("aria-valuetext", text(value));
+  };
+  input.addEventListener("input", () => {
+    model.set(name, toValue(Number(input.value)));
+    model.save_changes();
+  });
+  model.on(`change:${name}`, () => {
+    clamp(model, name);
+    draw();
+  });
+  draw();
+  return h("div", { class: "flatlab-control" }, h("label", { for: id, title: hint }, label), input, output);
+}
+
+// Which of some numbers above 0 is nearest to v, by ratio.
+export const nearest = (values, v) => values.reduce((best, u, k) => (Math.abs(Math.log(u / v)) < Math.abs(Math.log(values[best] / v)) ? k : best), 0);
+
+// A slider over a few numbers above 0, which need not be evenly spaced.
+export function stepped(model, name, values, label, show = String) {
+  const id = freshId(name);
+  const input = h("input", { type: "range", id, min: 0, max: values.length - 1, step: 1, "data-name": name });
+  const output = h("output", { for: id });
+  const draw = () => {
+    if (!values.includes(model.get(name))) model.set(name, values[nearest(values, model.get(name) || values[0])]);
+    input.value = values.indexOf(model.get(name));
+    output.value = show(model.get(name));
+    input.setAttribute("aria-valuetext", show(model.get(name)));
+  };
+  input.addEventListener("input", () => {
+    model.set(name, values[Number(input.value)]);
+    model.save_changes();
+  });
+  model.on(`change:${name}`, draw);
+  draw();
+  return h("div", { class: "flatlab-control" }, h("label", { for: id }, label), input, output);
+}
+
+// One of a few: radio buttons in a row.
+export function choice(model, name, { label, options, colours = {} }) {
+  if (!(model.get(name) in options)) model.set(name, Object.keys(options)[0]);
+  const group = freshId(name);
+  const inputs = new Map();
+  const row = h("fieldset", { class: "flatlab-choice" }, h("legend", {}, label));
+  for (const [value, text] of Object.entries(options)) {
+    const input = h("input", { type: "radio", name: group, value, "data-name": name });
+    input.addEventListener("change", () => {
+      model.set(name, value);
+      model.save_changes();
+    });
+    inputs.set(value, input);
+    const swatch = colours[value] ? [h("span", { class: "flatlab-swatch", style: `background:${colours[value]}` })] : [];
+    row.append(h("label", {}, input, ...swatch, text));
+  }
+  const draw = () => {
+    if (!inputs.has(model.get(name))) model.set(name, Object.keys(options)[0]);
+    inputs.get(model.get(name)).checked = true;
+  };
+  model.on(`change:${name}`, draw);
+  draw();
+  return row;
+}
+
+// One of several, made anew where they change: radio buttons, or a menu where those would fill the screen.
+export function pick(model, name, label, options) {
+  const id = freshId(name);
+  const put = (value) => {
+    model.set(name, value);
+    model.save_changes();
+  };
+  const entries = Object.entries(options);
+  if (Object.values(options).join("").length < 48) {
+    const group = h("fieldset", { class: "flatlab-choice" }, h("legend", {}, label));
+    for (const [value, text] of entries) {
+      const input = h("input", { type: "radio", name: id, value, "data-name": name, onchange: () => put(value) });
+      const draw = () => (input.checked = model.get(name) === value);
+      model.on(`change:${name}`, draw);
+      draw();
+      group.append(h("label", {}, input, text));
+    }
+    return group;
+  }
+  const select = h("select", { id, "data-name": name, style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem", onchange: () => put(select.value) }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
+  const draw = () => (select.value = model.get(name));
+  model.on(`change:${name}`, draw);
+  draw();
+  return h("div", { class: "flatlab-choice" }, h("label", { for: id, style: "margin-right:0.6rem" }, label), select);
+}
+
+// Buttons that set several values at once: situations worth seeing.
+export function presets(model, label, situations) {
+  const row = h("div", { class: "flatlab-presets", role: "group", "aria-label": label }, h("span", {}, label));
+  for (const [text, values] of Object.entries(situations)) {
+    const set = () => {
+      for (const [name, value] of Object.entries(values)) model.set(name, value);
+      model.save_changes();
+    };
+    row.append(h("button", { type: "button", onclick: set }, text));
+  }
+  return row;
+}
+
+// Calls `update` once a frame, however many values have changed.
+export function onChange(model, names, update) {
+  let frame = 0;
+  const ask = () => {
+    if (!frame) {
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        update();
+      });
+    }
+  };
+  for (const name of names) model.on(`change:${name}`, ask);
+  return () => cancelAnimationFrame(frame);
+}

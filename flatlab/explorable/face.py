@@ -1,0 +1,125 @@
+"""The Python face of an explorable: an anywidget where there is a kernel, a piece of HTML where there is none."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import html
+import json
+import math
+import uuid
+from importlib import resources
+from typing import Any
+
+import anywidget
+import traitlets
+
+from flatlab.explorable.bundle import bundle, located
+
+__all__ = ["Explorable", "Number", "page"]
+
+CSS = located("flatlab/explorable/explorable.css").read_text()
+
+
+@functools.cache
+def plotly_js() -> bytes:
+    """plotly.js as the installed `plotly` package carries it, gzipped."""
+    source = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+    return gzip.compress(source, mtime=0)
+
+
+SITE = "flatlab/explorable/site.mjs"
+
+
+class Number(traitlets.Float):
+    """A number in a closed range. Setting it to anything else raises a `TraitError` that says what is allowed."""
+
+    def __init__(self, default: float, low: float, high: float, **kwargs):
+        super().__init__(default, **kwargs)
+        self.low, self.high = low, high
+        self.tag(sync=True)
+
+    def validate(self, obj, value):
+        """The value, if it is a finite number within the range."""
+        value = super().validate(obj, value)
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            name = f"{type(obj).__name__}.{self.name}"
+            raise traitlets.TraitError(f"{name} must lie between {self.low} and {self.high}, got {value}")
+        return value
+
+
+def page(module: str, state: dict, *, name: str, caption: str, linkable: bool, ranges: dict | None = None) -> str:
+    """HTML that shows the explorable at the address `module` with this state on a page without a kernel.
+
+    Its script is inside. `caption` stands in its place until it is drawn, and for readers without JavaScript. `linkable`
+    adds buttons to copy a link to the present state and to reset it. `ranges` are those of the state's numbers, as
+    `Explorable.ranges` gives them.
+    """
+    key = f"flatlab-{uuid.uuid4().hex[:8]}"
+    options = {"id": key, "name": name, "state": state, "ranges": ranges or {}, "linkable": linkable}
+    script = f"{bundle(SITE, module, exports=False)}\nmount({{ render }}, {json.dumps(options)});"
+    if "</script" in script.lower():
+        raise ValueError(f"{module}: a script on a page cannot hold the text </script")
+    return (
+        f'<div id="{key}" class="flatlab-waiting" data-explorable="{name}">'
+        f'<style>{CSS}</style><p class="flatlab-placeholder">{html.escape(caption)}</p></div>'
+        f'<script type="module">\n{script}\n</script>'
+    )
+
+
+class Explorable(anywidget.AnyWidget):
+    """A figure that answers: drag, slide, choose. Its ES module is the file of its name beside it, `x.mjs` beside `x.py`.
+
+    `caption`, which every explorable has, says what it shows.
+
+    Its synchronized traits are its state, in both directions. In JupyterLab, Colab and VS Code it is a live widget; on a
+    static page the same module runs on the `text/html` that comes along.
+    """
+
+    module: str
+    caption: str
+
+    _css = CSS
+    _plotly = traitlets.Bytes().tag(sync=True)
+    _ranges = traitlets.Dict().tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs):
+        if "caption" in cls.__dict__:  # not in the classes that traitlets derives to add a trait
+            cls.module = f"{cls.__module__.replace('.', '/')}.mjs"
+            cls._esm = bundle(cls.module)
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, **state):
+        unknown = [k for k in state if k not in self.public_state()]
+        if unknown:
+            allowed = ", ".join(self.public_state())
+            raise traitlets.TraitError(f"{type(self).__name__} has no {unknown[0]!r}; it has {allowed}")
+        super().__init__(_plotly=plotly_js(), **state)
+        self._ranges = self.ranges()
+
+    @classmethod
+    def public_state(cls) -> list[str]:
+        """Names of the traits that make up the state: those this class and its parents below `Explorable` define."""
+        inherited = set(Explorable.class_trait_names())
+        return [name for name in cls.class_trait_names(sync=True) if name not in inherited and name[0] != "_"]
+
+    def ranges(self) -> dict[str, dict[str, Any]]:
+        """What the controls may set: `min`, `max`, `initial` and `whole` of each number of the state that has both bounds.
+
+        They are written here, in the traits, and nowhere else.
+        """
+        found = {}
+        for name, trait in self.traits().items():
+            whole = isinstance(trait, traitlets.Int)
+            low, high = (trait.min, trait.max) if whole else (getattr(trait, "low", None), getattr(trait, "high", None))
+            if name in self.public_state() and None not in (low, high):
+                found[name] = {"min": low, "max": high, "initial": trait.default_value, "whole": whole}
+        return found
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle_ = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle_ if isinstance(bundle_, tuple) else (bundle_, {})
+        state = {name: getattr(self, name) for name in self.public_state()}
+        name = type(self).__name__
+        html_ = page(self.module, state, name=name, caption=self.caption, linkable=True, ranges=self.ranges())
+        return {**data, "text/html": html_}, metadata

@@ -1,0 +1,86 @@
+// plotly.js and the house style of a plot. The library itself comes with the page or with the widget, never from afar.
+
+import palette from "flatlab/palette.json";
+
+export const METHOD_COLOURS = palette.methods;
+export const METHOD_DASHES = palette.dashes;
+export const FATE_COLOURS = palette.fates;
+
+let loading = null;
+
+// A live host sends plotly.js gzipped with the widget; a page of the site has it beside itself, as a classic script.
+async function scriptUrl(model) {
+  const packed = model.get("_plotly");
+  if (!packed?.byteLength) return model.get("_plotly_url");
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const text = await new Response(stream).text();
+  return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+}
+
+export function loadPlotly(model) {
+  if (globalThis.Plotly?.react) return Promise.resolve(globalThis.Plotly);
+  loading ??= scriptUrl(model).then(
+    (url) =>
+      new Promise((resolve, reject) => {
+        const script = document.createElement("script");
+        script.src = url;
+        script.onload = () => resolve(globalThis.Plotly);
+        script.onerror = () => reject(new Error(`plotly.js did not load from ${url}`));
+        document.head.append(script);
+      }),
+  );
+  return loading;
+}
+
+export const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: false };
+
+// Colours of text and grid as the page has them now, so that a plot is at home in light and in dark.
+export function ink(el) {
+  const [r, g, b] = getComputedStyle(el).color.match(/[\d.]+/g).map(Number);
+  return { text: `rgb(${r}, ${g}, ${b})`, grid: `rgba(${r}, ${g}, ${b}, 0.18)`, faint: `rgba(${r}, ${g}, ${b}, 0.45)` };
+}
+
+// A layout in the house style; `axes` adds what a plot wants of its own to each axis.
+export function houseLayout(el, { xaxis = {}, yaxis = {}, ...rest }) {
+  const { text, grid } = ink(el);
+  const axis = { gridcolor: grid, linecolor: grid, zeroline: false, ticks: "", fixedrange: true, automargin: false };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "inherit", size: 13, color: text },
+    margin: { l: 52, r: 12, t: 28, b: 40 },
+    showlegend: false,
+    hovermode: false,
+    dragmode: false,
+    xaxis: { ...axis, ...xaxis },
+    yaxis: { ...axis, ...yaxis },
+    ...rest,
+  };
+}
+
+// Calls `redraw` when the page turns light or dark, or `el` changes its width; returns what stops that.
+export function onAppearance(el, redraw) {
+  let width = el.clientWidth;
+  let colour = getComputedStyle(el).color;
+  let frame = 0;
+  const check = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => {
+      const now = getComputedStyle(el).color;
+      if (el.clientWidth === width && now === colour) return;
+      [width, colour] = [el.clientWidth, now];
+      if (width > 0) redraw();
+    });
+  };
+  const size = new ResizeObserver(check);
+  size.observe(el);
+  const theme = new MutationObserver(check);
+  for (const node of [document.documentElement, document.body]) theme.observe(node, { attributes: true });
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  scheme.addEventListener("change", check);
+  return () => {
+    size.disconnect();
+    theme.disconnect();
+    scheme.removeEventListener("change", check);
+  };
+}

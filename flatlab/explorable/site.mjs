@@ -1,0 +1,98 @@
+// An explorable on a page without a kernel: a model shim with the widget's state, kept in the page's address so that a
+// reader can send what they see, and the explorable mounted when it comes near the screen.
+
+import { h } from "./controls.mjs";
+
+class Shim {
+  constructor(name, state, given) {
+    this.name = name;
+    this.initial = state;
+    this.state = { ...state, ...given };
+    this.listeners = new Map();
+    for (const [key, text] of new URLSearchParams(location.search)) {
+      const [owner, field] = key.split(".");
+      if (owner === name && field in state) this.state[field] = typeof state[field] === "number" ? Number(text) : text;
+    }
+  }
+  get(name) {
+    return this.state[name];
+  }
+  set(name, value) {
+    if (Object.is(this.state[name], value)) return;
+    this.state[name] = value;
+    for (const listener of this.listeners.get(`change:${name}`) ?? []) listener();
+  }
+  on(event, listener) {
+    this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]);
+  }
+  off(event, listener) {
+    this.listeners.set(event, (this.listeners.get(event) ?? []).filter((l) => l !== listener));
+  }
+  // The address of this page with the present state, what differs from the initial one only.
+  address() {
+    const url = new URL(location.href);
+    for (const key of [...url.searchParams.keys()]) if (key.startsWith(`${this.name}.`)) url.searchParams.delete(key);
+    for (const [field, value] of Object.entries(this.initial)) {
+      if (["number", "string"].includes(typeof value) && this.state[field] !== value) url.searchParams.set(`${this.name}.${field}`, this.state[field]);
+    }
+    return url;
+  }
+  save_changes() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      try {
+        history.replaceState(null, "", this.address());
+      } catch {
+        // A page opened from disk may not change its address; its link can still be copied.
+      }
+    }, 200);
+  }
+  reset() {
+    for (const [field, value] of Object.entries(this.initial)) this.set(field, value);
+    this.save_changes();
+  }
+}
+
+function toolbar(model) {
+  const said = h("span", { role: "status" });
+  const copy = async () => {
+    model.save_changes();
+    const text = model.address().href;
+    try {
+      await navigator.clipboard.writeText(text);
+      said.textContent = "Link copied.";
+    } catch {
+      said.textContent = text;
+    }
+  };
+  return h("div", { class: "flatlab-toolbar" }, h("button", { type: "button", onclick: copy }, "Copy link to this state"), h("button", { type: "button", onclick: () => model.reset() }, "Reset"), said);
+}
+
+// Show `explorable` in the element with this id; `linkable` adds the toolbar.
+export function mount(explorable, { id, name, state, ranges, linkable }) {
+  const frame = document.getElementById(id);
+  const root = document.documentElement.dataset.content_root ?? "./";
+  const model = new Shim(name, state, { _plotly_url: new URL(`${root}_static/plotly.min.js`, location.href).href, _ranges: ranges });
+  const start = async () => {
+    const el = h("div");
+    try {
+      await explorable.render({ model, el: frame.appendChild(el) });
+      frame.querySelector(".flatlab-placeholder")?.remove();
+      frame.classList.remove("flatlab-waiting");
+      if (linkable) frame.append(toolbar(model));
+    } catch (error) {
+      el.remove();
+      frame.querySelector(".flatlab-placeholder").textContent = `This figure could not be drawn: ${error.message}`;
+      throw error;
+    }
+  };
+  const near = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      near.disconnect();
+      start();
+    },
+    { rootMargin: "300px" },
+  );
+  near.observe(frame);
+}

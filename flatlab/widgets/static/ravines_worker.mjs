@@ -1,5 +1,0 @@
-// The whole program of a worker: answer every request for a basin map.
-
-import { serve } from "./ravines.mjs";
-
-serve(self);

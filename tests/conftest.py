@@ -1,0 +1,167 @@
+"""A real browser, cut off from every other host: on the built site, or on a page that holds one explorable."""
+
+import subprocess
+import sys
+from importlib import resources
+
+import pytest
+
+from tests.browser.served import SITE, browser_path, served
+
+CHAPTER = "book/toys/sam_saddle.html"
+IMPORT = """async ([source, body, argument]) => {
+  const module = await import(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
+  return new Function("module", "argument", body)(module, argument);
+}"""
+REMEDY = (
+    "the browser tests need Chromium or Chrome: install one (Debian and Ubuntu: apt-get install chromium), "
+    "or let Playwright fetch its own: .venv/bin/playwright install chromium"
+)
+PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>An explorable</title><link rel="icon" href="data:,">
+<style>
+  body {{ margin: 8px; }}
+  @media (prefers-color-scheme: dark) {{ body {{ background: #141414; color: #eee; }} }}
+</style>
+{body}<p style="height: 100vh"></p>"""
+
+
+def pytest_collection_modifyitems(items):
+    """A quick check leaves out what needs a browser or the built site."""
+    for item in items:
+        if {"browser", "site"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.site)
+
+
+@pytest.fixture(scope="session")
+def site():
+    if not (SITE / CHAPTER).exists():
+        pytest.fail(f"{SITE / CHAPTER} is not there: run 'make book' first", pytrace=False)
+    with served(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import Error, sync_playwright  # only these tests need it
+
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        except Error:
+            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True)
+            try:
+                started = playwright.chromium.launch(args=["--no-sandbox"])
+            except Error as error:
+                pytest.fail(f"{REMEDY}\n{error}", pytrace=False)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def call(browser):
+    """`call(modules, names, body, argument)` runs `body` in the browser, with these names of the modules as `module`."""
+    from flatlab.explorable.bundle import bundle
+
+    page = browser.new_page()
+    page.goto("about:blank")
+
+    def called(modules, names, body, argument=None):
+        modules = (modules,) if isinstance(modules, str) else modules
+        source = bundle(*modules, exports=False) + "".join(f"\nexport {{ {name} }};" for name in names)
+        return page.evaluate(IMPORT, [source, body, argument])
+
+    yield called
+    page.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """`visit(base, path, **context)` gives a page; the test fails on a script error or a request to another host.
+
+    Equations stay as they are written unless `equations` is asked for: setting them is half of a page's loading time.
+    `script` runs before the page's own.
+    """
+    contexts, troubles = [], []
+
+    def opened(base, path, offline=False, equations=False, script="", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        context.set_offline(offline)
+        context.add_init_script(script)
+
+        def guard(route):
+            if "/_static/mathjax/" in route.request.url and not equations:
+                route.fulfill(content_type="text/javascript", body="")
+            elif route.request.url.startswith((base, "file:", "blob:", "data:")):
+                route.continue_()
+            else:
+                troubles.append(f"asked for {route.request.url}")
+                route.abort()
+
+        if not offline:
+            context.route("**/*", guard)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(f"script error: {error}"))
+        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+        page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status}: {r.url}"))
+        page.on("console", lambda m: m.type == "error" and troubles.append(f"console: {m.text}"))
+        page.goto(f"{base}/{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.fixture
+def open_page(visit, site):
+    """`open_page(path, **context)` gives a page of the built site, as `visit` does."""
+
+    def opened(path=CHAPTER, base=None, **options):
+        return visit(base or site, path, **options)
+
+    return opened
+
+
+@pytest.fixture
+def explorable():
+    """`explorable(page, name)` scrolls to an explorable and waits until it is drawn."""
+
+    def shown(page, name):
+        frame = page.locator(f'[data-explorable="{name}"]').first
+        frame.scroll_into_view_if_needed()
+        frame.locator(".flatlab-toolbar, .js-plotly-plot").first.wait_for(state="attached", timeout=20_000)
+        page.wait_for_timeout(100)
+        return frame
+
+    return shown
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory):
+    """A folder that is served, with plotly.js where pages look for it: its path and its address."""
+    folder = tmp_path_factory.mktemp("stage")
+    (folder / "_static").mkdir()
+    plotly = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+    (folder / "_static" / "plotly.min.js").write_bytes(plotly)
+    with served(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture
+def stand(visit, explorable, stage):
+    """`stand(widget, query, **context)` shows an explorable on a page of its own and gives it, drawn. It needs no site.
+
+    `copies` of it stand there; `query` is what the address says after the question mark.
+    """
+    folder, address = stage
+
+    def shown(widget, query="", copies=1, **options):
+        name = type(widget).__name__
+        bodies = [widget._repr_mimebundle_()[0]["text/html"] for _ in range(copies)]
+        (folder / f"{name}.html").write_text(PAGE.format(body="".join(bodies)))
+        return explorable(visit(address, f"{name}.html?{query}", **options), name)
+
+    return shown
