@@ -5,6 +5,7 @@ end to end of the range that Python states; no control is dead; its state travel
 right; and it fits a narrow screen.
 """
 
+from itertools import cycle
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -70,7 +71,7 @@ def rest(frame):
     before = None
     while before != (now := looks(frame)) or frame.locator('[aria-busy="true"]').count():
         before = now
-        frame.page.wait_for_timeout(120)
+        frame.page.wait_for_timeout(80)
     return now
 
 
@@ -150,7 +151,7 @@ def test_sliders_go_from_end_to_end_of_their_range_in_python(cls, stand):
                 until(
                     frame, lambda name=name, end=end: state(frame, widget)[name] == pytest.approx(end, rel=5e-3, abs=1e-12)
                 )
-            reset(frame)
+            frame.get_by_role("button", name="Reset", exact=True).click()
 
 
 @EVERY
@@ -204,9 +205,8 @@ def test_the_state_travels_by_the_address(cls, stand):
     frame.get_by_role("button", name="Copy link to this state").click()
     chosen = frame.evaluate(CHOSEN)
     assert chosen != begun
-    until(frame, lambda: f"{cls.__name__}." in frame.page.url)
-    address = frame.page.url
     frame.page.wait_for_timeout(300)  # the address follows once the reader's hand rests
+    until(frame, lambda: f"{cls.__name__}." in frame.page.url)
     address = frame.page.url
     again = stand(widget, urlsplit(address).query, **STILL)
     rest(again)
@@ -217,11 +217,11 @@ def test_the_state_travels_by_the_address(cls, stand):
 
 
 @EVERY
-@pytest.mark.parametrize("bad", ["1e99", "-1e99", "nonsense"])
-def test_a_bad_address_is_put_right(cls, stand, bad):
-    widget = made(cls)
+def test_a_bad_address_is_put_right(cls, stand):
+    """Of the numbers every third is too large, too small, or none."""
     simple = [n for n in cls.public_state() if not isinstance(cls.class_traits()[n], traitlets.Dict)]
-    frame = stand(widget, "&".join(f"{cls.__name__}.{name}={bad}" for name in simple), **STILL)
+    bad = zip(simple, cycle(["1e99", "-1e99", "nonsense"]))
+    frame = stand(made(cls), "&".join(f"{cls.__name__}.{name}={value}" for name, value in bad), **STILL)
     rest(frame)
     assert frame.locator(".flatlab-toolbar").is_visible()
     for control in frame.locator('input[type="range"]').all():
@@ -230,9 +230,8 @@ def test_a_bad_address_is_put_right(cls, stand, bad):
 
 
 @EVERY
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_narrow_screen(cls, stand, scheme):
-    frame = stand(made(cls), viewport={"width": 320, "height": 700}, color_scheme=scheme, **STILL)
+def test_it_fits_a_narrow_screen(cls, stand):
+    frame = stand(made(cls), viewport={"width": 320, "height": 700}, color_scheme="dark", **STILL)
     rest(frame)
     ends = "(el) => [...el.querySelectorAll('input, button, select')].map((x) => x.getBoundingClientRect().right)"
     assert max(frame.evaluate(ends)) <= 320

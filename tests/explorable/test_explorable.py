@@ -108,5 +108,6 @@ def test_a_library_imported_by_a_relative_path_draws_every_method():
 def test_ranges_are_those_of_the_traits_and_of_the_record_where_it_has_some():
     assert SamSaddle().ranges()["steps"] == {"min": 10, "max": 1000, "initial": 300, "whole": True}
     assert SamSaddle(lr=0.2).get_state()["_ranges"]["lr"] == {"min": 0.001, "max": 0.3, "initial": 0.1, "whole": False}
-    record = {"config": {}, "result": {"learning_rates": [0.01, 0.1, 0.25]}}
+    config = {"rhos": [0.05, 0.2], "radii": [0.1], "steps": [100]}
+    record = {"config": config, "result": {"learning_rates": [0.01, 0.1, 0.25]}}
     assert SuccessRates.of(record).ranges()["at"] == {"min": 0.01, "max": 0.25, "initial": 0.2, "whole": False}

@@ -24,10 +24,13 @@ class SuccessRates(Explorable):
     at = Number(0.2, 1e-6, 1.0)
 
     def ranges(self):
-        """Those of the traits, but `at` stays within the learning rates of the record."""
+        """Those of the traits, but within what the record holds."""
         found = super().ranges()
-        if rates := self.record.get("result", {}).get("learning_rates"):
-            found["at"] |= {"min": rates[0], "max": rates[-1]}
+        if self.record:
+            held = {"at": self.record["result"]["learning_rates"]}
+            held |= {"rho": self.record["settings"]["rhos"], "radius": self.record["settings"]["radii"]}
+            for name, values in held.items():
+                found[name] |= {"min": values[0], "max": values[-1]}
         return found
 
     @classmethod
