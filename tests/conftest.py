@@ -161,7 +161,7 @@ def stand(visit, explorable, stage):
     def shown(widget, query="", copies=1, **options):
         name = type(widget).__name__
         bodies = [widget._repr_mimebundle_()[0]["text/html"] for _ in range(copies)]
-        (folder / f"{name}.html").write_text(PAGE.format(body="".join(bodies)))
-        return explorable(visit(address, f"{name}.html?{query}", **options), name)
+        (folder / "page.html").write_text(PAGE.format(body="".join(bodies)))
+        return explorable(visit(address, f"page.html?{query}", **options), name)
 
     return shown
