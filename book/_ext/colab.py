@@ -48,6 +48,8 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
             return f"*The ledger of claims is a table of the published page: [{claims}]({claims}).*"
         if name in ("bibliography", "footbibliography"):
             return f"*See [the published page]({claims}).*"
+        if name == "include":
+            return f"*The rest is `{Path(title).name}` in the repository, and on [the published page]({claims}).*"
         if name == "math":
             return f"$$\n{body}\n$$"
         if name == "dropdown":
