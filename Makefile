@@ -11,6 +11,8 @@ SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/
 .DEFAULT_GOAL := book
 # The networks here are small: a second thread costs more than it gives, and tests and chapters run side by side.
 export OMP_NUM_THREADS ?= 1
+STYLE := $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && \
+  DENO_NO_UPDATE_CHECK=1 $(BIN)/deno lint --quiet && $(BIN)/deno fmt --check --quiet
 
 book: $(SITE)/.built
 	@echo
@@ -38,12 +40,12 @@ serve: book
 	@cd $(SITE) && ../../$(BIN)/python -m http.server 8000 --bind 127.0.0.1
 
 check: $(VENV)/.ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(STYLE)
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not site and not slow"
 
 test: $(VENV)/.ready
 	@echo "== Checking style (seconds)"
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(STYLE)
 	@$(MAKE) --no-print-directory book
 	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 6 to 12 minutes"
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

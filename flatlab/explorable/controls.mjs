@@ -39,7 +39,8 @@ export function slider(model, name, { label, hint, log = false, step, show }) {
     const v = log ? min * (max / min) ** (k / ticks) : min + ((max - min) * k) / ticks;
     return whole ? Math.round(v) : rounded(v);
   };
-  const toTick = (v) => Math.round(log ? (ticks * Math.log(v / min)) / Math.log(max / min) : (ticks * (v - min)) / (max - min));
+  const toTick = (v) =>
+    Math.round(log ? (ticks * Math.log(v / min)) / Math.log(max / min) : (ticks * (v - min)) / (max - min));
   const id = freshId(name);
   const input = h("input", { type: "range", id, min: 0, max: ticks, step: 1, "data-name": name });
   const output = h("output", { for: id });
@@ -63,7 +64,8 @@ export function slider(model, name, { label, hint, log = false, step, show }) {
 }
 
 // Which of some numbers above 0 is nearest to v, by ratio.
-export const nearest = (values, v) => values.reduce((best, u, k) => (Math.abs(Math.log(u / v)) < Math.abs(Math.log(values[best] / v)) ? k : best), 0);
+export const nearest = (values, v) =>
+  values.reduce((best, u, k) => (Math.abs(Math.log(u / v)) < Math.abs(Math.log(values[best] / v)) ? k : best), 0);
 
 // A slider over a few numbers above 0, which need not be evenly spaced.
 export function stepped(model, name, values, label, show = String) {
@@ -129,7 +131,12 @@ export function pick(model, name, label, options) {
     }
     return group;
   }
-  const select = h("select", { id, "data-name": name, style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem", onchange: () => put(select.value) }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
+  const select = h("select", {
+    id,
+    "data-name": name,
+    style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem",
+    onchange: () => put(select.value),
+  }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
   const draw = () => (select.value = model.get(name));
   model.on(`change:${name}`, draw);
   draw();

@@ -5,12 +5,22 @@ import { h } from "./controls.mjs";
 
 // Python's figure in the page's colours: its axes keep their own settings over those of the house.
 function dressed(el, { data, layout }) {
-  const { template, ...own } = layout;
+  const { template: _, ...own } = layout;
   const house = houseLayout(el, {});
   const axes = Object.fromEntries(
-    Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((key) => [key, { ...house[key.slice(0, 5)], ...own[key], fixedrange: true }]),
+    Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((
+      key,
+    ) => [key, { ...house[key.slice(0, 5)], ...own[key], fixedrange: true }]),
   );
-  return { ...house, hovermode: "closest", showlegend: data.length > 1, ...own, ...axes, width: el.clientWidth, font: { ...house.font, ...own.font, color: house.font.color } };
+  return {
+    ...house,
+    hovermode: "closest",
+    showlegend: data.length > 1,
+    ...own,
+    ...axes,
+    width: el.clientWidth,
+    font: { ...house.font, ...own.font, color: house.font.color },
+  };
 }
 
 async function render({ model, el }) {

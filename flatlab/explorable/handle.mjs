@@ -17,7 +17,10 @@ export function handle(model, layer, { xName = "x", yName = "y", label }) {
   };
   const putEvent = (event) => {
     const box = layer.getBoundingClientRect();
-    put(((event.clientX - box.left) / box.width) * 2 * halfWidth - halfWidth, halfWidth - ((event.clientY - box.top) / box.height) * 2 * halfWidth);
+    put(
+      ((event.clientX - box.left) / box.width) * 2 * halfWidth - halfWidth,
+      halfWidth - ((event.clientY - box.top) / box.height) * 2 * halfWidth,
+    );
   };
 
   let dragging = false;

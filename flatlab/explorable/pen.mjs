@@ -1,7 +1,6 @@
 // Lines, dots and words of any colour on a canvas over a plot (see strokes.mjs), clipped to its axes. On a logarithmic axis
 // coordinates are exponents of ten.
 
-
 function clipped(strokes, draw) {
   const { context, axes } = strokes;
   const [ax, ay] = [axes.xaxis, axes.yaxis];

@@ -33,7 +33,9 @@ class Shim {
     const url = new URL(location.href);
     for (const key of [...url.searchParams.keys()]) if (key.startsWith(`${this.name}.`)) url.searchParams.delete(key);
     for (const [field, value] of Object.entries(this.initial)) {
-      if (["number", "string"].includes(typeof value) && this.state[field] !== value) url.searchParams.set(`${this.name}.${field}`, this.state[field]);
+      if (["number", "string"].includes(typeof value) && this.state[field] !== value) {
+        url.searchParams.set(`${this.name}.${field}`, this.state[field]);
+      }
     }
     return url;
   }
@@ -65,14 +67,23 @@ function toolbar(model) {
       said.textContent = text;
     }
   };
-  return h("div", { class: "flatlab-toolbar" }, h("button", { type: "button", onclick: copy }, "Copy link to this state"), h("button", { type: "button", onclick: () => model.reset() }, "Reset"), said);
+  return h(
+    "div",
+    { class: "flatlab-toolbar" },
+    h("button", { type: "button", onclick: copy }, "Copy link to this state"),
+    h("button", { type: "button", onclick: () => model.reset() }, "Reset"),
+    said,
+  );
 }
 
 // Show `explorable` in the element with this id; `linkable` adds the toolbar.
 export function mount(explorable, { id, name, state, ranges, linkable }) {
   const frame = document.getElementById(id);
   const root = document.documentElement.dataset.content_root ?? "./";
-  const model = new Shim(name, state, { _plotly_url: new URL(`${root}_static/plotly.min.js`, location.href).href, _ranges: ranges });
+  const model = new Shim(name, state, {
+    _plotly_url: new URL(`${root}_static/plotly.min.js`, location.href).href,
+    _ranges: ranges,
+  });
   const start = async () => {
     const el = h("div");
     try {

@@ -1,9 +1,17 @@
-// Lines that move, on a canvas over a Plotly plot and on its axes: plotly.js takes 30 ms to redraw a plot, a drag leaves 16.
+// Lines that move, on a canvas over a Plotly plot and on its axes: plotly.js takes 30 ms to redraw a plot, a drag leaves
+// 16.
 
 import { h } from "./controls.mjs";
 import { METHOD_COLOURS, METHOD_DASHES } from "./plotly.mjs";
 
-export const DASHES = { solid: [], dot: [2, 4], dash: [9, 5], longdash: [14, 5], dashdot: [9, 4, 2, 4], longdashdot: [14, 4, 2, 4] };
+export const DASHES = {
+  solid: [],
+  dot: [2, 4],
+  dash: [9, 5],
+  longdash: [14, 5],
+  dashdot: [9, 4, 2, 4],
+  longdashdot: [14, 4, 2, 4],
+};
 
 export class Strokes {
   constructor() {
@@ -40,7 +48,7 @@ export class Strokes {
     context.beginPath();
     for (let k = 0; k < ys.length; k++) context.lineTo(px(k), py(k));
     context.stroke();
-    if (dots) for (let k = 0; k < ys.length; k++) context.fillRect(px(k) - 1.5, py(k) - 1.5, 3, 3);
+    if (dots) { for (let k = 0; k < ys.length; k++) context.fillRect(px(k) - 1.5, py(k) - 1.5, 3, 3); }
     context.restore();
   }
 

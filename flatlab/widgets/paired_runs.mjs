@@ -1,7 +1,7 @@
-// Explorable: each method less SGD or SAM, seed by seed. In: pairs {problems: [{name, short, data, network, epochs, views: {base:
-// {budget: {rows, spread, needed}}}}], claims: {data: {base: {method: [[paper, network, accuracy, base's, half]]}}}, papers:
-// {name: epochs}, stops}, problem, base, budget, claims, resolve. All statistics come with the records; here they are drawn, as
-// SVG: a plot of words and marks at rest, that is read, printed and pointed at.
+// Explorable: each method less SGD or SAM, seed by seed. In: pairs {problems: [{name, short, data, network, epochs, views:
+// {base: {budget: {rows, spread, needed}}}}], claims: {data: {base: {method: [[paper, network, accuracy, base's, half]]}}},
+// papers: {name: epochs}, stops}, problem, base, budget, claims, resolve. All statistics come with the records; here they
+// are drawn, as SVG: a plot of words and marks at rest, that is read, printed and pointed at.
 
 import { h, nearest, onChange, pick, stepped } from "flatlab/explorable/controls.mjs";
 import { METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
@@ -19,7 +19,12 @@ const middle = (list) => [...list].sort((a, b) => a - b)[(list.length - 1) >> 1]
 
 // A base that this problem does not have gives way to one of the same method, where there is one.
 export const methodOf = (base) => base.split(",")[0];
-export const baseIn = (views, base) => (base in views ? base : (Object.keys(views).find((other) => methodOf(other) === methodOf(base)) ?? Object.keys(views)[0]));
+export const baseIn = (
+  views,
+  base,
+) => (base in views
+  ? base
+  : (Object.keys(views).find((other) => methodOf(other) === methodOf(base)) ?? Object.keys(views)[0]));
 
 // The rows of a view; the papers' differences, where they are asked for, stand with the first row of their method.
 export function rowsOf({ problems, claims }, state) {
@@ -30,15 +35,25 @@ export function rowsOf({ problems, claims }, state) {
     const first = !seen.has(row.method);
     seen.add(row.method);
     const of = first ? (told[row.method] ?? []) : [];
-    return { ...row, told: of.map(([paper, network, ours, theirs, half]) => ({ paper, network, ours, theirs, half, difference: ours - theirs })) };
+    return {
+      ...row,
+      told: of.map(([paper, network, ours, theirs, half]) => ({
+        paper,
+        network,
+        ours,
+        theirs,
+        half,
+        difference: ours - theirs,
+      })),
+    };
   });
 }
 
 // Whether an interval leaves zero out: above it, below it, or not.
 export const side = ({ mean: m, half }) => (half == null || Math.abs(m) <= half ? 0 : Math.sign(m));
 
-// What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond what is usual is drawn at the
-// edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
+// What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond what is usual is drawn at
+// the edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
 export function spanOfDifferences(rows) {
   const found = rows.filter((row) => row.pairs);
   const pairs = found.flatMap((row) => row.pairs.map(([, a, b]) => a - b));
@@ -65,7 +80,10 @@ export function ticks([low, high], most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough * 0.999);
   const count = Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
-  return Array.from({ length: Math.max(0, count) }, (_, k) => Number(((Math.ceil(low / step - 1e-9) + k) * step).toPrecision(12)));
+  return Array.from(
+    { length: Math.max(0, count) },
+    (_, k) => Number(((Math.ceil(low / step - 1e-9) + k) * step).toPrecision(12)),
+  );
 }
 
 // ---- words -----------------------------------------------------------------------------------------------------------
@@ -92,9 +110,15 @@ export function verdict(rows, base) {
   const sure = rows.filter((row) => row.half != null);
   if (!sure.length) return `No method has two pairs of runs with ${base} yet: there is no interval to go by.`;
   const [above, below, within] = [1, -1, 0].map((s) => sure.filter((row) => side(row) === s));
-  if (sure.length === 1 && within.length) return `${named(sure)} does not differ from ${base} by more than the noise: its interval contains zero.`;
-  if (within.length === sure.length) return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
-  return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${named(below)}. The interval contains zero: ${named(within)}.`;
+  if (sure.length === 1 && within.length) {
+    return `${named(sure)} does not differ from ${base} by more than the noise: its interval contains zero.`;
+  }
+  if (within.length === sure.length) {
+    return `None of ${sure.length} differs from ${base} by more than the noise: every interval contains zero.`;
+  }
+  return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${
+    named(below)
+  }. The interval contains zero: ${named(within)}.`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -121,14 +145,25 @@ function layoutOf(rows, width, font) {
   const size = wide ? 13 : 11;
   const left = Math.ceil(widthOf(rows.flatMap((row) => linesOf(row, wide)), `600 ${size}px ${font}`)) + 12;
   const height = Math.max(wide ? 22 : 28, Math.min(40, 440 / rows.length));
-  const panel = (range, top, list) => ({ range, top: top + 24, foot: top + 24 + height * list.length, list, at: (row) => top + 24 + height * (list.indexOf(row) + 0.5) });
+  const panel = (range, top, list) => ({
+    range,
+    top: top + 24,
+    foot: top + 24 + height * list.length,
+    list,
+    at: (row) => top + 24 + height * (list.indexOf(row) + 0.5),
+  });
   const [numbers, runs] = wide ? [100, Math.max(150, Math.round(0.22 * width))] : [0, 0];
   const differences = panel(wide ? [left, width - runs - numbers - 12] : [left, width - 8], 0, rows);
-  const accuracies = wide ? panel([width - runs + 8, width - 8], 0, rows) : panel([left, width - 8], differences.foot + 30, rows.filter((row) => row.runs));
+  const accuracies = wide
+    ? panel([width - runs + 8, width - 8], 0, rows)
+    : panel([left, width - 8], differences.foot + 30, rows.filter((row) => row.runs));
   return { wide, size, font, left, height, width, numbers, differences, accuracies, tall: accuracies.foot + 22 };
 }
 
-const linesOf = ({ label }, wide) => (wide || !label.includes(", ") ? [label] : [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)]);
+const linesOf = (
+  { label },
+  wide,
+) => (wide || !label.includes(", ") ? [label] : [label.slice(0, label.indexOf(",")), label.slice(label.indexOf(",") + 2)]);
 
 // The axis of a panel, its title, and the names of its rows unless another panel beside it has them; what places a value.
 function drawFrame(svg, plan, { range, top, foot, list, at }, { span, title, show, names }) {
@@ -137,40 +172,82 @@ function drawFrame(svg, plan, { range, top, foot, list, at }, { span, title, sho
   svg.append(s("text", { x: wide ? range[0] : 0, y: top - 10, "font-weight": 600, "font-size": size }, title));
   for (const v of ticks(span, (range[1] - range[0]) / 58)) {
     svg.append(
-      s("line", { x1: place(v), x2: place(v), y1: top, y2: foot, stroke: "currentColor", ...(v === 0 ? { "stroke-opacity": 0.9, "stroke-width": 1.5 } : { "stroke-opacity": 0.16 }) }),
+      s("line", {
+        x1: place(v),
+        x2: place(v),
+        y1: top,
+        y2: foot,
+        stroke: "currentColor",
+        ...(v === 0 ? { "stroke-opacity": 0.9, "stroke-width": 1.5 } : { "stroke-opacity": 0.16 }),
+      }),
       s("text", { x: place(v), y: foot + 15, "text-anchor": "middle", "font-size": size - 1 }, show(v)),
     );
   }
   for (const row of names ? list : []) {
     const [first, second] = linesOf(row, wide);
-    svg.append(s("text", { x: left - 8, y: at(row) + (second ? -2 : 4), "text-anchor": "end", "font-weight": 600, "font-size": size }, first));
-    if (second) svg.append(s("text", { x: left - 8, y: at(row) + size - 2, "text-anchor": "end", "font-size": size - 1 }, second));
+    svg.append(
+      s("text", {
+        x: left - 8,
+        y: at(row) + (second ? -2 : 4),
+        "text-anchor": "end",
+        "font-weight": 600,
+        "font-size": size,
+      }, first),
+    );
+    if (second) {
+      svg.append(s("text", { x: left - 8, y: at(row) + size - 2, "text-anchor": "end", "font-size": size - 1 }, second));
+    }
   }
   return place;
 }
 
 // A paper's mark at (x, y): filled where its difference is larger than its own interval.
 function claimed({ paper, difference, half }, x, y, r) {
-  const look = { class: "flatlab-claim", "data-paper": paper, stroke: "currentColor", "stroke-width": 1.1, fill: "currentColor", "fill-opacity": Math.abs(difference) > half ? 0.6 : 0 };
+  const look = {
+    class: "flatlab-claim",
+    "data-paper": paper,
+    stroke: "currentColor",
+    "stroke-width": 1.1,
+    fill: "currentColor",
+    "fill-opacity": Math.abs(difference) > half ? 0.6 : 0,
+  };
   if (SHAPES[paper] === "○") return s("circle", { ...look, cx: x, cy: y, r });
   if (SHAPES[paper] === "□") return s("rect", { ...look, x: x - 0.9 * r, y: y - 0.9 * r, width: 1.8 * r, height: 1.8 * r });
-  return s("path", { ...look, d: `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}z` });
+  return s("path", {
+    ...look,
+    d: `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}z`,
+  });
 }
 
 // A triangle at the left edge: what it stands for lies beyond.
 const beyond = (x, y, colour) => s("path", { class: "flatlab-beyond", d: `M${x} ${y}l7 -4.5v9z`, fill: colour });
 
-const dot = (what, x, y, fill, stroke = "currentColor") => s("circle", { class: `flatlab-${what}`, cx: x, cy: y, r: 3.3, fill, stroke, "stroke-width": 1 });
+const dot = (what, x, y, fill, stroke = "currentColor") =>
+  s("circle", { class: `flatlab-${what}`, cx: x, cy: y, r: 3.3, fill, stroke, "stroke-width": 1 });
 
 // What is drawn of differences, and each mark's place with its words.
 function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
   const { size, font, height, numbers, differences } = plan;
   const { range, top, foot, at } = differences;
   const span = spanOfDifferences(rows);
-  const place = drawFrame(svg, plan, differences, { span, title: `test accuracy minus ${methodOf(base)}’s, same seed, in points`, show: (v) => signed(v).replace(/\.?0+$/, ""), names: true });
+  const place = drawFrame(svg, plan, differences, {
+    span,
+    title: `test accuracy minus ${methodOf(base)}’s, same seed, in points`,
+    show: (v) => signed(v).replace(/\.?0+$/, ""),
+    names: true,
+  });
   const inside = (v) => Math.max(range[0], Math.min(range[1], place(v)));
   const reach = (low, high) => ({ x: inside(low), width: inside(high) - inside(low) });
-  svg.append(s("rect", { class: "flatlab-band", ...reach(-resolve, resolve), y: top, height: foot - top, fill: "currentColor", "fill-opacity": 0.09 }));
+  svg.append(
+    s("rect", {
+      class: "flatlab-band",
+      ...reach(-resolve, resolve),
+      y: top,
+      height: foot - top,
+      fill: "currentColor",
+      "fill-opacity": 0.09,
+    }),
+  );
   const marks = [];
   for (const row of rows) {
     const colour = colourOf(row.method);
@@ -180,31 +257,86 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
     // Words to the right of x, or to its left where the plot ends before they do.
     const note = (text, x) => {
       const fits = x + 7 + widthOf([text], `italic ${size - 1}px ${font}`) <= range[1];
-      group.append(s("text", { x: fits ? x + 7 : x - 7, y: y + 4, "text-anchor": fits ? "start" : "end", "font-size": size - 1, "font-style": "italic", "fill-opacity": 0.75 }, text));
+      group.append(
+        s("text", {
+          x: fits ? x + 7 : x - 7,
+          y: y + 4,
+          "text-anchor": fits ? "start" : "end",
+          "font-size": size - 1,
+          "font-style": "italic",
+          "fill-opacity": 0.75,
+        }, text),
+      );
     };
     if (row.why) note(...(row.why === "base" ? [saidBase(row, rows), place(0)] : [row.why, range[0]]));
     else {
       const sure = side(row) !== 0;
       const [low, high] = [row.mean - row.half, row.mean + row.half];
       if (row.half != null && row.mean >= span[0]) {
-        group.append(s("rect", { class: "flatlab-interval", ...reach(low, high), y: y - 5, height: 10, rx: 2, fill: colour, stroke: colour, ...(sure ? { "fill-opacity": 0.85 } : { "fill-opacity": 0.22, "stroke-opacity": 0.6 }) }));
+        group.append(
+          s("rect", {
+            class: "flatlab-interval",
+            ...reach(low, high),
+            y: y - 5,
+            height: 10,
+            rx: 2,
+            fill: colour,
+            stroke: colour,
+            ...(sure ? { "fill-opacity": 0.85 } : { "fill-opacity": 0.22, "stroke-opacity": 0.6 }),
+          }),
+        );
       }
       for (const [seed, a, b] of row.pairs.filter(([, a, b]) => a - b >= span[0])) {
         group.append(dot("pair", place(a - b), y, colour, sure ? "#fff" : "currentColor"));
-        marks.push({ x: place(a - b), y, text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points` });
+        marks.push({
+          x: place(a - b),
+          y,
+          text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points`,
+        });
       }
       if (row.mean < span[0]) {
         group.append(beyond(range[0], y, colour));
         note(`mean ${saidDifference(row)}`, range[0] + 5);
         marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
-      } else if (row.half != null) group.append(s("rect", { class: "flatlab-mean", x: place(row.mean) - 1.25, y: y - 8, width: 2.5, height: 16, fill: "currentColor" }));
-      else note("one seed, no interval", place(row.mean));
-      if (numbers) group.append(s("text", { class: "flatlab-number", x: range[1] + numbers, y: y + 4, "text-anchor": "end", "font-size": size - 1, "font-weight": sure ? 700 : 400 }, saidDifference(row)));
+      } else if (row.half != null) {
+        group.append(
+          s("rect", {
+            class: "flatlab-mean",
+            x: place(row.mean) - 1.25,
+            y: y - 8,
+            width: 2.5,
+            height: 16,
+            fill: "currentColor",
+          }),
+        );
+      } else note("one seed, no interval", place(row.mean));
+      if (numbers) {
+        group.append(
+          s("text", {
+            class: "flatlab-number",
+            x: range[1] + numbers,
+            y: y + 4,
+            "text-anchor": "end",
+            "font-size": size - 1,
+            "font-weight": sure ? 700 : 400,
+          }, saidDifference(row)),
+        );
+      }
     }
     for (const claim of row.told) {
       const [x, lane] = [inside(claim.difference), at(row) + height * (0.1 + 0.13 * lanes.indexOf(claim.paper))];
-      group.append(claim.difference < span[0] ? beyond(x, lane, "currentColor") : claimed(claim, x, lane, Math.min(3.4, 0.13 * height)));
-      marks.push({ x, y: lane, text: `${claim.paper} paper, ${row.method} on ${claim.network}, ${papers[claim.paper]} epochs: ${claim.ours.toFixed(2)} − ${claim.theirs.toFixed(2)} = ${signed(claim.difference)} ± ${claim.half.toFixed(2)} points` });
+      group.append(
+        claim.difference < span[0]
+          ? beyond(x, lane, "currentColor")
+          : claimed(claim, x, lane, Math.min(3.4, 0.13 * height)),
+      );
+      marks.push({
+        x,
+        y: lane,
+        text: `${claim.paper} paper, ${row.method} on ${claim.network}, ${papers[claim.paper]} epochs: ${
+          claim.ours.toFixed(2)
+        } − ${claim.theirs.toFixed(2)} = ${signed(claim.difference)} ± ${claim.half.toFixed(2)} points`,
+      });
     }
     svg.append(group);
   }
@@ -233,17 +365,52 @@ function drawTable({ head, body }, rows, { base, problem }) {
   head.replaceChildren(...cells.map((text) => h("th", { scope: "col" }, text)));
   body.replaceChildren(...rows.map((row) => {
     const length = row.epochs && row.epochs !== problem.epochs ? `, ${row.epochs} epochs` : "";
-    const cell = (name, ...content) => h("td", { "data-cell": name, style: name === "accuracy" && "white-space:nowrap" }, ...content);
+    const cell = (name, ...content) =>
+      h("td", { "data-cell": name, style: name === "accuracy" && "white-space:nowrap" }, ...content);
     const accuracies = (row.runs ?? []).map(([, accuracy]) => accuracy);
     const fewer = row.pairs && row.pairs.length < accuracies.length ? ` (${row.pairs.length} pairs)` : "";
     const against = row.against && row.against !== problem.epochs ? ` (${methodOf(base)}: ${row.against} epochs)` : "";
-    const difference = row.why ? (row.why === "base" ? "–" : row.why) : `${saidDifference(row)}${row.half == null ? ", one seed, no interval" : ""}${fewer}${against}`;
-    return h("tr", { "data-row": row.label },
-      h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${colourOf(row.method)}` }), ` ${row.method}${length}`, h("small", { "data-cell": "setting", style: "display:block;font-weight:400;white-space:normal" }, row.setting ?? "")),
+    const difference = row.why
+      ? (row.why === "base" ? "–" : row.why)
+      : `${saidDifference(row)}${row.half == null ? ", one seed, no interval" : ""}${fewer}${against}`;
+    return h(
+      "tr",
+      { "data-row": row.label },
+      h(
+        "th",
+        { scope: "row" },
+        h("span", { class: "flatlab-swatch", style: `background:${colourOf(row.method)}` }),
+        ` ${row.method}${length}`,
+        h(
+          "small",
+          { "data-cell": "setting", style: "display:block;font-weight:400;white-space:normal" },
+          row.setting ?? "",
+        ),
+      ),
       cell("seeds", accuracies.length ? String(accuracies.length) : "–"),
-      cell("accuracy", !accuracies.length ? "–" : accuracies.length > 1 ? `${mean(accuracies).toFixed(2)} ± ${deviation(accuracies).toFixed(2)}` : accuracies[0].toFixed(2)),
-      cell("difference", difference, ...(row.told.length ? [h("small", { "data-cell": "claims", style: "display:block" }, `papers: ${saidClaims(row.told, problem.network)}`)] : [])),
-      cell("passes", row.passes ? plain(row.passes) : "–"));
+      cell(
+        "accuracy",
+        !accuracies.length
+          ? "–"
+          : accuracies.length > 1
+          ? `${mean(accuracies).toFixed(2)} ± ${deviation(accuracies).toFixed(2)}`
+          : accuracies[0].toFixed(2),
+      ),
+      cell(
+        "difference",
+        difference,
+        ...(row.told.length
+          ? [
+            h(
+              "small",
+              { "data-cell": "claims", style: "display:block" },
+              `papers: ${saidClaims(row.told, problem.network)}`,
+            ),
+          ]
+          : []),
+      ),
+      cell("passes", row.passes ? plain(row.passes) : "–"),
+    );
   }));
 }
 
@@ -251,7 +418,9 @@ function drawTable({ head, body }, rows, { base, problem }) {
 function saidClaims(told, network) {
   const all = told.map((claim) => claim.difference);
   const ends = distinct([Math.min(...all), Math.max(...all)].map((v) => signed(v))).join(" to ");
-  const same = told.filter((claim) => claim.network === network).map((claim) => `${signed(claim.difference)} ${claim.paper}`);
+  const same = told.filter((claim) => claim.network === network).map((claim) =>
+    `${signed(claim.difference)} ${claim.paper}`
+  );
   return same.length ? `${ends}; ${network}: ${same.join(", ")}` : ends;
 }
 
@@ -269,7 +438,7 @@ function checkbox(model, name, label, [off, on]) {
   return h("div", { class: "flatlab-choice" }, h("label", {}, input, label));
 }
 
-async function render({ model, el }) {
+function render({ model, el }) {
   const headline = h("p", { class: "flatlab-status", role: "status" });
   const chart = h("div", { style: "position:relative" });
   const readout = h("p", { "data-read": "", style: "margin:0.2rem 0;font-size:0.85em" });
@@ -282,7 +451,13 @@ async function render({ model, el }) {
   const table = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
   const box = h("div", {}, checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]));
   const { stops } = model.get("pairs");
-  const choices = h("div", { style: "display:flex;flex-wrap:wrap;gap:0 2rem" }, bases, pick(model, "budget", "at", BUDGETS), box);
+  const choices = h(
+    "div",
+    { style: "display:flex;flex-wrap:wrap;gap:0 2rem" },
+    bases,
+    pick(model, "budget", "at", BUDGETS),
+    box,
+  );
   const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to resolve"));
   el.classList.add("flatlab");
   el.replaceChildren(headline, chart, readout, legend, controls, power, table);
@@ -293,7 +468,10 @@ async function render({ model, el }) {
   const point = (event) => {
     const bounds = chart.getBoundingClientRect();
     const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
-    const near = marks.map((m) => ({ ...m, far: Math.hypot(m.x - x, m.y - y) })).filter((m) => m.far < 16).sort((a, b) => a.far - b.far)[0];
+    const near =
+      marks.map((m) => ({ ...m, far: Math.hypot(m.x - x, m.y - y) })).filter((m) => m.far < 16).sort((a, b) =>
+        a.far - b.far
+      )[0];
     readout.textContent = near?.text ?? HINT;
     ring.setAttribute("visibility", near ? "visible" : "hidden");
     if (near) ring.setAttribute("transform", `translate(${near.x} ${near.y})`);
@@ -339,11 +517,21 @@ async function render({ model, el }) {
     const claimed = state.claims === "shown" && !box.hidden;
     const rows = rowsOf(pairs, state);
     const view = problem.views[state.base][state.budget];
-    const tellers = Object.keys(pairs.papers).filter((paper) => rows.some((row) => row.told.some((claim) => claim.paper === paper)));
+    const tellers = Object.keys(pairs.papers).filter((paper) =>
+      rows.some((row) => row.told.some((claim) => claim.paper === paper))
+    );
 
     headline.replaceChildren(h("strong", {}, problem.name), `, at ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
     const plan = layoutOf(rows, el.clientWidth, getComputedStyle(el).fontFamily);
-    const svg = s("svg", { width: plan.width, height: plan.tall, viewBox: `0 0 ${plan.width} ${plan.tall}`, role: "img", "aria-label": `Differences to ${state.base} on ${problem.name}; the table below has the numbers`, fill: "currentColor", style: "display:block;font-variant-numeric:tabular-nums" });
+    const svg = s("svg", {
+      width: plan.width,
+      height: plan.tall,
+      viewBox: `0 0 ${plan.width} ${plan.tall}`,
+      role: "img",
+      "aria-label": `Differences to ${state.base} on ${problem.name}; the table below has the numbers`,
+      fill: "currentColor",
+      style: "display:block;font-variant-numeric:tabular-nums",
+    });
     marks = [...drawDifferences(svg, plan, rows, { ...state, papers: pairs.papers }), ...drawAccuracies(svg, plan, rows)];
     readout.style.minHeight = plan.wide ? "1.4em" : "2.8em";
     ring.setAttribute("visibility", "hidden");
@@ -353,7 +541,8 @@ async function render({ model, el }) {
     legend.replaceChildren(...legendSaid(rows, tellers, pairs.papers, claimed, problem, state));
     power.replaceChildren(...powerSaid(view, stops, state.resolve));
     drawTable({ head, body }, rows, { base: state.base, problem });
-    caption.textContent = "Last epoch. Accuracy: mean ± standard deviation over seeds. Difference: mean ± its 95% interval, in points.";
+    caption.textContent =
+      "Last epoch. Accuracy: mean ± standard deviation over seeds. Difference: mean ± its 95% interval, in points.";
     performance.measure("flatlab:pairs", { start: began, end: performance.now() });
   };
   update();
@@ -362,21 +551,34 @@ async function render({ model, el }) {
 }
 
 function legendSaid(rows, papers, epochs, claimed, problem, state) {
-  const ours = "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, each row by itself; solid where it leaves zero out.";
+  const ours =
+    "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, each row by itself; solid where it leaves zero out.";
   if (!claimed) return [ours];
   const all = rows.flatMap((row) => row.told);
   const loud = all.filter((claim) => Math.abs(claim.difference) > claim.half).length;
   const by = papers.map((paper) => `${SHAPES[paper]} ${paper}, ${epochs[paper]} epochs`).join("; ");
-  const silent = Object.keys(epochs).filter((paper) => !papers.includes(paper)).map((paper) => ` The ${paper} paper has no ${methodOf(state.base)}.`).join("");
+  const silent = Object.keys(epochs).filter((paper) => !papers.includes(paper)).map((paper) =>
+    ` The ${paper} paper has no ${methodOf(state.base)}.`
+  ).join("");
   const length = state.budget === "gradients" ? " The papers compare at equal epochs." : "";
   const networks = distinct(all.map((claim) => claim.network)).join(", ");
-  return [ours, h("br"), `Papers’ marks, each one network (${networks}): ${by}; ours is ${problem.name}.${silent}${length} ${loud} of ${all.length} are filled: larger than their own 95% interval.`];
+  return [
+    ours,
+    h("br"),
+    `Papers’ marks, each one network (${networks}): ${by}; ours is ${problem.name}.${silent}${length} ${loud} of ${all.length} are filled: larger than their own 95% interval.`,
+  ];
 }
 
 function powerSaid({ spread, needed }, stops, resolve) {
   if (!needed) return ["Two pairs of runs are needed to say how many seeds a difference takes."];
   const n = needed[nearest(stops, resolve)];
-  return ["To see a difference of ", h("strong", {}, `${resolve} points`), ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `, h("strong", { "data-needed": "" }, `${n.toLocaleString("en")} seeds a method`), ` (paired t-test at 5%). Grey band: ±${resolve} points.`];
+  return [
+    "To see a difference of ",
+    h("strong", {}, `${resolve} points`),
+    ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `,
+    h("strong", { "data-needed": "" }, `${n.toLocaleString("en")} seeds a method`),
+    ` (paired t-test at 5%). Grey band: ±${resolve} points.`,
+  ];
 }
 
 export default { render };

@@ -1,8 +1,17 @@
 // Explorable: curves of training runs. In: runs {evaluated_on, lines, facets, runs: [{line, method, problem, setting, rho,
-// seed, epochs, gradients (an epoch), and a list a metric}]}, metric, axis, scale, part, spread, problem, setting, rho, hidden.
+// seed, epochs, gradients (an epoch), and a list a metric}]}, metric, axis, scale, part, spread, problem, setting, rho,
+// hidden.
 
 import { choice, h, onChange, pick } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, METHOD_DASHES, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  METHOD_DASHES,
+  onAppearance,
+} from "flatlab/explorable/plotly.mjs";
 import { DASHES, Strokes } from "flatlab/explorable/strokes.mjs";
 
 const METRICS = {
@@ -73,7 +82,14 @@ function summary(runs, { metric, axis }) {
   const longest = rows.reduce((best, row) => (row.xs.length > best.length ? row.xs : best), []);
   const at = longest.map((_, k) => rows.filter((row) => k < row.ys.length).map((row) => row.ys[k]));
   const last = Object.fromEntries(rows.map((row) => [row.seed, row.ys[row.ys.length - 1]]));
-  return { rows, xs: longest, mean: at.map(mean), least: at.map((v) => Math.min(...v)), most: at.map((v) => Math.max(...v)), last };
+  return {
+    rows,
+    xs: longest,
+    mean: at.map(mean),
+    least: at.map((v) => Math.min(...v)),
+    most: at.map((v) => Math.max(...v)),
+    last,
+  };
 }
 
 // Last value of each seed less that of the plain run of the same seed.
@@ -87,7 +103,9 @@ export function spans(lines, { part, scale }) {
   const from = part === "all" ? first : last * SHARE_OF[part];
   // The first steep steps may leave the plot, but on a log scale, and where a curve starts from zero.
   const seen = part === "all" && scale === "linear" && first > 0 ? first + 0.08 * (last - first) : from;
-  const ys = lines.flatMap((l) => [...l.least, ...l.most].filter((v, k) => l.xs[k % l.xs.length] >= seen && (scale === "linear" || v > 0)));
+  const ys = lines.flatMap((l) =>
+    [...l.least, ...l.most].filter((v, k) => l.xs[k % l.xs.length] >= seen && (scale === "linear" || v > 0))
+  );
   if (!ys.length) return null;
   const place = scale === "log" ? Math.log10 : (v) => v;
   const [low, high] = [place(Math.min(...ys)), place(Math.max(...ys))];
@@ -110,7 +128,13 @@ export function said(list, metric, sign = false) {
 }
 
 const nothingSaid = (runs, drawable, shown) =>
-  !runs.length ? "No run yet." : !drawable.length ? "Not run yet." : shown.length ? "Nothing above zero to draw on a log scale." : "No method is ticked.";
+  !runs.length
+    ? "No run yet."
+    : !drawable.length
+    ? "Not run yet."
+    : shown.length
+    ? "Nothing above zero to draw on a log scale."
+    : "No method is ticked.";
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
@@ -119,8 +143,12 @@ const nothingSaid = (runs, drawable, shown) =>
 const OTHERS = ["solid", "dash", "dashdot", "dot"];
 function look(line, lines, el) {
   const known = METHOD_COLOURS[line.method];
-  const kin = distinct(lines.filter((l) => (known ? l.method === line.method : !METHOD_COLOURS[l.method])).map((l) => l.line));
-  const dashes = known ? [METHOD_DASHES[line.method], ...OTHERS.filter((dash) => dash !== METHOD_DASHES[line.method])] : OTHERS;
+  const kin = distinct(
+    lines.filter((l) => (known ? l.method === line.method : !METHOD_COLOURS[l.method])).map((l) => l.line),
+  );
+  const dashes = known
+    ? [METHOD_DASHES[line.method], ...OTHERS.filter((dash) => dash !== METHOD_DASHES[line.method])]
+    : OTHERS;
   return { colour: known ?? ink(el).text, dash: dashes[kin.indexOf(line.line) % dashes.length] };
 }
 
@@ -188,12 +216,23 @@ class Curves extends Strokes {
     const [top, bottom] = [yaxis._offset + 8, yaxis._offset + yaxis._length - 8];
     const boxes = items.map((item) => {
       const [x, y] = this.at(item.x, item.y);
-      return { ...item, x: Math.min(x, xaxis._offset + xaxis._length) + 5, y: Math.max(top, Math.min(bottom, Number.isNaN(y) ? bottom : y)) };
+      return {
+        ...item,
+        x: Math.min(x, xaxis._offset + xaxis._length) + 5,
+        y: Math.max(top, Math.min(bottom, Number.isNaN(y) ? bottom : y)),
+      };
     }).sort((a, b) => a.y - b.y);
     for (let k = 1; k < boxes.length; k++) boxes[k].y = Math.max(boxes[k].y, boxes[k - 1].y + 16);
-    for (let k = boxes.length - 1, limit = bottom; k >= 0; k--, limit = boxes[k + 1].y - 16) boxes[k].y = Math.min(boxes[k].y, limit);
+    for (let k = boxes.length - 1, limit = bottom; k >= 0; k--, limit = boxes[k + 1].y - 16) {
+      boxes[k].y = Math.min(boxes[k].y, limit);
+    }
     const dark = getComputedStyle(this.canvas).color.match(/\d+/g)[0] > 128;
-    Object.assign(context, { textAlign: "left", textBaseline: "middle", lineWidth: 3, strokeStyle: dark ? "#141414" : "#ffffff" });
+    Object.assign(context, {
+      textAlign: "left",
+      textBaseline: "middle",
+      lineWidth: 3,
+      strokeStyle: dark ? "#141414" : "#ffffff",
+    });
     for (const { x, y, text, colour } of boxes) {
       context.strokeText(text, x, y);
       context.fillStyle = colour;
@@ -211,8 +250,20 @@ const widthOf = (texts, width) => {
 function drawFrame(Plotly, div, { span, title, state, margin }) {
   const percent = SHARES.includes(state.metric);
   const layout = houseLayout(div, {
-    xaxis: { range: span.x, nticks: Math.max(3, div.clientWidth / 90), title: { text: AXES[state.axis], standoff: 4 }, tickformat: state.axis === "gradients" ? ".3~s" : "" },
-    yaxis: { type: state.scale, range: span.y, title: { text: title, standoff: 4 }, tickformat: percent ? ".3~%" : "", exponentformat: "power", ...(state.scale === "log" ? { dtick: span.y[1] - span.y[0] > 1.5 ? 1 : "D2" } : {}) },
+    xaxis: {
+      range: span.x,
+      nticks: Math.max(3, div.clientWidth / 90),
+      title: { text: AXES[state.axis], standoff: 4 },
+      tickformat: state.axis === "gradients" ? ".3~s" : "",
+    },
+    yaxis: {
+      type: state.scale,
+      range: span.y,
+      title: { text: title, standoff: 4 },
+      tickformat: percent ? ".3~%" : "",
+      exponentformat: "power",
+      ...(state.scale === "log" ? { dtick: span.y[1] - span.y[0] > 1.5 ? 1 : "D2" } : {}),
+    },
     margin: { l: 64, r: margin, t: 10, b: 44 },
   });
   return Plotly.react(div, [{ x: [], y: [] }], layout, CONFIG);
@@ -224,27 +275,52 @@ function drawLines(curves, lines, state, el) {
   const shown = lines.filter((line) => line.rows.length && !line.hidden);
   for (const line of shown) {
     const { colour, dash } = looks.get(line);
-    if (state.spread === "seeds") for (const row of line.rows) curves.curve(row.xs, row.ys, { colour, dash: "solid", width: 1, alpha: 0.45 * line.strength });
-    else if (line.rows.length > 1) curves.band(line.xs, line.least, line.most, { colour, alpha: 0.2 * line.strength });
+    if (state.spread === "seeds") {
+      for (const row of line.rows) {
+        curves.curve(row.xs, row.ys, { colour, dash: "solid", width: 1, alpha: 0.45 * line.strength });
+      }
+    } else if (line.rows.length > 1) curves.band(line.xs, line.least, line.most, { colour, alpha: 0.2 * line.strength });
     curves.curve(line.xs, line.mean, { colour, dash, width: 2, alpha: line.strength });
   }
   curves.names(shown.map((line) => ({
     text: line.name,
-    x: line.xs[line.xs.length - 1], y: line.mean[line.mean.length - 1], colour: looks.get(line).colour,
+    x: line.xs[line.xs.length - 1],
+    y: line.mean[line.mean.length - 1],
+    colour: looks.get(line).colour,
   })));
 }
 
 function drawTable(body, lines, state, el) {
   const plain = lines.find((line) => line.rho == null && line.rows.length);
-  body.replaceChildren(...lines.filter((line) => !line.hidden).map((line) => {
-    const name = h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${look(line, lines, el).colour}` }), ` ${line.line}${line.rho != null ? `, ρ ${line.rho}` : ""}`);
-    if (!line.rows.length) return h("tr", { "data-line": line.name }, name, h("td", { colspan: 3 }, line.ran ? "not recorded" : "not run yet"));
-    const differences = plain && plain !== line ? paired(line, plain) : [];
-    return h("tr", { "data-line": line.name }, name,
-      h("td", { "data-cell": "last" }, said(Object.values(line.last), state.metric)),
-      h("td", { "data-cell": "seeds" }, String(line.rows.length)),
-      ...(plain ? [h("td", { "data-cell": "paired" }, differences.length ? said(differences, state.metric, true) : "–")] : []));
-  }));
+  body.replaceChildren(
+    ...lines.filter((line) => !line.hidden).map((line) => {
+      const name = h(
+        "th",
+        { scope: "row" },
+        h("span", { class: "flatlab-swatch", style: `background:${look(line, lines, el).colour}` }),
+        ` ${line.line}${line.rho != null ? `, ρ ${line.rho}` : ""}`,
+      );
+      if (!line.rows.length) {
+        return h(
+          "tr",
+          { "data-line": line.name },
+          name,
+          h("td", { colspan: 3 }, line.ran ? "not recorded" : "not run yet"),
+        );
+      }
+      const differences = plain && plain !== line ? paired(line, plain) : [];
+      return h(
+        "tr",
+        { "data-line": line.name },
+        name,
+        h("td", { "data-cell": "last" }, said(Object.values(line.last), state.metric)),
+        h("td", { "data-cell": "seeds" }, String(line.rows.length)),
+        ...(plain
+          ? [h("td", { "data-cell": "paired" }, differences.length ? said(differences, state.metric, true) : "–")]
+          : []),
+      );
+    }),
+  );
 }
 
 // ---- controls --------------------------------------------------------------------------------------------------------
@@ -273,21 +349,54 @@ async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
   const frame = h("div", { class: "flatlab-plot" });
   const curves = new Curves();
-  const nothing = h("p", { class: "flatlab-nothing", style: "position:absolute;inset:40% 0 auto;text-align:center;margin:0", hidden: true });
-  const chart = h("div", { class: "flatlab-curves", style: "height:min(26rem, 75vw);min-height:17rem" }, frame, curves.canvas, nothing);
+  const nothing = h("p", {
+    class: "flatlab-nothing",
+    style: "position:absolute;inset:40% 0 auto;text-align:center;margin:0",
+    hidden: true,
+  });
+  const chart = h(
+    "div",
+    { class: "flatlab-curves", style: "height:min(26rem, 75vw);min-height:17rem" },
+    frame,
+    curves.canvas,
+    nothing,
+  );
   const caption = h("caption", { class: "flatlab-caption" });
   const compared = h("th", { scope: "col" });
   const body = h("tbody");
-  const table = h("table", {}, caption, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), h("th", { scope: "col" }, "last epoch"), h("th", { scope: "col" }, "seeds"), compared)), body);
+  const table = h(
+    "table",
+    {},
+    caption,
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, ""),
+        h("th", { scope: "col" }, "last epoch"),
+        h("th", { scope: "col" }, "seeds"),
+        compared,
+      ),
+    ),
+    body,
+  );
   const places = h("div");
   const wishes = h("div");
   const methods = h("div");
   el.classList.add("flatlab");
-  el.replaceChildren(wishes, places, chart, methods, table,
+  el.replaceChildren(
+    wishes,
+    places,
+    chart,
+    methods,
+    table,
     choice(model, "axis", { label: "against", options: AXES }),
     choice(model, "part", { label: "show", options: PARTS }),
     choice(model, "scale", { label: "scale", options: SCALES }),
-    choice(model, "spread", { label: "seeds", options: SPREADS }));
+    choice(model, "spread", { label: "seeds", options: SPREADS }),
+  );
 
   let data = null;
   let framed = null;
@@ -313,8 +422,16 @@ async function render({ model, el }) {
     if (key === built) return;
     built = key;
     const asked = Object.keys(FACETS).filter((facet) => facets[facet].length > 1);
-    places.replaceChildren(...asked.map((facet) => pick(model, facet, FACETS[facet], Object.fromEntries(facets[facet].map((value) => [value, value])))));
-    wishes.replaceChildren(...(metrics.length > 1 ? [pick(model, "metric", "curves of", Object.fromEntries(metrics.map((metric) => [metric, titled(metric, held)])))] : []));
+    places.replaceChildren(
+      ...asked.map((facet) =>
+        pick(model, facet, FACETS[facet], Object.fromEntries(facets[facet].map((value) => [value, value])))
+      ),
+    );
+    wishes.replaceChildren(
+      ...(metrics.length > 1
+        ? [pick(model, "metric", "curves of", Object.fromEntries(metrics.map((metric) => [metric, titled(metric, held)])))]
+        : []),
+    );
     methods.replaceChildren(...(names.length > 1 ? [boxes(model, names)] : []));
   };
 
@@ -331,7 +448,9 @@ async function render({ model, el }) {
     nothing.hidden = span !== null;
     frame.style.visibility = span ? "visible" : "hidden";
     if (span) {
-      const title = `${titled(s.metric, held)}${s.scale === "log" && s.metric === "generalization" ? ", where positive" : ""}`;
+      const title = `${titled(s.metric, held)}${
+        s.scale === "log" && s.metric === "generalization" ? ", where positive" : ""
+      }`;
       const margin = 14 + widthOf(shown.map((line) => line.name), chart.clientWidth);
       const key = JSON.stringify([span, title, margin, s.axis, s.scale]);
       if (key !== framed) {
@@ -350,7 +469,9 @@ async function render({ model, el }) {
     compared.textContent = plain ? `minus ${plain.line}, same seeds` : "";
     drawTable(body, lines, s, el);
     const unit = SHARES.includes(s.metric) ? " in percent" : "";
-    caption.textContent = runs.length ? `${titled(s.metric, held)}${unit} after the last epoch: mean ± standard deviation over seeds` : "";
+    caption.textContent = runs.length
+      ? `${titled(s.metric, held)}${unit} after the last epoch: mean ± standard deviation over seeds`
+      : "";
     performance.measure("flatlab:runs", { start: began });
   };
   const redraw = () => {

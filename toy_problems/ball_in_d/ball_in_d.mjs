@@ -1,9 +1,9 @@
 // Explorable: a ball in d dimensions. In: d, rho, k (draws that are averaged), stiff, curvature (of a quadratic loss).
-// Shows how long a uniform draw and one of its coordinates are, and how far LSAM and SAM move the gradient: computed at any d,
-// and drawn as well where d is small.
+// Shows how long a uniform draw and one of its coordinates are, and how far LSAM and SAM move the gradient: computed at any
+// d, and drawn as well where d is small.
 
 import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { normal, uniform } from "flatlab/explorable/random.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
@@ -13,9 +13,9 @@ const DRAWS = 160;
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
 
-// Of a draw u, uniform in the ball: mean and 5% quantile of its length, root mean square of a coordinate. For the quadratic:
-// root mean square of the change of the gradient by averaging k draws, the change by SAM along a stiff direction, and the
-// rise of the loss by either.
+// Of a draw u, uniform in the ball: mean and 5% quantile of its length, root mean square of a coordinate. For the
+// quadratic: root mean square of the change of the gradient by averaging k draws, the change by SAM along a stiff
+// direction, and the rise of the loss by either.
 export function ball({ d, rho, k, stiff, curvature }) {
   const m = Math.min(stiff, d);
   const coordinate = rho / Math.sqrt(d + 2); // E u_i^2 = rho^2 / (d + 2)
@@ -62,19 +62,50 @@ const TOP = 1e6;
 
 function drawFrames(Plotly, left, right) {
   const { text } = ink(left);
-  const title = (content) => ({ text: content, xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
-  Plotly.react(left, [{ x: [], y: [] }], houseLayout(left, {
-    xaxis: { range: [-0.02, 1.02], dtick: 0.25, title: { text: "size / ρ", standoff: 4 } },
-    yaxis: { range: [-0.12, 1.05], tickvals: [0, 0.5, 1] },
-    margin: { l: 40, r: 12, t: 26, b: 44 },
-    annotations: [title("density / its largest value")],
-  }), CONFIG);
-  Plotly.react(right, [{ x: [], y: [] }], houseLayout(right, {
-    xaxis: { type: "log", range: [0, 6], tickvals: [1, 100, 1e4, 1e6], ticktext: ["1", "100", "10⁴", "10⁶"], title: { text: "dimension d", standoff: 4 } },
-    yaxis: { type: "log", range: [-4, 0.3], tickvals: [1e-4, 1e-3, 0.01, 0.1, 1], ticktext: ["10⁻⁴", "0.001", "0.01", "0.1", "1"] },
-    margin: { l: 52, r: 12, t: 26, b: 44 },
-    annotations: [title("size / ρ, change of gradient / SAM’s")],
-  }), CONFIG);
+  const title = (content) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y: 1,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
+  Plotly.react(
+    left,
+    [{ x: [], y: [] }],
+    houseLayout(left, {
+      xaxis: { range: [-0.02, 1.02], dtick: 0.25, title: { text: "size / ρ", standoff: 4 } },
+      yaxis: { range: [-0.12, 1.05], tickvals: [0, 0.5, 1] },
+      margin: { l: 40, r: 12, t: 26, b: 44 },
+      annotations: [title("density / its largest value")],
+    }),
+    CONFIG,
+  );
+  Plotly.react(
+    right,
+    [{ x: [], y: [] }],
+    houseLayout(right, {
+      xaxis: {
+        type: "log",
+        range: [0, 6],
+        tickvals: [1, 100, 1e4, 1e6],
+        ticktext: ["1", "100", "10⁴", "10⁶"],
+        title: { text: "dimension d", standoff: 4 },
+      },
+      yaxis: {
+        type: "log",
+        range: [-4, 0.3],
+        tickvals: [1e-4, 1e-3, 0.01, 0.1, 1],
+        ticktext: ["10⁻⁴", "0.001", "0.01", "0.1", "1"],
+      },
+      margin: { l: 52, r: 12, t: 26, b: 44 },
+      annotations: [title("size / ρ, change of gradient / SAM’s")],
+    }),
+    CONFIG,
+  );
 }
 
 const XS = Array.from({ length: 401 }, (_, j) => j / 400);
@@ -92,7 +123,9 @@ function drawDensities(strokes, s, sample) {
     const { xaxis, yaxis } = strokes.axes;
     for (const [name, sizes, y] of [["LSAM", sample.lengths, -0.045], ["CSAM", sample.firsts, -0.09]]) {
       strokes.context.fillStyle = METHOD_COLOURS[name];
-      for (const x of sizes) strokes.context.fillRect(xaxis._offset + xaxis.l2p(x) - 0.75, yaxis._offset + yaxis.l2p(y) - 4, 1.5, 8);
+      for (const x of sizes) {
+        strokes.context.fillRect(xaxis._offset + xaxis.l2p(x) - 0.75, yaxis._offset + yaxis.l2p(y) - 4, 1.5, 8);
+      }
     }
   }
   const room = s.d > 3;
@@ -120,10 +153,15 @@ export function show(v) {
 }
 
 function drawTable(body, s, b, sample) {
-  const row = (name, words, ...cells) => h("tr", { "data-row": name }, h("th", { scope: "row" }, words), ...cells.map((text) => h("td", {}, text)));
+  const row = (name, words, ...cells) =>
+    h("tr", { "data-row": name }, h("th", { scope: "row" }, words), ...cells.map((text) => h("td", {}, text)));
   const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
   const measured = sample
-    ? [s.rho * mean(sample.lengths), s.rho * Math.sqrt(mean(sample.firsts.map((v) => v * v))), s.rho * s.curvature * sample.lsam].map(show)
+    ? [
+      s.rho * mean(sample.lengths),
+      s.rho * Math.sqrt(mean(sample.firsts.map((v) => v * v))),
+      s.rho * s.curvature * sample.lsam,
+    ].map(show)
     : ["–", "–", "–"];
   body.replaceChildren(
     row("length", "mean length of a draw", show(b.length), measured[0]),
@@ -137,8 +175,12 @@ function drawTable(body, s, b, sample) {
 
 function sentence(s, b, sample) {
   const share = (v) => `${rounded(100 * v, 2)}%`;
-  const made = sample ? `${DRAWS} draws made here and now.` : `Computed, not drawn: beyond d = ${DRAWN.toLocaleString("en")} nothing new would be seen.`;
-  return `19 draws of 20 fall short of ρ by less than ${share(1 - b.low / s.rho)}; a coordinate moves by ${share(b.coordinate / s.rho)} of ρ. Averaging moves the gradient ${share(b.lsam / b.sam)} as far as SAM can. ${made}`;
+  const made = sample
+    ? `${DRAWS} draws made here and now.`
+    : `Computed, not drawn: beyond d = ${DRAWN.toLocaleString("en")} nothing new would be seen.`;
+  return `19 draws of 20 fall short of ρ by less than ${share(1 - b.low / s.rho)}; a coordinate moves by ${
+    share(b.coordinate / s.rho)
+  } of ρ. Averaging moves the gradient ${share(b.lsam / b.sam)} as far as SAM can. ${made}`;
 }
 
 // ---- render ----------------------------------------------------------------------------------------------------------
@@ -149,15 +191,23 @@ async function render({ model, el }) {
   const [densities, scales] = [new Strokes(), new Strokes()];
   const panel = (frame, strokes) => h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
   const body = h("tbody");
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...["", "computed", "drawn"].map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h(
+    "table",
+    {},
+    h("thead", {}, h("tr", {}, ...["", "computed", "drawn"].map((text) => h("th", { scope: "col" }, text)))),
+    body,
+  );
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const whole = (v) => v.toLocaleString("en");
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     slider(model, "d", { label: "dimension d", log: true, show: whole }),
     slider(model, "k", { label: "draws k" }),
     slider(model, "rho", { label: "radius ρ", log: true }),
     slider(model, "stiff", { label: "stiff directions", log: true, show: whole }),
-    slider(model, "curvature", { label: "their curvature λ", log: true }));
+    slider(model, "curvature", { label: "their curvature λ", log: true }),
+  );
   const situations = presets(model, "See:", {
     "A disc": { d: 2, k: 1, rho: 0.05, stiff: 2, curvature: 10 },
     "A hundred weights": { d: 100, k: 1, rho: 0.05, stiff: 10, curvature: 10 },
@@ -166,7 +216,13 @@ async function render({ model, el }) {
     "All directions stiff": { d: 1000, k: 1, rho: 0.05, stiff: 1000, curvature: 10 },
   });
   el.classList.add("flatlab");
-  el.replaceChildren(situations, h("div", { class: "flatlab-panels" }, panel(left, densities), panel(right, scales)), status, controls, table);
+  el.replaceChildren(
+    situations,
+    h("div", { class: "flatlab-panels" }, panel(left, densities), panel(right, scales)),
+    status,
+    controls,
+    table,
+  );
 
   let sampled = null; // what the draws in hand were made for
   let sample = null;

@@ -97,6 +97,10 @@ export function serve(scope) {
 function thinned(epochs) {
   return epochs.map((e, k) => ({
     ...e,
-    lanes: Object.fromEntries(Object.entries(e.lanes).map(([name, { theta, ...rest }]) => [name, k === epochs.length - 1 ? { theta, ...rest } : rest])),
+    lanes: Object.fromEntries(
+      Object.entries(e.lanes).map((
+        [name, { theta, ...rest }],
+      ) => [name, k === epochs.length - 1 ? { theta, ...rest } : rest]),
+    ),
   }));
 }

@@ -2,7 +2,7 @@
 // damping, seed. Shows the recovered coefficients over the true ones, the losses and the l1 norm, as they come.
 
 import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { FIXED, LANES } from "./race.mjs";
 import program from "./race_worker.mjs?text";
@@ -46,11 +46,19 @@ export const show = (v) => (v === 0 ? "0" : v < 1e-3 || v >= 1e4 ? v.toExponenti
 
 function words(s, history) {
   const going = LANES.filter((name) => !history[name].divergedAt);
-  const lost = LANES.filter((name) => history[name].divergedAt).map((name) => `${name} diverged in epoch ${history[name].divergedAt}`);
+  const lost = LANES.filter((name) => history[name].divergedAt).map((name) =>
+    `${name} diverged in epoch ${history[name].divergedAt}`
+  );
   const best = going.sort((a, b) => final(history[a].test) - final(history[b].test))[0];
-  const lead = best ? `After ${final(history.epochs)} epochs ${best} has the lowest test loss, ${show(final(history[best].test))}` : "Nothing is left to compare";
+  const lead = best
+    ? `After ${final(history.epochs)} epochs ${best} has the lowest test loss, ${show(final(history[best].test))}`
+    : "Nothing is left to compare";
   const length = history.SAMGCM.length.slice(1);
-  const radius = length.length ? ` SAMGCM climbed ${show(mean(length))} on average; ρ/√δ is ${show(s.gcm_rho / Math.sqrt(s.damping))}, SAM’s ρ ${show(s.rho)}.` : "";
+  const radius = length.length
+    ? ` SAMGCM climbed ${show(mean(length))} on average; ρ/√δ is ${show(s.gcm_rho / Math.sqrt(s.damping))}, SAM’s ρ ${
+      show(s.rho)
+    }.`
+    : "";
   return `${[lead, ...lost].join("; ")}.${radius}`;
 }
 
@@ -60,14 +68,37 @@ const [LOW, TALL] = [-0.35, 1.3]; // of the axes of the coefficients
 
 function drawBarFrame(Plotly, div, { features }) {
   const { text, grid } = ink(div);
-  const axis = { range: [LOW, TALL], tickvals: [0, 1], gridcolor: grid, linecolor: grid, zeroline: true, zerolinecolor: grid, fixedrange: true };
+  const axis = {
+    range: [LOW, TALL],
+    tickvals: [0, 1],
+    gridcolor: grid,
+    linecolor: grid,
+    zeroline: true,
+    zerolinecolor: grid,
+    fixedrange: true,
+  };
   const rows = LANES.map((name, k) => ({ name, domain: [0.7 - 0.35 * k, 0.94 - 0.35 * k], id: k ? k + 1 : "" }));
   const axes = Object.fromEntries(rows.map(({ domain, id }) => [`yaxis${id}`, { ...axis, domain }]));
   const layout = houseLayout(div, {
     margin: { l: 30, r: 8, t: 4, b: 40 },
-    xaxis: { range: [-0.5, features - 0.5], showgrid: false, anchor: "y3", title: { text: "coefficient (outlined: the true ones)", standoff: 4 } },
+    xaxis: {
+      range: [-0.5, features - 0.5],
+      showgrid: false,
+      anchor: "y3",
+      title: { text: "coefficient (outlined: the true ones)", standoff: 4 },
+    },
     ...axes,
-    annotations: rows.map(({ name, domain }) => ({ text: `<b>${name}</b>`, xref: "paper", yref: "paper", x: 0, y: domain[1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: METHOD_COLOURS[name], size: 14 } })),
+    annotations: rows.map(({ name, domain }) => ({
+      text: `<b>${name}</b>`,
+      xref: "paper",
+      yref: "paper",
+      x: 0,
+      y: domain[1],
+      xanchor: "left",
+      yanchor: "bottom",
+      showarrow: false,
+      font: { color: METHOD_COLOURS[name], size: 14 },
+    })),
     font: { family: "inherit", size: 13, color: text },
   });
   return Plotly.react(div, rows.map(({ id }) => ({ x: [], y: [], yaxis: `y${id}` })), layout, CONFIG);
@@ -83,7 +114,9 @@ function drawBars(strokes, history) {
     const width = Math.max(1.5, (0.8 * ax._length) / history[name].theta.length);
     const left = (j) => ax._offset + ax.l2p(j) - width / 2;
     context.fillStyle = METHOD_COLOURS[name];
-    history[name].theta.forEach((v, j) => context.fillRect(left(j), Math.min(y(0), y(v)), width, Math.max(0.5, Math.abs(y(v) - y(0)))));
+    history[name].theta.forEach((v, j) =>
+      context.fillRect(left(j), Math.min(y(0), y(v)), width, Math.max(0.5, Math.abs(y(v) - y(0))))
+    );
     context.strokeStyle = getComputedStyle(strokes.canvas).color;
     context.lineWidth = 1;
     history.truth.forEach((v, j) => v && context.strokeRect(left(j) - 1, y(v), width + 2, y(0) - y(v)));
@@ -92,7 +125,17 @@ function drawBars(strokes, history) {
 
 function drawCurveFrame(Plotly, div) {
   const { text, grid } = ink(div);
-  const title = (content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content, y) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const axis = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const log = (range) => ({ ...axis, type: "log", range, dtick: 2, exponentformat: "power" });
   const layout = houseLayout(div, {
@@ -124,10 +167,20 @@ function drawTable(body, history) {
       const lane = history[name];
       const values = lane.divergedAt
         ? Array(4).fill(`epoch ${lane.divergedAt}: ∞`)
-        : [final(lane.test), final(lane.train), final(lane.l1), name === "SGD" ? 0 : mean(lane.length.slice(1))].map((v) => (Number.isFinite(v) ? show(v) : "–"));
-      return h("tr", { "data-method": name },
-        h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }), ` ${name}`),
-        ...["test", "train", "l1", "length"].map((key, k) => h("td", { "data-value": key }, values[k])));
+        : [final(lane.test), final(lane.train), final(lane.l1), name === "SGD" ? 0 : mean(lane.length.slice(1))].map((
+          v,
+        ) => (Number.isFinite(v) ? show(v) : "–"));
+      return h(
+        "tr",
+        { "data-method": name },
+        h(
+          "th",
+          { scope: "row" },
+          h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }),
+          ` ${name}`,
+        ),
+        ...["test", "train", "l1", "length"].map((key, k) => h("td", { "data-value": key }, values[k])),
+      );
     }),
   );
 }
@@ -146,15 +199,23 @@ async function render({ model, el }) {
   const head = ["", "test loss", "training loss", "ℓ₁ norm", "mean ascent"];
   const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
   const tiny = (v) => v.toExponential(1);
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     slider(model, "rho", { label: "SAM’s ρ", step: 0.01 }),
     slider(model, "gcm_rho", { label: "SAMGCM’s ρ", log: true, show: tiny }),
-    slider(model, "damping", { label: "damping δ", hint: "added to the covariance before it is inverted", log: true, show: tiny }),
+    slider(model, "damping", {
+      label: "damping δ",
+      hint: "added to the covariance before it is inverted",
+      log: true,
+      show: tiny,
+    }),
     slider(model, "init", { label: "start’s size", hint: "standard deviation of u and v at the start", log: true }),
     slider(model, "features", { label: "features", step: 10 }),
     slider(model, "samples", { label: "samples n", step: 10 }),
     slider(model, "nonzeros", { label: "nonzeros" }),
-    slider(model, "seed", { label: "problem no.", hint: "seed of data, start and order" }));
+    slider(model, "seed", { label: "problem no.", hint: "seed of data, start and order" }),
+  );
   el.classList.add("flatlab");
   el.replaceChildren(presets(model, "See:", SITUATIONS), panels, progress, status, table, controls);
 
@@ -203,7 +264,12 @@ async function render({ model, el }) {
   };
   redraw();
   start();
-  const stops = [onChange(model, NAMES, start), onAppearance(el, redraw), () => worker.terminate(), () => URL.revokeObjectURL(url)];
+  const stops = [
+    onChange(model, NAMES, start),
+    onAppearance(el, redraw),
+    () => worker.terminate(),
+    () => URL.revokeObjectURL(url),
+  ];
   return () => stops.forEach((stop) => stop());
 }
 

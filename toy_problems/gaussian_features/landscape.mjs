@@ -34,7 +34,8 @@ export function draw({ classes, separation, sample }) {
 export function fit({ xs, ys, labels }, loss) {
   const { value, slope, bend } = LOSSES[loss];
   const n = xs.length;
-  const objective = ([u, v]) => xs.reduce((sum, x, i) => sum + value(u * x + v * ys[i], labels[i]) / n, PENALTY * (u * u + v * v));
+  const objective = ([u, v]) =>
+    xs.reduce((sum, x, i) => sum + value(u * x + v * ys[i], labels[i]) / n, PENALTY * (u * u + v * v));
   let w = [0, 0];
   for (let step = 0; step < 50; step++) {
     let [gx, gy, hxx, hxy, hyy] = [2 * PENALTY * w[0], 2 * PENALTY * w[1], 2 * PENALTY, 0, 2 * PENALTY];
@@ -66,7 +67,8 @@ export function trainLoss({ xs, ys, labels }, w, loss) {
 // kappa = ||w||^2 mean_i bend_i ||phi_i||^2.
 export function relativeFlatness({ xs, ys, labels }, w, loss) {
   const { bend } = LOSSES[loss];
-  const trace = xs.reduce((sum, x, i) => sum + bend(w[0] * x + w[1] * ys[i], labels[i]) * (x * x + ys[i] ** 2), 0) / xs.length;
+  const trace = xs.reduce((sum, x, i) => sum + bend(w[0] * x + w[1] * ys[i], labels[i]) * (x * x + ys[i] ** 2), 0) /
+    xs.length;
   return (w[0] ** 2 + w[1] ** 2) * trace;
 }
 
@@ -76,7 +78,9 @@ export function robustness({ xs, ys, labels }, w, loss, classes, delta, angles =
   const { value } = LOSSES[loss];
   const label = LABELS[classes];
   let [held, real, crossed] = [0, 0, 0];
-  const turns = Array.from({ length: angles }, (_, k) => (2 * Math.PI * (k + 0.5)) / angles).map((t) => [Math.cos(t), Math.sin(t)]);
+  const turns = Array.from({ length: angles }, (_, k) => (2 * Math.PI * (k + 0.5)) / angles).map((
+    t,
+  ) => [Math.cos(t), Math.sin(t)]);
   for (let i = 0; i < xs.length; i++) {
     const reach = delta * Math.hypot(xs[i], ys[i]);
     for (const [c, s] of turns) {
@@ -104,7 +108,9 @@ function midpoint(w, loss, classes, separation, cells) {
   let total = 0;
   for (let i = 0; i < cells; i++) {
     if (density[i] < 1e-12) continue;
-    for (let j = 0; j < cells; j++) if (density[j] > 1e-12) total += density[i] * density[j] * value(w[0] * at[i] + w[1] * at[j], label(at[i], at[j]));
+    for (let j = 0; j < cells; j++) {
+      if (density[j] > 1e-12) total += density[i] * density[j] * value(w[0] * at[i] + w[1] * at[j], label(at[i], at[j]));
+    }
   }
   return total;
 }

@@ -1,11 +1,12 @@
-// Explorable: what flatness sees of the labels. In: classes, loss, separation, delta, sample. Shows four Gaussians in feature
-// space, a linear classifier, and the rise of its loss under perturbed features with the labels held and with true labels.
+// Explorable: what flatness sees of the labels. In: classes, loss, separation, delta, sample. Shows four Gaussians in
+// feature space, a linear classifier, and the rise of its loss under perturbed features with the labels held and with true
+// labels.
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { block, dots, path, words } from "flatlab/explorable/pen.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { LABELS, SAMPLES, draw, fit, relativeFlatness, risk, robustness, trainLoss } from "./landscape.mjs";
+import { draw, fit, LABELS, relativeFlatness, risk, robustness, SAMPLES, trainLoss } from "./landscape.mjs";
 
 const NAMES = ["classes", "loss", "separation", "delta", "sample"];
 const CLASS = { 1: METHOD_COLOURS.SAM, [-1]: METHOD_COLOURS.StableSAM };
@@ -56,10 +57,14 @@ function rounder(v) {
 
 function sentence({ held, real, crossed }) {
   const share = `${rounded(100 * crossed, 2)}% of the perturbed features have another label`;
-  if (crossed === 0) return "No perturbed feature has another label: labels are locally constant, and flatness is feature robustness.";
+  if (crossed === 0) {
+    return "No perturbed feature has another label: labels are locally constant, and flatness is feature robustness.";
+  }
   const apart = Math.abs(held - real) / Math.max(Math.abs(held), 1e-12);
   if (apart < 0.1) return `${share}; flatness and feature robustness still agree within ${rounded(100 * apart, 2)}%.`;
-  return `${share}: with labels held the loss rises by ${show(held)}, with true labels it changes by ${show(real)}. Flatness sees the first only.`;
+  return `${share}: with labels held the loss rises by ${show(held)}, with true labels it changes by ${
+    show(real)
+  }. Flatness sees the first only.`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -68,33 +73,73 @@ const EDGE = 7; // of the plane of features
 
 function drawFrames(Plotly, left, right, top) {
   const { text } = ink(left);
-  const title = (content) => ({ text: content, xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y: 1,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const margin = { l: 44, r: 10, t: 26, b: 44 };
   const axis = { range: [-EDGE, EDGE], dtick: 2, showgrid: false };
-  Plotly.react(left, [{ x: [], y: [] }], houseLayout(left, {
-    xaxis: { ...axis, title: { text: "feature φ₁", standoff: 4 } }, yaxis: { ...axis, title: { text: "φ₂", standoff: 2 } }, margin, annotations: [title("features, their labels, the classifier’s border")],
-  }), CONFIG);
-  Plotly.react(right, [{ x: [], y: [] }], houseLayout(right, {
-    xaxis: { range: [0, 1], dtick: 0.25, title: { text: "relative size of the perturbation δ", standoff: 4 } }, yaxis: { range: [-0.25 * top, top], nticks: 6 }, margin: { ...margin, l: 52 }, annotations: [title("rise of the loss")],
-  }), CONFIG);
+  Plotly.react(
+    left,
+    [{ x: [], y: [] }],
+    houseLayout(left, {
+      xaxis: { ...axis, title: { text: "feature φ₁", standoff: 4 } },
+      yaxis: { ...axis, title: { text: "φ₂", standoff: 2 } },
+      margin,
+      annotations: [title("features, their labels, the classifier’s border")],
+    }),
+    CONFIG,
+  );
+  Plotly.react(
+    right,
+    [{ x: [], y: [] }],
+    houseLayout(right, {
+      xaxis: { range: [0, 1], dtick: 0.25, title: { text: "relative size of the perturbation δ", standoff: 4 } },
+      yaxis: { range: [-0.25 * top, top], nticks: 6 },
+      margin: { ...margin, l: 52 },
+      annotations: [title("rise of the loss")],
+    }),
+    CONFIG,
+  );
 }
 
 function drawPlane(strokes, s, { data, w }) {
   const text = getComputedStyle(strokes.canvas).color;
   strokes.clear();
-  for (const x of [-1, 1]) for (const y of [-1, 1]) block(strokes, [0, 0], [x * EDGE, y * EDGE], `${CLASS[LABELS[s.classes](x, y)]}2e`);
+  for (const x of [-1, 1]) {
+    for (const y of [-1, 1]) block(strokes, [0, 0], [x * EDGE, y * EDGE], `${CLASS[LABELS[s.classes](x, y)]}2e`);
+  }
   const shown = data.xs.map((_, i) => i).filter((i) => i % 4 === 0);
   const turn = Array.from({ length: 41 }, (_, k) => (2 * Math.PI * k) / 40);
   for (const i of shown) {
     const reach = s.delta * Math.hypot(data.xs[i], data.ys[i]);
-    path(strokes, turn.map((t) => data.xs[i] + reach * Math.cos(t)), turn.map((t) => data.ys[i] + reach * Math.sin(t)), { colour: `${CLASS[data.labels[i]]}aa`, width: 1 });
+    path(strokes, turn.map((t) => data.xs[i] + reach * Math.cos(t)), turn.map((t) => data.ys[i] + reach * Math.sin(t)), {
+      colour: `${CLASS[data.labels[i]]}aa`,
+      width: 1,
+    });
   }
   for (const label of [1, -1]) {
-    const own = data.labels.map((y, i) => i).filter((i) => data.labels[i] === label);
-    dots(strokes, own.map((i) => data.xs[i]), own.map((i) => data.ys[i]), { colours: CLASS[label], radius: label === 1 ? 3.5 : 3, hollow: label === -1 });
+    const own = data.labels.map((_, i) => i).filter((i) => data.labels[i] === label);
+    dots(strokes, own.map((i) => data.xs[i]), own.map((i) => data.ys[i]), {
+      colours: CLASS[label],
+      radius: label === 1 ? 3.5 : 3,
+      hollow: label === -1,
+    });
   }
   const size = Math.hypot(...w);
-  if (size > 0) path(strokes, [(-2 * EDGE * w[1]) / size, (2 * EDGE * w[1]) / size], [(2 * EDGE * w[0]) / size, (-2 * EDGE * w[0]) / size], { colour: text, width: 2 });
+  if (size > 0) {
+    path(strokes, [(-2 * EDGE * w[1]) / size, (2 * EDGE * w[1]) / size], [
+      (2 * EDGE * w[0]) / size,
+      (-2 * EDGE * w[0]) / size,
+    ], { colour: text, width: 2 });
+  }
 }
 
 function drawCurves(strokes, s, { lines }, top) {
@@ -120,7 +165,11 @@ function drawTable(body, all) {
     ["rest", "representativeness: the rest of the gap", all.rest],
     ["gap", "generalization gap, the sum of the last two", all.gap],
   ];
-  body.replaceChildren(...rows.map(([name, label, v]) => h("tr", { "data-row": name }, h("th", { scope: "row", style: "white-space:normal" }, label), h("td", {}, show(v)))));
+  body.replaceChildren(
+    ...rows.map(([name, label, v]) =>
+      h("tr", { "data-row": name }, h("th", { scope: "row", style: "white-space:normal" }, label), h("td", {}, show(v)))
+    ),
+  );
 }
 
 // ---- render ----------------------------------------------------------------------------------------------------------
@@ -134,14 +183,23 @@ async function render({ model, el }) {
   const body = h("tbody");
   const table = h("table", {}, body);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     slider(model, "separation", { label: "class separation", step: 0.25 }),
     slider(model, "delta", { label: "perturbation δ", hint: "each feature moves by δ times its own length", step: 0.01 }),
     slider(model, "sample", { label: "sample no.", hint: `another ${SAMPLES} features` }),
     choice(model, "classes", { label: "classes", options: { rectangle: "side by side", crossed: "crossed" } }),
-    choice(model, "loss", { label: "loss", options: { squared: "squared", logistic: "logistic" } }));
+    choice(model, "loss", { label: "loss", options: { squared: "squared", logistic: "logistic" } }),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, map, side), status, controls, table);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, map, side),
+    status,
+    controls,
+    table,
+  );
 
   let framed = 0; // the top of the right frame as it stands
   const update = () => {

@@ -43,7 +43,17 @@ export function cup(kind, seed) {
 export const BINS = 61;
 export class Tally {
   constructor([low, high]) {
-    Object.assign(this, { low, high, count: 0, mean: 0, squares: 0, last: NaN, path: [], next: 2, bins: new Uint32Array(BINS) });
+    Object.assign(this, {
+      low,
+      high,
+      count: 0,
+      mean: 0,
+      squares: 0,
+      last: NaN,
+      path: [],
+      next: 2,
+      bins: new Uint32Array(BINS),
+    });
   }
   add(value) {
     this.last = value;

@@ -1,11 +1,12 @@
-// Explorable: Hutchinson's dice. In: xx, xy, xz, yy, yz, zz (a symmetric matrix H), quantity ("trace" of H or "square": tr H^2), seed.
-// Throws sign and Gaussian vectors at H as one watches; shows what each throw says, the running means, and both variances.
+// Explorable: Hutchinson's dice. In: xx, xy, xz, yy, yz, zz (a symmetric matrix H), quantity ("trace" of H or "square": tr
+// H^2), seed. Throws sign and Gaussian vectors at H as one watches; shows what each throw says, the running means, and both
+// variances.
 
 import { choice, clamp, h, onChange, presets, rangeOf } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { onceSeen } from "flatlab/explorable/sight.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { BINS, KINDS, Tally, cup, faces, form, full, reading, square, times, trace, variance } from "./dice.mjs";
+import { BINS, cup, faces, form, full, KINDS, reading, square, Tally, times, trace, variance } from "./dice.mjs";
 
 const ENTRIES = ["xx", "xy", "xz", "yy", "yz", "zz"];
 const PLACES = [["xx", "xy", "xz"], ["xy", "yy", "yz"], ["xz", "yz", "zz"]];
@@ -30,7 +31,8 @@ const SITUATIONS = {
 const show = (v) => {
   if (!Number.isFinite(v)) return "–";
   const size = Math.abs(v);
-  return (size < 1e-12 ? "0" : size < 0.1 ? v.toPrecision(2) : size < 100 ? String(Number(v.toFixed(2))) : v.toFixed(0)).replace("-", "−");
+  return (size < 1e-12 ? "0" : size < 0.1 ? v.toPrecision(2) : size < 100 ? String(Number(v.toFixed(2))) : v.toFixed(0))
+    .replace("-", "−");
 };
 
 // What the dice shall be thrown at, and where its readings lie: four deviations of the Gaussian around the mean.
@@ -40,15 +42,28 @@ function problem({ quantity, ...entries }) {
   const exact = trace(a);
   const reach = Math.max(4 * Math.sqrt(variance(a, "Gaussian")), 1);
   const range = quantity === "square" ? [-0.05 * reach, exact + reach] : [exact - reach, exact + reach];
-  return { m, a, exact, range, faces: faces(m, quantity), variances: Object.fromEntries(KINDS.map((kind) => [kind, variance(a, kind)])) };
+  return {
+    m,
+    a,
+    exact,
+    range,
+    faces: faces(m, quantity),
+    variances: Object.fromEntries(KINDS.map((kind) => [kind, variance(a, kind)])),
+  };
 }
 
 function words(game, quantity) {
   const { exact, variances } = game.problem;
   const count = game.tallies.Rademacher.count;
-  const begin = `${count.toLocaleString("en")} throw${count === 1 ? "" : "s"} of each at ${quantity === "square" ? "tr(H²)" : "tr(H)"} = ${show(exact)}. `;
+  const begin = `${count.toLocaleString("en")} throw${count === 1 ? "" : "s"} of each at ${
+    quantity === "square" ? "tr(H²)" : "tr(H)"
+  } = ${show(exact)}. `;
   if (variances.Gaussian === 0) return `${begin}H is zero: nothing can vary.`;
-  if (variances.Rademacher < 1e-9) return `${begin}Every throw of signs says it exactly: ${quantity === "square" ? "H²" : "H"} is diagonal, and a sign times itself is 1.`;
+  if (variances.Rademacher < 1e-9) {
+    return `${begin}Every throw of signs says it exactly: ${
+      quantity === "square" ? "H²" : "H"
+    } is diagonal, and a sign times itself is 1.`;
+  }
   const ratio = variances.Gaussian / variances.Rademacher;
   if (ratio < 1 + 1e-9) return `${begin}Signs gain nothing here: the diagonal is zero.`;
   return `${begin}A throw of signs is worth ${show(ratio)} Gaussian ones here.`;
@@ -56,7 +71,17 @@ function words(game, quantity) {
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
-const heading = (text, content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+const heading = (text, content, y) => ({
+  text: content,
+  xref: "paper",
+  yref: "paper",
+  x: 0,
+  y,
+  xanchor: "left",
+  yanchor: "bottom",
+  showarrow: false,
+  font: { color: text, size: 13 },
+});
 const inked = (kind) => `<b style="color:${COLOURS[kind]}">${WORDS[kind]}</b>`;
 
 function drawHistogramFrame(Plotly, div, { range }, quantity) {
@@ -67,7 +92,13 @@ function drawHistogramFrame(Plotly, div, { range }, quantity) {
     margin: { l: 16, r: 10, t: 24, b: 40 },
     xaxis: { range, nticks: 6, anchor: "y", showticklabels: false },
     yaxis: { ...share, domain: [0.55, 1] },
-    xaxis2: { ...second, range, nticks: 6, anchor: "y2", title: { text: `what a throw says, ${SYMBOLS[quantity]}`, standoff: 4 } },
+    xaxis2: {
+      ...second,
+      range,
+      nticks: 6,
+      anchor: "y2",
+      title: { text: `what a throw says, ${SYMBOLS[quantity]}`, standoff: 4 },
+    },
     yaxis2: { ...second, ...share, domain: [0, 0.43] },
     annotations: [heading(text, inked("Rademacher"), 1), heading(text, inked("Gaussian"), 0.43)],
   });
@@ -99,7 +130,7 @@ function drawHistograms(strokes, { problem, tallies }) {
     context.stroke();
     context.setLineDash([]);
     // What signs can say at all, as ticks below their axis.
-    if (kind === "Rademacher") for (const face of problem.faces) context.fillRect(px(face) - 1, base, 2, 7);
+    if (kind === "Rademacher") { for (const face of problem.faces) context.fillRect(px(face) - 1, base, 2, 7); }
   });
 }
 
@@ -108,10 +139,24 @@ function drawMeanFrame(Plotly, div, { exact, variances }) {
   const half = 1.5 * Math.sqrt(variances.Gaussian || 1);
   const layout = houseLayout(div, {
     margin: { l: 48, r: 10, t: 24, b: 40 },
-    xaxis: { type: "log", range: [Math.log10(2), Math.log10(MOST)], tickvals: [10, 100, 1000, 10000], ticktext: ["10", "100", "1,000", "10,000"], title: { text: "throws", standoff: 4 } },
+    xaxis: {
+      type: "log",
+      range: [Math.log10(2), Math.log10(MOST)],
+      tickvals: [10, 100, 1000, 10000],
+      ticktext: ["10", "100", "1,000", "10,000"],
+      title: { text: "throws", standoff: 4 },
+    },
     yaxis: { range: [exact - half, exact + half], nticks: 7 },
     annotations: [heading(text, "running means ± 2 errors (dashed: exact)", 1)],
-    shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: exact, y1: exact, line: { color: text, width: 1, dash: "dash" } }],
+    shapes: [{
+      type: "line",
+      xref: "paper",
+      x0: 0,
+      x1: 1,
+      y0: exact,
+      y1: exact,
+      line: { color: text, width: 1, dash: "dash" },
+    }],
   });
   return Plotly.react(div, [{ x: [], y: [] }], layout, CONFIG);
 }
@@ -162,7 +207,14 @@ function matrices(model) {
   const cell = (name, row, column) => {
     clamp(model, name);
     const { min, max } = rangeOf(model, name);
-    const input = h("input", { type: "number", min, max, step: 0.5, "data-name": name, "aria-label": `H, row ${row + 1}, column ${column + 1}` });
+    const input = h("input", {
+      type: "number",
+      min,
+      max,
+      step: 0.5,
+      "data-name": name,
+      "aria-label": `H, row ${row + 1}, column ${column + 1}`,
+    });
     input.addEventListener("input", () => {
       const value = Number(input.value);
       if (input.value === "" || !Number.isFinite(value)) return;
@@ -175,16 +227,28 @@ function matrices(model) {
   };
   const squares = PLACES.map((row) => row.map(() => h("output")));
   const table = (caption, rows) =>
-    h("table", { class: "flatlab-matrix" }, h("caption", {}, caption), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((content) => h("td", {}, content))))));
+    h(
+      "table",
+      { class: "flatlab-matrix" },
+      h("caption", {}, caption),
+      h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((content) => h("td", {}, content))))),
+    );
   const draw = () => {
     for (const [name, input] of inputs) {
       clamp(model, name);
       if (document.activeElement !== input || Number(input.value) !== model.get(name)) input.value = model.get(name);
     }
-    square(full(ENTRIES.map((name) => model.get(name)))).forEach((row, i) => row.forEach((v, j) => (squares[i][j].value = show(v))));
+    square(full(ENTRIES.map((name) => model.get(name)))).forEach((row, i) =>
+      row.forEach((v, j) => (squares[i][j].value = show(v)))
+    );
   };
   for (const name of ENTRIES) model.on(`change:${name}`, draw);
-  const el = h("div", { class: "flatlab-matrices" }, table("H, to type in", PLACES.map((row, i) => row.map((name, j) => cell(name, i, j)))), table("H²", squares));
+  const el = h(
+    "div",
+    { class: "flatlab-matrices" },
+    table("H, to type in", PLACES.map((row, i) => row.map((name, j) => cell(name, i, j)))),
+    table("H²", squares),
+  );
   draw();
   return el;
 }
@@ -194,22 +258,67 @@ async function render({ model, el }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const [histogram, means] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [histogramStrokes, meanStrokes] = [new Strokes(), new Strokes()];
-  const panel = (plot, strokes, label) => h("div", { class: "flatlab-curves", role: "img", "aria-label": label }, plot, strokes.canvas);
+  const panel = (plot, strokes, label) =>
+    h("div", { class: "flatlab-curves", role: "img", "aria-label": label }, plot, strokes.canvas);
   const status = h("p", { class: "flatlab-status" });
   const shown = h("p", { class: "flatlab-throw" });
-  const cells = Object.fromEntries(KINDS.map((kind) => [kind, Object.fromEntries(["last", "mean", "measured", "formula"].map((key) => [key, h("td", { "data-value": key })]))]));
+  const cells = Object.fromEntries(
+    KINDS.map((
+      kind,
+    ) => [
+      kind,
+      Object.fromEntries(["last", "mean", "measured", "formula"].map((key) => [key, h("td", { "data-value": key })])),
+    ]),
+  );
   const head = ["dice", "last throw", "mean ± error", "variance, measured", "by the formula"];
-  const table = h("table", {},
+  const table = h(
+    "table",
+    {},
     h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", {}, ...KINDS.map((kind) => h("tr", { "data-kind": kind }, h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${COLOURS[kind]}` }), ` ${WORDS[kind]}`), ...Object.values(cells[kind])))));
+    h(
+      "tbody",
+      {},
+      ...KINDS.map((kind) =>
+        h(
+          "tr",
+          { "data-kind": kind },
+          h(
+            "th",
+            { scope: "row" },
+            h("span", { class: "flatlab-swatch", style: `background:${COLOURS[kind]}` }),
+            ` ${WORDS[kind]}`,
+          ),
+          ...Object.values(cells[kind]),
+        )
+      ),
+    ),
+  );
   const button = (text, onclick) => h("button", { type: "button", onclick }, text);
   const play = button("", () => toggle());
-  const buttons = h("div", { class: "flatlab-presets", role: "group", "aria-label": "Throw" }, play,
-    button("Throw once", () => throwNow(1)), button("Throw 1,000", () => throwNow(1000)), button("Start over", () => again()));
+  const buttons = h(
+    "div",
+    { class: "flatlab-presets", role: "group", "aria-label": "Throw" },
+    play,
+    button("Throw once", () => throwNow(1)),
+    button("Throw 1,000", () => throwNow(1000)),
+    button("Start over", () => again()),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), matrices(model), choice(model, "quantity", { label: "estimate", options: OPTIONS }),
-    h("div", { class: "flatlab-panels" }, panel(histogram, histogramStrokes, "Histograms of what single throws say"), panel(means, meanStrokes, "Running means against the number of throws")),
-    shown, status, table, buttons);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    matrices(model),
+    choice(model, "quantity", { label: "estimate", options: OPTIONS }),
+    h(
+      "div",
+      { class: "flatlab-panels" },
+      panel(histogram, histogramStrokes, "Histograms of what single throws say"),
+      panel(means, meanStrokes, "Running means against the number of throws"),
+    ),
+    shown,
+    status,
+    table,
+    buttons,
+  );
 
   let [game, playing, request, pace] = [null, false, 0, 0];
   const quantity = () => model.get("quantity");
@@ -217,7 +326,12 @@ async function render({ model, el }) {
     const state = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
     const made = problem(state);
     const per = (f) => Object.fromEntries(KINDS.map((kind) => [kind, f(kind)]));
-    game = { problem: made, tallies: per(() => new Tally(made.range)), cups: per((kind) => cup(kind, Math.round(state.seed))), v: null };
+    game = {
+      problem: made,
+      tallies: per(() => new Tally(made.range)),
+      cups: per((kind) => cup(kind, Math.round(state.seed))),
+      v: null,
+    };
     pace = 0;
     for (const kind of KINDS) cells[kind].formula.textContent = show(made.variances[kind]);
   };
@@ -237,7 +351,11 @@ async function render({ model, el }) {
     status.setAttribute("aria-live", playing ? "off" : "polite"); // a reader of the screen hears the end, not every frame
     status.textContent = words(game, quantity());
     const list = (v) => `(${v.map(show).join(", ")})`;
-    shown.textContent = game.v ? `Last signs: v = ${list(game.v)}, Hv = ${list(times(game.problem.m, game.v))}, ${SYMBOLS[quantity()]} = ${show(game.tallies.Rademacher.last)}.` : "No throw yet.";
+    shown.textContent = game.v
+      ? `Last signs: v = ${list(game.v)}, Hv = ${list(times(game.problem.m, game.v))}, ${SYMBOLS[quantity()]} = ${
+        show(game.tallies.Rademacher.last)
+      }.`
+      : "No throw yet.";
     play.textContent = playing ? "Pause" : game.tallies.Rademacher.count < MOST ? "Keep throwing" : "Again";
   };
   const tick = () => {
@@ -297,7 +415,12 @@ async function render({ model, el }) {
     seen = true;
     if (!still.matches && game.tallies.Rademacher.count === 0) go();
   };
-  const stops = [onceSeen(el, sighted), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
+  const stops = [
+    onceSeen(el, sighted),
+    onChange(model, NAMES, restart),
+    onAppearance(el, redraw),
+    () => cancelAnimationFrame(request),
+  ];
   return () => {
     playing = false;
     stops.forEach((stop) => stop());

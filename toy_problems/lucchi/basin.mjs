@@ -2,7 +2,7 @@
 // the bottom. A worker answers only for one method: the engine inlines a rule as long as its loop meets no other.
 
 import { RULES } from "flatlab/explorable/rules.mjs";
-import { FATES, HALF_WIDTH, fate, grad } from "./landscape.mjs";
+import { fate, FATES, grad, HALF_WIDTH } from "./landscape.mjs";
 
 export const CELLS = 256;
 const centre = (k) => ((k + 0.5) / CELLS) * 2 * HALF_WIDTH - HALF_WIDTH;

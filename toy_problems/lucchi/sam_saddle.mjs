@@ -4,12 +4,20 @@
 import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { trajectory } from "flatlab/explorable/descent.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
-import { CONFIG, FATE_COLOURS, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  FATE_COLOURS,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+} from "flatlab/explorable/plotly.mjs";
 import { RULES } from "flatlab/explorable/rules.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { CELLS, census } from "./basin.mjs";
 import { BasinPool } from "./basin_pool.mjs";
-import { FATES, HALF_WIDTH, LOWEST, grad, loss } from "./landscape.mjs";
+import { FATES, grad, HALF_WIDTH, loss, LOWEST } from "./landscape.mjs";
 
 const METHODS = { GD: "gd", SAM: "sam", StableSAM: "stable_sam" };
 const NAMES = ["lr", "rho", "steps", "radius", "x", "y"];
@@ -24,7 +32,10 @@ const SITUATIONS = {
 // ---- compute ---------------------------------------------------------------------------------------------------------
 
 export function runs({ lr, rho, steps, x, y }) {
-  return Object.entries(METHODS).map(([name, key]) => ({ name, ...trajectory(RULES[key], grad, { x, y }, { lr, steps, rho }) }));
+  return Object.entries(METHODS).map(([name, key]) => ({
+    name,
+    ...trajectory(RULES[key], grad, { x, y }, { lr, steps, rho }),
+  }));
 }
 
 const POINTS = { "(1, 1)": { x: 1, y: 1 }, "(−1, −1)": { x: -1, y: -1 }, "the saddle": { x: 0, y: 0 } };
@@ -34,12 +45,15 @@ const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
 export function verdict({ name, path, divergedAt }, radius) {
   if (divergedAt) return `${name} diverged at step ${divergedAt}`;
   const [before, last, end] = path.slice(-3);
-  const [where, away] = Object.entries(POINTS).map(([label, point]) => [label, distance(end, point)]).sort((a, b) => a[1] - b[1])[0];
+  const [where, away] =
+    Object.entries(POINTS).map(([label, point]) => [label, distance(end, point)]).sort((a, b) => a[1] - b[1])[0];
   const step = distance(end, last);
   if (step > 1e-3 && distance(end, before) < 0.1 * step) {
     return `${name} circles ${where} at distance ${away.toFixed(3)}${away <= radius ? ", within the success radius" : ""}`;
   }
-  if (away > radius) return `${name} is at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})${step > 1e-6 ? ", still moving" : ""}`;
+  if (away > radius) {
+    return `${name} is at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})${step > 1e-6 ? ", still moving" : ""}`;
+  }
   return where === "the saddle" ? `${name} is caught at the saddle` : `${name} reached ${where}`;
 }
 
@@ -54,14 +68,29 @@ function contour() {
 
 function drawContour(Plotly, div) {
   const { text, faint } = ink(div);
-  const line = { type: "contour", ...contour(), ncontours: 14, contours: { coloring: "none" }, line: { color: faint, width: 1 }, hoverinfo: "skip" };
+  const line = {
+    type: "contour",
+    ...contour(),
+    ncontours: 14,
+    contours: { coloring: "none" },
+    line: { color: faint, width: 1 },
+    hoverinfo: "skip",
+  };
   const marks = {
-    x: [1, -1, 0], y: [1, -1, 0], mode: "markers+text", text: ["minimum", "minimum", "saddle"],
-    textposition: ["top center", "bottom center", "bottom center"], textfont: { color: text },
+    x: [1, -1, 0],
+    y: [1, -1, 0],
+    mode: "markers+text",
+    text: ["minimum", "minimum", "saddle"],
+    textposition: ["top center", "bottom center", "bottom center"],
+    textfont: { color: text },
     marker: { symbol: ["cross", "cross", "x"], size: 9, color: text },
   };
   const axis = { range: [-HALF_WIDTH, HALF_WIDTH], dtick: 1, showgrid: false };
-  const layout = houseLayout(div, { xaxis: { ...axis, title: { text: "x", standoff: 4 } }, yaxis: { ...axis, title: { text: "y", standoff: 4 } }, margin: { l: 40, r: 8, t: 8, b: 40 } });
+  const layout = houseLayout(div, {
+    xaxis: { ...axis, title: { text: "x", standoff: 4 } },
+    yaxis: { ...axis, title: { text: "y", standoff: 4 } },
+    margin: { l: 40, r: 8, t: 8, b: 40 },
+  });
   return Plotly.react(div, [line, marks], layout, CONFIG);
 }
 
@@ -80,7 +109,17 @@ function leaving(path) {
 
 function drawFrame(Plotly, div, steps) {
   const { text, grid } = ink(div);
-  const title = (content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content, y) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const layout = houseLayout(div, {
     margin: { l: 48, r: 10, t: 26, b: 40 },
@@ -89,7 +128,16 @@ function drawFrame(Plotly, div, steps) {
     xaxis2: { ...second, range: [0, steps], anchor: "y2", title: { text: "step", standoff: 4 } },
     yaxis2: { ...second, domain: [0, 0.42], type: "log", range: [-2.1, 1.1], dtick: 1, exponentformat: "power" },
     annotations: [title("f(w) − min f (dotted: at the saddle)", 1.0), title("‖gradient‖ / ‖direction‖", 0.43)],
-    shapes: [{ type: "line", xref: "x", x0: 0, x1: steps, yref: "y", y0: 0.25, y1: 0.25, line: { color: text, width: 1, dash: "dot" } }],
+    shapes: [{
+      type: "line",
+      xref: "x",
+      x0: 0,
+      x1: steps,
+      yref: "y",
+      y0: 0.25,
+      y1: 0.25,
+      line: { color: text, width: 1, dash: "dot" },
+    }],
   });
   return Plotly.react(div, [{ x: [], y: [] }, { x: [], y: [], xaxis: "x2", yaxis: "y2" }], layout, CONFIG);
 }
@@ -102,7 +150,9 @@ function drawCurves(strokes, all) {
   }
 }
 
-const FATE_PIXELS = FATES.map((name) => Number(`0xff${FATE_COLOURS[name].slice(5, 7)}${FATE_COLOURS[name].slice(3, 5)}${FATE_COLOURS[name].slice(1, 3)}`));
+const FATE_PIXELS = FATES.map((name) =>
+  Number(`0xff${FATE_COLOURS[name].slice(5, 7)}${FATE_COLOURS[name].slice(3, 5)}${FATE_COLOURS[name].slice(1, 3)}`)
+);
 
 function drawBasin(canvas, fates) {
   const context = canvas.getContext("2d");
@@ -114,13 +164,24 @@ function drawBasin(canvas, fates) {
   context.putImageData(image, 0, 0);
 }
 
-const FATE_WORDS = { upper: "to (1, 1)", lower: "to (−1, −1)", saddle: "to the saddle", astray: "elsewhere", diverged: "diverged" };
+const FATE_WORDS = {
+  upper: "to (1, 1)",
+  lower: "to (−1, −1)",
+  saddle: "to the saddle",
+  astray: "elsewhere",
+  diverged: "diverged",
+};
 
 function drawCensus(list, method, fates) {
   const counts = census(fates);
   const share = (k) => `${((100 * counts[k]) / fates.length).toFixed(1)}%`;
   const items = FATES.map((name, k) =>
-    h("li", { "data-fate": name }, h("span", { class: "flatlab-swatch", style: `background:${FATE_COLOURS[name]}` }), `${FATE_WORDS[name]} ${share(k)}`),
+    h(
+      "li",
+      { "data-fate": name },
+      h("span", { class: "flatlab-swatch", style: `background:${FATE_COLOURS[name]}` }),
+      `${FATE_WORDS[name]} ${share(k)}`,
+    )
   );
   list.replaceChildren(h("li", {}, `${method}, ${CELLS} × ${CELLS} starts:`), ...items);
 }
@@ -129,11 +190,23 @@ function drawCensus(list, method, fates) {
 
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
-  const canvas = h("canvas", { width: CELLS, height: CELLS, role: "img", "aria-label": "Basin map: where every start ends" });
+  const canvas = h("canvas", {
+    width: CELLS,
+    height: CELLS,
+    role: "img",
+    "aria-label": "Basin map: where every start ends",
+  });
   const ground = h("div", { class: "flatlab-plot" });
   const layer = h("div", { class: "flatlab-layer" });
   const [runStrokes, curveStrokes] = [new Strokes(), new Strokes()];
-  const map = h("div", { class: "flatlab-map" }, h("div", { class: "flatlab-area" }, canvas), ground, runStrokes.canvas, layer);
+  const map = h(
+    "div",
+    { class: "flatlab-map" },
+    h("div", { class: "flatlab-area" }, canvas),
+    ground,
+    runStrokes.canvas,
+    layer,
+  );
   const frame = h("div", { class: "flatlab-plot" });
   const curves = h("div", { class: "flatlab-curves" }, frame, curveStrokes.canvas);
   const words = h("p", { class: "flatlab-status", "aria-live": "polite" });
@@ -145,10 +218,20 @@ async function render({ model, el }) {
     slider(model, "rho", { label: "radius ρ", hint: "length of the ascent step of SAM and StableSAM", step: 0.005 }),
     slider(model, "steps", { label: "steps", log: true }),
     slider(model, "radius", { label: "success radius", hint: "how near to a minimum a run must end to count", log: true }),
-    choice(model, "method", { label: "basin map of", options: { GD: "GD", SAM: "SAM", StableSAM: "StableSAM" }, colours: METHOD_COLOURS }),
+    choice(model, "method", {
+      label: "basin map of",
+      options: { GD: "GD", SAM: "SAM", StableSAM: "StableSAM" },
+      colours: METHOD_COLOURS,
+    }),
   );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, map, curves), words, controls, list);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, map, curves),
+    words,
+    controls,
+    list,
+  );
   handle(model, layer, { label: "Start" });
 
   const state = () => Object.fromEntries([...NAMES, "method"].map((name) => [name, model.get(name)]));
@@ -184,7 +267,12 @@ async function render({ model, el }) {
   const place = () => {
     const { xaxis, yaxis } = ground._fullLayout;
     for (const box of [canvas.parentElement, layer]) {
-      Object.assign(box.style, { left: `${xaxis._offset}px`, top: `${yaxis._offset}px`, width: `${xaxis._length}px`, height: `${yaxis._length}px` });
+      Object.assign(box.style, {
+        left: `${xaxis._offset}px`,
+        top: `${yaxis._offset}px`,
+        width: `${xaxis._length}px`,
+        height: `${yaxis._length}px`,
+      });
     }
   };
   const redraw = () => {

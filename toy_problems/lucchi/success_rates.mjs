@@ -2,7 +2,7 @@
 // axis ("learning rate" or "learning rate x steps"), at (the learning rate whose shares are read out).
 
 import { choice, h, nearest, onChange, slider, stepped } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
 const METHODS = ["GD", "SAM", "StableSAM"];
@@ -19,7 +19,9 @@ export function shares({ settings, result }, { rho, steps, radius, at }) {
   const [t, r, k] = [settings.steps.indexOf(steps), settings.radii.indexOf(radius), nearest(result.learning_rates, at)];
   return METHODS.map((method) => {
     const c = curve({ result }, method, rho);
-    const [success, saddle, diverged] = [c.success[k][t][r], c.saddle[k][t][r], c.diverged[k][t]].map((v) => v / settings.starts);
+    const [success, saddle, diverged] = [c.success[k][t][r], c.saddle[k][t][r], c.diverged[k][t]].map((v) =>
+      v / settings.starts
+    );
     return { method, success, saddle, diverged, elsewhere: 1 - success - saddle - diverged };
   });
 }
@@ -34,9 +36,17 @@ function drawFrame(Plotly, div, { settings, result }, axis) {
   const rates = result.learning_rates;
   const [least, most] = [settings.steps[0], settings.steps[settings.steps.length - 1]];
   const range = axis === "rate" ? [rates[0], rates[rates.length - 1]] : [rates[0] * least, rates[rates.length - 1] * most];
-  const ticks = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300].filter((v) => v >= range[0] * 0.99 && v <= range[1] * 1.01);
+  const ticks = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300].filter((v) =>
+    v >= range[0] * 0.99 && v <= range[1] * 1.01
+  );
   const layout = houseLayout(div, {
-    xaxis: { type: "log", range: range.map(Math.log10), tickvals: ticks, ticktext: ticks.map(String), title: { text: AXES[axis], standoff: 4 } },
+    xaxis: {
+      type: "log",
+      range: range.map(Math.log10),
+      tickvals: ticks,
+      ticktext: ticks.map(String),
+      title: { text: AXES[axis], standoff: 4 },
+    },
     yaxis: { range: [0, 1.02], tickformat: ".0%", title: { text: "runs that end near a minimum", standoff: 4 } },
     margin: { l: 64, r: 12, t: 10, b: 44 },
   });
@@ -50,12 +60,20 @@ function drawLines(strokes, record, { rho, steps, radius, axis, at }) {
   const ordinates = (c, count) => c.success.map((row) => row[settings.steps.indexOf(count)][r] / settings.starts);
   strokes.clear();
   // On the axis of learning rate times steps, GD after every number of steps: the curves fall on one another.
-  if (axis === "time") for (const count of settings.steps) strokes.line("GD", { xs: abscissae(count), ys: ordinates(curve(record, "GD"), count) });
-  for (const method of METHODS) strokes.line(method, { xs: abscissae(steps), ys: ordinates(curve(record, method, rho), steps) });
+  if (axis === "time") {
+    for (const count of settings.steps) {
+      strokes.line("GD", { xs: abscissae(count), ys: ordinates(curve(record, "GD"), count) });
+    }
+  }
+  for (const method of METHODS) {
+    strokes.line(method, { xs: abscissae(steps), ys: ordinates(curve(record, method, rho), steps) });
+  }
   const place = (lr) => Math.log10(axis === "rate" ? lr : lr * steps);
   strokes.mark({ x: place(at) });
   const limit = collapse(rho, radius);
-  if (limit < result.learning_rates[result.learning_rates.length - 1]) strokes.mark({ x: place(limit), method: "SAM", text: "cycle = success radius", y: 0.04 });
+  if (limit < result.learning_rates[result.learning_rates.length - 1]) {
+    strokes.mark({ x: place(limit), method: "SAM", text: "cycle = success radius", y: 0.04 });
+  }
 }
 
 const percent = (v) => `${(100 * v).toFixed(1)}%`;
@@ -63,9 +81,19 @@ const percent = (v) => `${(100 * v).toFixed(1)}%`;
 function drawTable(body, rows) {
   body.replaceChildren(
     ...rows.map((row) =>
-      h("tr", { "data-method": row.method },
-        h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[row.method]}` }), ` ${row.method}`),
-        ...["success", "saddle", "elsewhere", "diverged"].map((name) => h("td", { "data-share": name }, percent(row[name])))),
+      h(
+        "tr",
+        { "data-method": row.method },
+        h(
+          "th",
+          { scope: "row" },
+          h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[row.method]}` }),
+          ` ${row.method}`,
+        ),
+        ...["success", "saddle", "elsewhere", "diverged"].map((name) =>
+          h("td", { "data-share": name }, percent(row[name]))
+        ),
+      )
     ),
   );
 }
@@ -83,13 +111,22 @@ async function render({ model, el }) {
   const body = h("tbody");
   const caption = h("caption", { class: "flatlab-caption" });
   const head = ["", "minimum", "saddle", "elsewhere", "diverged"];
-  const table = h("table", {}, caption, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
-  const controls = h("div", { class: "flatlab-controls" },
+  const table = h(
+    "table",
+    {},
+    caption,
+    h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
+    body,
+  );
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     stepped(model, "rho", settings.rhos, "radius ρ"),
     stepped(model, "steps", settings.steps, "steps"),
     stepped(model, "radius", settings.radii, "success radius"),
     slider(model, "at", { label: "read at η", log: true }),
-    choice(model, "axis", { label: "horizontal axis", options: AXES }));
+    choice(model, "axis", { label: "horizontal axis", options: AXES }),
+  );
   el.classList.add("flatlab");
   el.replaceChildren(h("div", { class: "flatlab-panels flatlab-wide" }, chart, h("div", {}, table)), controls);
 
@@ -103,7 +140,9 @@ async function render({ model, el }) {
     }
     drawLines(strokes, record, s);
     drawTable(body, shares(record, s));
-    caption.textContent = `Where ${settings.starts.toLocaleString("en")} starts are after ${s.steps} steps at η = ${rates[nearest(rates, s.at)].toPrecision(2)}, within ${s.radius} of it`;
+    caption.textContent = `Where ${settings.starts.toLocaleString("en")} starts are after ${s.steps} steps at η = ${
+      rates[nearest(rates, s.at)].toPrecision(2)
+    }, within ${s.radius} of it`;
   };
   const redraw = () => {
     Plotly.purge(frame);

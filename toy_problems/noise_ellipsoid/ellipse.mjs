@@ -45,7 +45,8 @@ export function border(m, radius, count = 120) {
   });
 }
 
-// At w: each method's set (matrix and radius), its worst point, that step's length, the noise along it and its rise in loss.
+// At w: each method's set (matrix and radius), its worst point, that step's length, the noise along it and its rise in
+// loss.
 export function compare({ w, rho, damping, along, across, angle }) {
   const g = grad(w);
   const c = covariance(deviations({ along, across, angle }));

@@ -4,7 +4,7 @@
 import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
 import { add } from "flatlab/explorable/plane.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { border, compare, covariance, deviations, grad, loss } from "./ellipse.mjs";
 
@@ -28,8 +28,14 @@ function words(all) {
   const { SAM, SAMGCM, turned } = all;
   if (SAM.length === 0 || SAMGCM.length === 0) return "At the minimum there is no gradient, and no ascent.";
   const ratio = SAM.noise / SAMGCM.noise;
-  const than = ratio > 1.02 ? `${show(ratio)} times less gradient noise than along SAM’s` : ratio < 0.98 ? `${show(1 / ratio)} times more gradient noise than along SAM’s` : "the same gradient noise as along SAM’s";
-  return `Along SAMGCM’s step there is ${than}. Turned round, the ellipse has ${show(turned.noise / SAM.noise)} times SAM’s noise along its step.`;
+  const than = ratio > 1.02
+    ? `${show(ratio)} times less gradient noise than along SAM’s`
+    : ratio < 0.98
+    ? `${show(1 / ratio)} times more gradient noise than along SAM’s`
+    : "the same gradient noise as along SAM’s";
+  return `Along SAMGCM’s step there is ${than}. Turned round, the ellipse has ${
+    show(turned.noise / SAM.noise)
+  } times SAM’s noise along its step.`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -38,10 +44,23 @@ function drawGround(Plotly, div) {
   const { text, faint } = ink(div);
   const ticks = Array.from({ length: 61 }, (_, k) => -HALF + (k * 2 * HALF) / 60);
   const z = ticks.map((y) => ticks.map((x) => Math.sqrt(loss({ x, y }))));
-  const contour = { type: "contour", x: ticks, y: ticks, z, ncontours: 12, contours: { coloring: "none" }, line: { color: faint, width: 1 }, hoverinfo: "skip" };
+  const contour = {
+    type: "contour",
+    x: ticks,
+    y: ticks,
+    z,
+    ncontours: 12,
+    contours: { coloring: "none" },
+    line: { color: faint, width: 1 },
+    hoverinfo: "skip",
+  };
   const minimum = { x: [0], y: [0], mode: "markers", marker: { symbol: "cross", size: 9, color: text } };
   const axis = { range: [-HALF, HALF], dtick: 1, showgrid: false };
-  const layout = houseLayout(div, { xaxis: { ...axis, title: { text: "w₁", standoff: 4 } }, yaxis: { ...axis, title: { text: "w₂", standoff: 4 } }, margin: { l: 40, r: 8, t: 8, b: 40 } });
+  const layout = houseLayout(div, {
+    xaxis: { ...axis, title: { text: "w₁", standoff: 4 } },
+    yaxis: { ...axis, title: { text: "w₂", standoff: 4 } },
+    margin: { l: 40, r: 8, t: 8, b: 40 },
+  });
   return Plotly.react(div, [contour, minimum], layout, CONFIG);
 }
 
@@ -58,7 +77,17 @@ function drawCloudFrame(Plotly, div) {
     margin: { l: 40, r: 10, t: 22, b: 40 },
     xaxis: { ...axis, range: [-wide / unit / 2, wide / unit / 2], title: { text: "∂ℓᵢ/∂w₁", standoff: 4 } },
     yaxis: { ...axis, range: [-tall / unit / 2, tall / unit / 2], title: { text: "∂ℓᵢ/∂w₂", standoff: 2 } },
-    annotations: [{ text: "gradients of single samples", xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } }],
+    annotations: [{
+      text: "gradients of single samples",
+      xref: "paper",
+      yref: "paper",
+      x: 0,
+      y: 1,
+      xanchor: "left",
+      yanchor: "bottom",
+      showarrow: false,
+      font: { color: text, size: 13 },
+    }],
   });
   return Plotly.react(div, [{ x: [], y: [] }], layout, CONFIG);
 }
@@ -104,7 +133,9 @@ function drawSets(strokes, w, all) {
   const text = getComputedStyle(strokes.canvas).color;
   const g = grad(w);
   const size = Math.hypot(g.x, g.y);
-  if (size > 0) polyline(strokes, [w, add(w, { x: (0.6 * g.x) / size, y: (0.6 * g.y) / size })], { colour: text, width: 1 });
+  if (size > 0) {
+    polyline(strokes, [w, add(w, { x: (0.6 * g.x) / size, y: (0.6 * g.y) / size })], { colour: text, width: 1 });
+  }
   for (const [name, { m, radius, e }] of Object.entries(all)) {
     const style = { colour: COLOURS[name], dash: DASH[name] };
     if (radius > 0) polyline(strokes, border(m, radius).map((p) => add(w, p)), style);
@@ -125,15 +156,34 @@ function drawCloud(strokes, w, s) {
   disc(strokes, g, 5, text);
   // One standard deviation: {z : z . C^-1 z = 1}.
   const d = c.xx * c.yy - c.xy * c.xy;
-  if (d > 1e-12) polyline(strokes, border({ xx: c.yy / d, xy: -c.xy / d, yy: c.xx / d }, 1).map((p) => add(g, p)), { colour: text, dash: [4, 4], width: 1 });
+  if (d > 1e-12) {
+    polyline(strokes, border({ xx: c.yy / d, xy: -c.xy / d, yy: c.xx / d }, 1).map((p) => add(g, p)), {
+      colour: text,
+      dash: [4, 4],
+      width: 1,
+    });
+  }
 }
 
 function drawTable(body, all) {
   body.replaceChildren(
     ...Object.entries(all).map(([name, { length, noise, rise }]) =>
-      h("tr", { "data-method": name },
-        h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${COLOURS[name]};${name === "turned" ? "opacity:0.45" : ""}` }), ` ${LABELS[name]}`),
-        ...[["length", length], ["noise", noise], ["rise", rise]].map(([key, v]) => h("td", { "data-value": key }, show(v)))),
+      h(
+        "tr",
+        { "data-method": name },
+        h(
+          "th",
+          { scope: "row" },
+          h("span", {
+            class: "flatlab-swatch",
+            style: `background:${COLOURS[name]};${name === "turned" ? "opacity:0.45" : ""}`,
+          }),
+          ` ${LABELS[name]}`,
+        ),
+        ...[["length", length], ["noise", noise], ["rise", rise]].map(([key, v]) =>
+          h("td", { "data-value": key }, show(v))
+        ),
+      )
     ),
   );
 }
@@ -151,14 +201,27 @@ async function render({ model, el }) {
   const body = h("tbody");
   const head = ["worst point of", "length", "noise along it", "rise of the loss"];
   const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
-  const controls = h("div", { class: "flatlab-controls" },
-    slider(model, "along", { label: "noise along ↗", hint: "standard deviation of the single gradients along their main direction", step: 0.05 }),
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
+    slider(model, "along", {
+      label: "noise along ↗",
+      hint: "standard deviation of the single gradients along their main direction",
+      step: 0.05,
+    }),
     slider(model, "across", { label: "noise across", hint: "standard deviation across it", step: 0.05 }),
     slider(model, "angle", { label: "direction", hint: "of the main noise", show: (v) => `${v}°` }),
     slider(model, "rho", { label: "radius ρ", hint: "of SAM’s disc; the ellipses have its area", step: 0.01 }),
-    slider(model, "damping", { label: "damping δ", log: true }));
+    slider(model, "damping", { label: "damping δ", log: true }),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, map, side), status, table, controls);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, map, side),
+    status,
+    table,
+    controls,
+  );
   handle(model, layer, { label: "Point" });
 
   const drawAll = () => {
@@ -177,7 +240,12 @@ async function render({ model, el }) {
     drawGround(Plotly, ground);
     drawCloudFrame(Plotly, cloud);
     const { xaxis, yaxis } = ground._fullLayout;
-    Object.assign(layer.style, { left: `${xaxis._offset}px`, top: `${yaxis._offset}px`, width: `${xaxis._length}px`, height: `${yaxis._length}px` });
+    Object.assign(layer.style, {
+      left: `${xaxis._offset}px`,
+      top: `${yaxis._offset}px`,
+      width: `${xaxis._length}px`,
+      height: `${yaxis._length}px`,
+    });
     setStrokes.fit(ground);
     cloudStrokes.fit(cloud);
     drawAll();

@@ -1,12 +1,12 @@
-// Explorable: a swarm on two minima that look equally flat. In: method, lr, distance (of the start from 1), rho, steps, seed.
-// Shows the particles move, where they are, and the share that has left x = 1 beside the exact share.
+// Explorable: a swarm on two minima that look equally flat. In: method, lr, distance (of the start from 1), rho, steps,
+// seed. Shows the particles move, where they are, and the share that has left x = 1 beside the exact share.
 
 import { choice, h, onChange, presets, rangeOf, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { uniform } from "flatlab/explorable/random.mjs";
 import { onceSeen } from "flatlab/explorable/sight.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { CURVATURES, OUTER, STEPS, THRESHOLDS, VELOCITY, leftShares, loss, reach, term } from "./landscape.mjs";
+import { CURVATURES, leftShares, loss, OUTER, reach, STEPS, term, THRESHOLDS, VELOCITY } from "./landscape.mjs";
 
 const COUNT = 500;
 const NAMES = ["method", "lr", "distance", "rho", "steps", "seed"];
@@ -57,7 +57,8 @@ export function words(state, exact) {
   const { zero, one, elsewhere, left } = whereabouts(state);
   const unseen = state.particles.filter(({ x }) => !(x >= X[0] && x <= X[1])).length;
   const beyond = unseen ? ` (${unseen} outside the plot)` : "";
-  const where = `${state.method} at η = ${state.lr} after ${state.t} steps: of ${COUNT} runs ${zero} are at x = 0, ${one} at x = 1, ${elsewhere} elsewhere${beyond}.`;
+  const where =
+    `${state.method} at η = ${state.lr} after ${state.t} steps: of ${COUNT} runs ${zero} are at x = 0, ${one} at x = 1, ${elsewhere} elsewhere${beyond}.`;
   if (!exact) return `${where} ${left} have left x = 1.`;
   const p = exact[state.t];
   const error = COUNT * Math.sqrt((p * (1 - p)) / COUNT);
@@ -69,12 +70,28 @@ export function words(state, exact) {
 const GRID = Array.from({ length: 641 }, (_, k) => X[0] + (k * (X[1] - X[0])) / 640);
 
 function heading(text, content, y, x = 0) {
-  return { text: content, xref: "paper", yref: "paper", x, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } };
+  return {
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  };
 }
 
 function drawGround(Plotly, div) {
   const { text, grid, faint } = ink(div);
-  const line = (f, style, name) => ({ x: GRID, y: GRID.map(f), mode: "lines", line: { color: faint, width: 1.5, ...style }, name });
+  const line = (f, style, name) => ({
+    x: GRID,
+    y: GRID.map(f),
+    mode: "lines",
+    line: { color: faint, width: 1.5, ...style },
+    name,
+  });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const label = (x, y, content, color) => ({ x, y, text: content, showarrow: false, font: { color, size: 13 } });
   const layout = houseLayout(div, {
@@ -84,13 +101,18 @@ function drawGround(Plotly, div) {
     xaxis2: { ...second, range: X, anchor: "y2", title: { text: "x", standoff: 4 }, dtick: 1 },
     yaxis2: { ...second, domain: [0, 0.3], range: [0, 1], dtick: 0.5, tickformat: ".0%" },
     annotations: [
-      heading(text, "loss L, thick, and its terms f₁, f₂", 1), heading(text, "where the runs are", 0.3),
-      label(2.12, 0.06, "f₁", text), label(1.62, 1.04, "f₂", text), label(2.05, 0.72, "L", text),
+      heading(text, "loss L, thick, and its terms f₁, f₂", 1),
+      heading(text, "where the runs are", 0.3),
+      label(2.12, 0.06, "f₁", text),
+      label(1.62, 1.04, "f₂", text),
+      label(2.05, 0.72, "L", text),
     ],
   });
   const data = [
-    line((x) => term(x, CURVATURES[0]), { dash: "dash" }, "f1"), line((x) => term(x, CURVATURES[1]), { dash: "dot" }, "f2"),
-    line(loss, { color: text, width: 2.5 }, "L"), { x: [], y: [], xaxis: "x2", yaxis: "y2" },
+    line((x) => term(x, CURVATURES[0]), { dash: "dash" }, "f1"),
+    line((x) => term(x, CURVATURES[1]), { dash: "dot" }, "f2"),
+    line(loss, { color: text, width: 2.5 }, "L"),
+    { x: [], y: [], xaxis: "x2", yaxis: "y2" },
   ];
   return Plotly.react(div, data, layout, CONFIG);
 }
@@ -120,7 +142,15 @@ function drawSwarm(strokes, { method, particles }) {
   context.fillStyle = METHOD_COLOURS[method];
   const width = bx._length / BINS;
   const base = by._offset + by.l2p(0);
-  bins.forEach((count, k) => count && context.fillRect(bx._offset + k * width, by._offset + by.l2p(count / COUNT), width - 0.5, base - by._offset - by.l2p(count / COUNT)));
+  bins.forEach((count, k) =>
+    count &&
+    context.fillRect(
+      bx._offset + k * width,
+      by._offset + by.l2p(count / COUNT),
+      width - 0.5,
+      base - by._offset - by.l2p(count / COUNT),
+    )
+  );
   context.restore();
 }
 
@@ -131,7 +161,13 @@ function drawFrame(Plotly, div, steps, rates) {
     margin: { l: 48, r: 10, t: 26, b: 40 },
     xaxis: { range: [0, steps], anchor: "y", title: { text: "step", standoff: 2 } },
     yaxis: { domain: [0.6, 1], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
-    xaxis2: { ...second, range: [rates.min, rates.max], anchor: "y2", dtick: 0.2, title: { text: "learning rate η", standoff: 4 } },
+    xaxis2: {
+      ...second,
+      range: [rates.min, rates.max],
+      anchor: "y2",
+      dtick: 0.2,
+      title: { text: "learning rate η", standoff: 4 },
+    },
     yaxis2: { ...second, domain: [0, 0.38], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
     annotations: [heading(text, "have left x = 1 (thin: exact)", 1), heading(text, "at the end, your runs as dots", 0.38)],
   });
@@ -179,7 +215,11 @@ function drawShares(strokes, state, exact, curve, dots) {
     const [first, name] = method === "SAM" ? [reach(state.rho), "kicks reach out"] : [limits.meanSquare, "mean square"];
     const right = first > 0.4; // room for words on the left
     threshold(strokes, first, words(name, first), { side: right ? "right" : "left", y: 0.62, dash: [3, 3] });
-    threshold(strokes, limits.almostSure, words("almost sure", limits.almostSure), { side: "left", y: right ? 0.3 : 0.12, dash: [] });
+    threshold(strokes, limits.almostSure, words("almost sure", limits.almostSure), {
+      side: "left",
+      y: right ? 0.3 : 0.12,
+      dash: [],
+    });
   }
   const [ax, ay, context] = [strokes.axes.xaxis2, strokes.axes.yaxis2, strokes.context];
   const dot = (x, y, radius, fill) => {
@@ -201,26 +241,41 @@ async function render({ model, el }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const [ground, frame] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [swarmStrokes, shareStrokes] = [new Strokes(), new Strokes()];
-  const panel = (plot, strokes, label) => h("div", { class: "flatlab-curves", style: "min-height: 25rem", role: "img", "aria-label": label }, plot, strokes.canvas);
+  const panel = (plot, strokes, label) =>
+    h(
+      "div",
+      { class: "flatlab-curves", style: "min-height: 25rem", role: "img", "aria-label": label },
+      plot,
+      strokes.canvas,
+    );
   const status = h("p", { class: "flatlab-status" });
   const play = h("button", { type: "button" });
   const once = h("button", { type: "button" }, "One step");
   const again = h("button", { type: "button" }, "Again, new draws");
   const buttons = h("div", { class: "flatlab-presets", role: "group", "aria-label": "Run" }, play, once, again);
   const radius = slider(model, "rho", { label: "SAM’s radius ρ", step: 0.001 });
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     choice(model, "method", { label: "method", options: METHODS, colours: METHOD_COLOURS }),
     slider(model, "lr", { label: "learning rate η", step: 0.002 }),
     slider(model, "distance", { label: "start at 1 +", hint: "distance of the start from the minimum at 1", log: true }),
     slider(model, "steps", { label: "steps", step: 20 }),
-    radius);
+    radius,
+  );
   el.classList.add("flatlab");
   el.replaceChildren(
     presets(model, "See:", SITUATIONS),
-    h("div", { class: "flatlab-panels" },
+    h(
+      "div",
+      { class: "flatlab-panels" },
       panel(ground, swarmStrokes, "The loss with 500 runs on it, and a histogram of where they are"),
-      panel(frame, shareStrokes, "Share of the runs that have left x = 1, against steps and against the learning rate")),
-    status, buttons, controls);
+      panel(frame, shareStrokes, "Share of the runs that have left x = 1, against steps and against the learning rate"),
+    ),
+    status,
+    buttons,
+    controls,
+  );
 
   const settings = () => {
     const s = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
@@ -236,8 +291,16 @@ async function render({ model, el }) {
       const [count, { min, max }] = [60, rangeOf(model, "lr")];
       const rates = Array.from({ length: count }, (_, k) => min + (k * (max - min)) / (count - 1));
       // No run leaves while even the steeper term's factor is below 1: nothing to add up there.
-      const share = (lr) => (lr * 2 * CURVATURES[1] < 2 && Math.abs(s.distance) + s.rho < 0.4 ? 0 : leftShares(s.method, { ...s, lr })[s.steps]);
-      curves.set(key, leftShares(s.method, { ...s, steps: 1 }) && { rates, shares: s.method === "GD" ? rates.map(() => 0) : rates.map(share) });
+      const share = (
+        lr,
+      ) => (lr * 2 * CURVATURES[1] < 2 && Math.abs(s.distance) + s.rho < 0.4
+        ? 0
+        : leftShares(s.method, { ...s, lr })[s.steps]);
+      curves.set(
+        key,
+        leftShares(s.method, { ...s, steps: 1 }) &&
+          { rates, shares: s.method === "GD" ? rates.map(() => 0) : rates.map(share) },
+      );
     }
     return curves.get(key);
   };
@@ -321,7 +384,12 @@ async function render({ model, el }) {
     seen = true;
     if (!still.matches && state.t === 0) go();
   };
-  const stops = [onceSeen(el, sighted), onChange(model, NAMES, restart), onAppearance(el, redraw), () => cancelAnimationFrame(request)];
+  const stops = [
+    onceSeen(el, sighted),
+    onChange(model, NAMES, restart),
+    onAppearance(el, redraw),
+    () => cancelAnimationFrame(request),
+  ];
   return () => {
     playing = false;
     stops.forEach((stop) => stop());

@@ -19,7 +19,7 @@ const both = (x) => (slope(x, CURVATURES[0]) + slope(x, CURVATURES[1])) / 2;
 
 // One step, the t-th, of a particle {x, v} on the term of curvature c (GD takes both).
 export const STEPS = {
-  SGD: (p, c, lr) => void (p.x -= lr * slope(p.x, c)),
+  SGD: (p, _c, lr) => void (p.x -= lr * slope(p.x, c)),
   Momentum: (p, c, lr) => {
     p.v = MOMENTUM * p.v - lr * slope(p.x, c);
     p.x += p.v;
@@ -29,9 +29,9 @@ export const STEPS = {
     p.v = mu * p.v - lr * slope(p.x + mu * p.v, c);
     p.x += p.v;
   },
-  SAM: (p, c, lr, t, rho) => void (p.x -= lr * slope(p.x + rho * Math.sign(slope(p.x, c)), c)),
-  "SAM as published": (p, c, lr, t, rho) => void (p.x -= lr * slope(p.x + rho, c)),
-  GD: (p, c, lr) => void (p.x -= lr * both(p.x)),
+  SAM: (p, c, lr, _t, rho) => void (p.x -= lr * slope(p.x + rho * Math.sign(slope(p.x, c)), c)),
+  "SAM as published": (p, c, lr, _t, rho) => void (p.x -= lr * slope(p.x + rho, c)),
+  GD: (p, _c, lr) => void (p.x -= lr * both(p.x)),
 };
 export const VELOCITY = { Momentum: 0.05, Nesterov: 0.01 }; // at the start
 
@@ -83,4 +83,8 @@ export function leftShares(method, { lr, distance, rho, steps }) {
 }
 
 // What the twin in Python has, on arrays; a test compares the two.
-export const twin = () => ({ loss: ([x]) => loss(x), grad: ([x]) => [both(x)], perSampleGrads: ([x]) => CURVATURES.map((c) => [slope(x, c)]) });
+export const twin = () => ({
+  loss: ([x]) => loss(x),
+  grad: ([x]) => [both(x)],
+  perSampleGrads: ([x]) => CURVATURES.map((c) => [slope(x, c)]),
+});

@@ -16,7 +16,8 @@ function wells(top, list, needle = null) {
     }
     return out;
   };
-  const slope = (x) => list.reduce((sum, [depth, c, s]) => sum + ((2 * depth) / s) * Math.tanh((x - c) / s) * sech2((x - c) / s), 0);
+  const slope = (x) =>
+    list.reduce((sum, [depth, c, s]) => sum + ((2 * depth) / s) * Math.tanh((x - c) / s) * sech2((x - c) / s), 0);
   const centres = list.map(([, c]) => c);
   let [low, high] = [Math.min(...centres) + 0.01, Math.max(...centres) - 0.01];
   for (let k = 0; k < 60; k++) {
@@ -48,8 +49,9 @@ function rough(alpha = 0.5, terms = 11, height = 0.55) {
     return total;
   };
   return {
-    value: (x) => 1 - height * sum(x, (scaled, r, k) => ratios[k] * Math.abs(r)),
-    primitive: (x) => x - 4 * height * sum(x, (scaled, r, k) => (ratios[k] / 2 ** k) * ((scaled - r) / 4 + (r * Math.abs(r)) / 2)),
+    value: (x) => 1 - height * sum(x, (_scaled, r, k) => ratios[k] * Math.abs(r)),
+    primitive: (x) =>
+      x - 4 * height * sum(x, (_scaled, r, k) => (ratios[k] / 2 ** k) * ((scaled - r) / 4 + (r * Math.abs(r)) / 2)),
     peaks: Array.from({ length: 2 ** terms + 1 }, (_, k) => (4 * k) / 2 ** terms - 2),
   };
 }
@@ -86,7 +88,11 @@ export const CURVES = {
   rough: rough(),
 };
 
-export const average = ({ value, primitive }, w, rho) => (rho === 0 ? value(w) : (primitive(w + rho) - primitive(w - rho)) / (2 * rho));
+export const average = (
+  { value, primitive },
+  w,
+  rho,
+) => (rho === 0 ? value(w) : (primitive(w + rho) - primitive(w - rho)) / (2 * rho));
 
 // Mean of |L(w + u) - average| over |u| <= rho, by the midpoint rule.
 export function oscillation(curve, w, rho, midpoints = 200) {
@@ -96,7 +102,8 @@ export function oscillation(curve, w, rho, midpoints = 200) {
   return total / midpoints;
 }
 
-// Maximum of L over [w - rho, w + rho] for every w of an increasing row: the peaks inside wait in a queue, falling in height.
+// Maximum of L over [w - rho, w + rho] for every w of an increasing row: the peaks inside wait in a queue, falling in
+// height.
 export function maxima(curve, ws, rho) {
   const { value, peaks } = curve;
   curve.heights ??= peaks.map(value); // once: a rough curve has two thousand

@@ -2,12 +2,19 @@
 // Shows a loss, its average and its maximum over [w - rho, w + rho], where each is least, and both sides of equation (21).
 
 import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { DASHES, Strokes } from "flatlab/explorable/strokes.mjs";
-import { CURVES, GRID, average, maxima, oscillation, rows, table } from "./landscape.mjs";
+import { average, CURVES, GRID, maxima, oscillation, rows, table } from "./landscape.mjs";
 
 const NAMES = ["curve", "rho", "w"];
-const OPTIONS = { wells: "two wells", needle: "a needle", kink: "|w|", step: "a step", rough: "rough", network: "a network" };
+const OPTIONS = {
+  wells: "two wells",
+  needle: "a needle",
+  kink: "|w|",
+  step: "a step",
+  rough: "rough",
+  network: "a network",
+};
 const COLOURS = { average: METHOD_COLOURS.LSAM, maximum: METHOD_COLOURS.SAM, oscillation: METHOD_COLOURS.CSAM };
 const WORDS = { loss: "loss (SGD)", average: "average (LSAM)", maximum: "maximum (SAM)" };
 
@@ -27,7 +34,13 @@ const SPARSE = GRID.filter((_, k) => k % 4 === 0); // the oscillation is an inte
 
 export function reading(curve, rho, w) {
   const [mean, loss] = [average(curve, w, rho), curve.value(w)];
-  return { loss, average: mean, maximum: maxima(curve, [w], rho)[0], oscillation: oscillation(curve, w, rho), bias: Math.abs(mean - loss) };
+  return {
+    loss,
+    average: mean,
+    maximum: maxima(curve, [w], rho)[0],
+    oscillation: oscillation(curve, w, rho),
+    bias: Math.abs(mean - loss),
+  };
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -46,7 +59,12 @@ class Lens extends Strokes {
     Object.assign(context, { strokeStyle: colour, lineWidth: width });
     context.setLineDash(DASHES[dash]);
     context.beginPath();
-    ys.forEach((y, k) => context.lineTo(ax._offset + ax.l2p(xs[k]), bound(ay._offset + ay.l2p(ay.type === "log" ? Math.log10(Math.max(y, FLOOR / 10)) : y))));
+    ys.forEach((y, k) =>
+      context.lineTo(
+        ax._offset + ax.l2p(xs[k]),
+        bound(ay._offset + ay.l2p(ay.type === "log" ? Math.log10(Math.max(y, FLOOR / 10)) : y)),
+      )
+    );
     context.stroke();
     context.restore();
   }
@@ -56,7 +74,9 @@ class Lens extends Strokes {
     const { xaxis, yaxis, yaxis2 } = this.axes;
     const px = (x) => xaxis._offset + Math.max(0, Math.min(xaxis._length, xaxis.l2p(x)));
     this.context.fillStyle = colour;
-    for (const axis of [yaxis, yaxis2]) this.context.fillRect(px(w - rho), axis._offset, Math.max(1, px(w + rho) - px(w - rho)), axis._length);
+    for (const axis of [yaxis, yaxis2]) {
+      this.context.fillRect(px(w - rho), axis._offset, Math.max(1, px(w + rho) - px(w - rho)), axis._length);
+    }
   }
 
   point(x, y, colour, hollow) {
@@ -77,14 +97,31 @@ function drawFrame(Plotly, div, curve) {
   const values = GRID.map(curve.value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = 0.08 * (high - low);
-  const title = (content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content, y) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const layout = houseLayout(div, {
     margin: { l: 52, r: 10, t: 26, b: 40 },
     xaxis: { range: [-2, 2], dtick: 1, anchor: "y", showticklabels: false },
     yaxis: { domain: [0.42, 1], range: [low - margin, high + margin], nticks: 6 },
     xaxis2: { ...second, range: [-2, 2], dtick: 1, anchor: "y2", title: { text: "w", standoff: 4 } },
-    yaxis2: { ...second, domain: [0, 0.3], type: "log", range: [Math.log10(FLOOR), Math.log10(2 * (high - low))], tickvals: [1e-4, 0.01, 1], ticktext: ["10⁻⁴", "0.01", "1"] },
+    yaxis2: {
+      ...second,
+      domain: [0, 0.3],
+      type: "log",
+      range: [Math.log10(FLOOR), Math.log10(2 * (high - low))],
+      tickvals: [1e-4, 0.01, 1],
+      ticktext: ["10⁻⁴", "0.01", "1"],
+    },
     annotations: [
       title(`loss, ${inked("average", "average (LSAM)")}, ${inked("maximum", "maximum (SAM)")}`, 1.0),
       title(`${inked("average", "|average − loss|")}, ${inked("oscillation", "oscillation")}`, 0.31),
@@ -101,8 +138,16 @@ function drawLines(strokes, curve, rho, w, all) {
   strokes.curve(GRID, all.loss, { colour: text, width: 1.2 });
   strokes.curve(GRID, all.maximum, { colour: COLOURS.maximum });
   strokes.curve(GRID, all.average, { colour: COLOURS.average, dash: "longdash", width: 2.5 });
-  strokes.curve(SPARSE, SPARSE.map((x) => oscillation(curve, x, rho, 80)), { colour: COLOURS.oscillation, dash: "dashdot", yaxis: "yaxis2" });
-  strokes.curve(GRID, all.average.map((v, k) => Math.abs(v - all.loss[k])), { colour: COLOURS.average, dash: "longdash", yaxis: "yaxis2" });
+  strokes.curve(SPARSE, SPARSE.map((x) => oscillation(curve, x, rho, 80)), {
+    colour: COLOURS.oscillation,
+    dash: "dashdot",
+    yaxis: "yaxis2",
+  });
+  strokes.curve(GRID, all.average.map((v, k) => Math.abs(v - all.loss[k])), {
+    colour: COLOURS.average,
+    dash: "longdash",
+    yaxis: "yaxis2",
+  });
   for (const [name, row] of [["loss", all.loss], ["maximum", all.maximum], ["average", all.average]]) {
     const x = all.lowest[name];
     strokes.point(x, row[GRID.indexOf(x)], COLOURS[name] ?? text, paper);
@@ -113,19 +158,37 @@ const show = (v) => (v !== 0 && Math.abs(v) < 5e-4 ? v.toExponential(1) : v.toFi
 
 function drawTable(body, all, read) {
   const swatch = (name) => h("span", { class: "flatlab-swatch", style: `background:${COLOURS[name] ?? "currentColor"}` });
-  const row = (name, words, ...cells) => h("tr", { "data-row": name }, h("th", { scope: "row" }, swatch(name), ` ${words}`), ...cells.map((text) => h("td", {}, text)));
+  const row = (name, words, ...cells) =>
+    h(
+      "tr",
+      { "data-row": name },
+      h("th", { scope: "row" }, swatch(name), ` ${words}`),
+      ...cells.map((text) => h("td", {}, text)),
+    );
   body.replaceChildren(
-    ...Object.entries(WORDS).map(([name, words]) => row(name, words, show(read[name]), all.lowest[name].toFixed(2).replace("-", "−"), show(all.loss[GRID.indexOf(all.lowest[name])]))),
+    ...Object.entries(WORDS).map(([name, words]) =>
+      row(
+        name,
+        words,
+        show(read[name]),
+        all.lowest[name].toFixed(2).replace("-", "−"),
+        show(all.loss[GRID.indexOf(all.lowest[name])]),
+      )
+    ),
     row("oscillation", "oscillation", show(read.oscillation), "", ""),
   );
 }
 
 function sentence(read, rho, w, lowest) {
   const holds = read.bias <= read.oscillation * (1 + 1e-6) + 1e-12;
-  const law = `At w = ${w.toFixed(2).replace("-", "−")} the average is off by ${show(read.bias)}, the oscillation is ${show(read.oscillation)}: equation (21) ${holds ? "holds" : "fails"} here.`;
+  const law = `At w = ${w.toFixed(2).replace("-", "−")} the average is off by ${show(read.bias)}, the oscillation is ${
+    show(read.oscillation)
+  }: equation (21) ${holds ? "holds" : "fails"} here.`;
   const near = Math.min(rho, 0.1);
   const together = (a, b) => Math.abs(lowest[a] - lowest[b]) <= near;
-  if (together("loss", "average") && together("loss", "maximum")) return `${law} All three are least at about the same place.`;
+  if (together("loss", "average") && together("loss", "maximum")) {
+    return `${law} All three are least at about the same place.`;
+  }
   if (together("average", "maximum")) return `${law} Average and maximum have left the lowest point of the loss.`;
   if (together("loss", "average")) return `${law} Only the maximum has left the lowest point of the loss.`;
   if (together("loss", "maximum")) return `${law} Only the average has left the lowest point of the loss.`;
@@ -139,7 +202,9 @@ async function render({ model, el }) {
   const slice = model.get("table");
   const curves = slice?.values?.length > 1 ? { ...CURVES, network: table(slice) } : CURVES;
   const options = Object.fromEntries(Object.keys(curves).map((name) => [name, OPTIONS[name]]));
-  const situations = curves.network ? { ...SITUATIONS, "Two solutions of a network": { curve: "network", rho: 0.4, w: 1 } } : SITUATIONS;
+  const situations = curves.network
+    ? { ...SITUATIONS, "Two solutions of a network": { curve: "network", rho: 0.4, w: 1 } }
+    : SITUATIONS;
   const frame = h("div", { class: "flatlab-plot" });
   const layer = h("div", { class: "flatlab-layer", style: "touch-action: pan-y; cursor: ew-resize" });
   const strokes = new Lens();
@@ -148,10 +213,13 @@ async function render({ model, el }) {
   const head = ["", "at w", "least at", "loss there"];
   const data = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     choice(model, "curve", { label: "loss", options }),
     slider(model, "rho", { label: "radius ρ", log: true }),
-    slider(model, "w", { label: "read at w", step: 0.01 }));
+    slider(model, "w", { label: "read at w", step: 0.01 }),
+  );
   el.classList.add("flatlab");
   el.replaceChildren(presets(model, "See:", situations), chart, status, controls, data);
 
@@ -181,7 +249,12 @@ async function render({ model, el }) {
       strokes.fit(frame);
       const { xaxis, yaxis, yaxis2 } = frame._fullLayout;
       const height = yaxis2._offset + yaxis2._length - yaxis._offset;
-      Object.assign(layer.style, { left: `${xaxis._offset}px`, top: `${yaxis._offset}px`, width: `${xaxis._length}px`, height: `${height}px` });
+      Object.assign(layer.style, {
+        left: `${xaxis._offset}px`,
+        top: `${yaxis._offset}px`,
+        width: `${xaxis._length}px`,
+        height: `${height}px`,
+      });
       framed = name;
     }
     const began = performance.now();

@@ -44,8 +44,8 @@ export const penalized = (x, y, weight) => {
   return at.loss + weight * at.curvature;
 };
 
-// Descent on L + weight tr(H^2) from (x, y), with a rate that halves where the surface would not fall and else grows by half;
-// no step is longer than REACH. Ends at a slope below 1e-6. `visit(x, y)` sees every point, the start first.
+// Descent on L + weight tr(H^2) from (x, y), with a rate that halves where the surface would not fall and else grows by
+// half; no step is longer than REACH. Ends at a slope below 1e-6. `visit(x, y)` sees every point, the start first.
 const REACH = 0.05;
 export function descend(x, y, weight, { steps = 2000, visit = null } = {}) {
   const scratch = [{}, {}];
@@ -80,7 +80,9 @@ export function basins(weight) {
   const centre = (k) => ((k + 0.5) / CELLS) * 2 * HALF_WIDTH - HALF_WIDTH;
   for (let row = 0; row < CELLS / 2; row++) {
     for (let column = 0; column < CELLS; column++) {
-      out[row * CELLS + column] = out[(CELLS - 1 - row) * CELLS + column] = fate(descend(centre(column), centre(row), weight, { steps: ENOUGH }));
+      out[row * CELLS + column] = out[(CELLS - 1 - row) * CELLS + column] = fate(
+        descend(centre(column), centre(row), weight, { steps: ENOUGH }),
+      );
     }
   }
   return out;

@@ -1,11 +1,20 @@
-// Explorable: a sharp and a flat valley under FA-regularization. In: lam, batch (the penalty's weight is lam / batch), x, y (the start).
-// Shows the penalized surface, where descent on it and on the loss alone ends from there and from everywhere, and a section.
+// Explorable: a sharp and a flat valley under FA-regularization. In: lam, batch (the penalty's weight is lam / batch), x, y
+// (the start). Shows the penalized surface, where descent on it and on the loss alone ends from there and from everywhere,
+// and a section.
 
 import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
-import { CONFIG, FATE_COLOURS, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  FATE_COLOURS,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+} from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { CELLS, FATES, HALF_WIDTH, axisMinima, descend, eigenvalues, fate, look, penalized } from "./landscape.mjs";
+import { axisMinima, CELLS, descend, eigenvalues, fate, FATES, HALF_WIDTH, look, penalized } from "./landscape.mjs";
 import program from "./ravines_worker.mjs?text";
 
 const NAMES = ["lam", "batch", "x", "y"];
@@ -33,7 +42,17 @@ export function runs({ x, y, lam, batch }) {
     };
     const end = descend(x, y, weight, { visit });
     const at = look(end.x, end.y);
-    return { method, xs, ys, end, valley: FATES[fate(end)], loss: at.loss, slope: Math.hypot(at.gx, at.gy), curvature: at.curvature, eigenvalues: eigenvalues(at) };
+    return {
+      method,
+      xs,
+      ys,
+      end,
+      valley: FATES[fate(end)],
+      loss: at.loss,
+      slope: Math.hypot(at.gx, at.gy),
+      curvature: at.curvature,
+      eigenvalues: eigenvalues(at),
+    };
   });
 }
 
@@ -42,18 +61,33 @@ const show = (v) => {
   return (size < 5e-4 ? "0" : size < 10 ? v.toFixed(size < 0.1 ? 3 : 2) : v.toFixed(0)).replace("-", "−");
 };
 
-const tiny = (v) => (v < 0.001 ? v.toExponential(1).replace("e-", " · 10⁻").replace(/\d$/, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]) : String(Number(v.toPrecision(2))));
+const tiny = (
+  v,
+) => (v < 0.001
+  ? v.toExponential(1).replace("e-", " · 10⁻").replace(/\d$/, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d])
+  : String(Number(v.toPrecision(2))));
 
 function words([plain, fa], { lam, batch }) {
   const away = Math.hypot(fa.end.x - plain.end.x, fa.end.y - plain.end.y);
-  const where = plain.valley === fa.valley ? `both runs end in ${VALLEY[fa.valley]}, ${show(away)} apart` : `the loss alone leads to ${VALLEY[plain.valley]}, the penalty to ${VALLEY[fa.valley]}`;
+  const where = plain.valley === fa.valley
+    ? `both runs end in ${VALLEY[fa.valley]}, ${show(away)} apart`
+    : `the loss alone leads to ${VALLEY[plain.valley]}, the penalty to ${VALLEY[fa.valley]}`;
   const inside = { sharp: 0, flat: 0, outside: 0 };
-  const minima = axisMinima(lam / batch).map((x) => ({ height: penalized(x, 0, lam / batch), name: FATES[fate({ x, y: 0 })] }));
+  const minima = axisMinima(lam / batch).map((x) => ({
+    height: penalized(x, 0, lam / batch),
+    name: FATES[fate({ x, y: 0 })],
+  }));
   for (const { name } of minima) inside[name] += 1;
   const lowest = minima.reduce((best, m) => (m.height < best.height ? m : best)).name;
   const split = ["sharp", "flat"].filter((name) => inside[name] > 1);
-  const torn = split.length ? ` The minimum of ${split.map((name) => VALLEY[name]).join(" and that of ")} has split in two, on the slopes.` : "";
-  const kind = fa.slope < 0.01 ? "" : ` Where FA ends the loss still has a slope of ${show(fa.slope)}${fa.eigenvalues[0] < -0.005 ? " and bends down one way" : ""}: no minimum of the loss.`;
+  const torn = split.length
+    ? ` The minimum of ${split.map((name) => VALLEY[name]).join(" and that of ")} has split in two, on the slopes.`
+    : "";
+  const kind = fa.slope < 0.01
+    ? ""
+    : ` Where FA ends the loss still has a slope of ${show(fa.slope)}${
+      fa.eigenvalues[0] < -0.005 ? " and bends down one way" : ""
+    }: no minimum of the loss.`;
   return `Weight λ/B = ${tiny(lam / batch)}: ${where}. The penalized loss is lowest in ${VALLEY[lowest]}.${torn}${kind}`;
 }
 
@@ -74,7 +108,9 @@ function drawMap(canvas, weight, fates, dark) {
   const levels = new Int16Array(PIXELS * PIXELS);
   for (let row = 0; row < PIXELS / 2; row++) {
     for (let column = 0; column < PIXELS; column++) {
-      levels[row * PIXELS + column] = levels[(PIXELS - 1 - row) * PIXELS + column] = level(penalized(place(column), place(row), weight));
+      levels[row * PIXELS + column] = levels[(PIXELS - 1 - row) * PIXELS + column] = level(
+        penalized(place(column), place(row), weight),
+      );
     }
   }
   const colours = FATES.map((name) => rgb(COLOURS[name]));
@@ -83,7 +119,8 @@ function drawMap(canvas, weight, fates, dark) {
     for (let column = 0; column < PIXELS; column++) {
       const k = row * PIXELS + column;
       const at = 4 * ((PIXELS - 1 - row) * PIXELS + column);
-      const edge = (column + 1 < PIXELS && levels[k] !== levels[k + 1]) || (row + 1 < PIXELS && levels[k] !== levels[k + PIXELS]);
+      const edge = (column + 1 < PIXELS && levels[k] !== levels[k + 1]) ||
+        (row + 1 < PIXELS && levels[k] !== levels[k + PIXELS]);
       const cell = Math.floor((row * CELLS) / PIXELS) * CELLS + Math.floor((column * CELLS) / PIXELS);
       const colour = fates ? colours[fates[cell]] : [128, 128, 128];
       for (let c = 0; c < 3; c++) image.data[at + c] = edge ? 0.45 * line + 0.55 * colour[c] : colour[c];
@@ -95,7 +132,11 @@ function drawMap(canvas, weight, fates, dark) {
 
 function drawGround(Plotly, div) {
   const axis = { range: [-HALF_WIDTH, HALF_WIDTH], dtick: 1, showgrid: false };
-  const layout = houseLayout(div, { xaxis: { ...axis, title: { text: "w₁", standoff: 4 } }, yaxis: { ...axis, title: { text: "w₂", standoff: 4 } }, margin: { l: 40, r: 8, t: 8, b: 40 } });
+  const layout = houseLayout(div, {
+    xaxis: { ...axis, title: { text: "w₁", standoff: 4 } },
+    yaxis: { ...axis, title: { text: "w₂", standoff: 4 } },
+    margin: { l: 40, r: 8, t: 8, b: 40 },
+  });
   return Plotly.react(div, [{ x: [], y: [] }], layout, CONFIG);
 }
 
@@ -119,18 +160,51 @@ const SECTION = XS.map((x) => look(x, 0));
 
 function drawFrame(Plotly, div) {
   const { text, grid } = ink(div);
-  const title = (content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content, y) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const inked = (name, content) => `<b style="color:${METHOD_COLOURS[name]}">${content}</b>`;
   const layout = houseLayout(div, {
     margin: { l: 48, r: 10, t: 24, b: 40 },
     xaxis: { range: [-HALF_WIDTH, HALF_WIDTH], dtick: 1, anchor: "y", showticklabels: false },
     yaxis: { domain: [0.42, 1], range: [-1.3, 0.7], dtick: 0.5 },
-    xaxis2: { ...second, range: [-HALF_WIDTH, HALF_WIDTH], dtick: 1, anchor: "y2", title: { text: "w₁, at w₂ = 0", standoff: 4 } },
-    yaxis2: { ...second, domain: [0, 0.31], type: "log", range: [-2.2, 3.2], tickvals: [0.01, 1, 100], ticktext: ["0.01", "1", "100"] },
-    annotations: [title(`${inked("GD", "loss")} and ${inked("FA", "loss + penalty")}, dots: minima`, 1), title("curvature tr(H²)", 0.31)],
+    xaxis2: {
+      ...second,
+      range: [-HALF_WIDTH, HALF_WIDTH],
+      dtick: 1,
+      anchor: "y2",
+      title: { text: "w₁, at w₂ = 0", standoff: 4 },
+    },
+    yaxis2: {
+      ...second,
+      domain: [0, 0.31],
+      type: "log",
+      range: [-2.2, 3.2],
+      tickvals: [0.01, 1, 100],
+      ticktext: ["0.01", "1", "100"],
+    },
+    annotations: [
+      title(`${inked("GD", "loss")} and ${inked("FA", "loss + penalty")}, dots: minima`, 1),
+      title("curvature tr(H²)", 0.31),
+    ],
   });
-  const curvature = { x: XS, y: SECTION.map((at) => at.curvature), xaxis: "x2", yaxis: "y2", mode: "lines", line: { color: text, width: 1.5 } };
+  const curvature = {
+    x: XS,
+    y: SECTION.map((at) => at.curvature),
+    xaxis: "x2",
+    yaxis: "y2",
+    mode: "lines",
+    line: { color: text, width: 1.5 },
+  };
   return Plotly.react(div, [{ x: [], y: [] }, curvature], layout, CONFIG);
 }
 
@@ -154,16 +228,37 @@ function drawSection(strokes, weight) {
 function drawTable(body, both) {
   body.replaceChildren(
     ...both.map(({ method, end, loss, slope, curvature, eigenvalues: [least, most] }) =>
-      h("tr", { "data-method": method },
-        h("th", { scope: "row", style: "white-space: normal" }, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[method]}` }), ` ${METHODS[method]}`),
-        ...Object.entries({ end: `(${show(end.x)}, ${show(end.y)})`, loss: show(loss), slope: show(slope), curvature: show(curvature), eigenvalues: `${show(least)}, ${show(most)}` }).map(([key, text]) => h("td", { "data-value": key }, text)))),
+      h(
+        "tr",
+        { "data-method": method },
+        h(
+          "th",
+          { scope: "row", style: "white-space: normal" },
+          h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[method]}` }),
+          ` ${METHODS[method]}`,
+        ),
+        ...Object.entries({
+          end: `(${show(end.x)}, ${show(end.y)})`,
+          loss: show(loss),
+          slope: show(slope),
+          curvature: show(curvature),
+          eigenvalues: `${show(least)}, ${show(most)}`,
+        }).map(([key, text]) => h("td", { "data-value": key }, text)),
+      )
+    ),
   );
 }
 
 function drawCensus(list, maps) {
   const share = (fates, k) => `${((100 * fates.reduce((sum, f) => sum + (f === k), 0)) / fates.length).toFixed(0)}%`;
   const items = FATES.map((name, k) =>
-    h("li", { "data-fate": name }, h("span", { class: "flatlab-swatch", style: `background:${COLOURS[name]}` }), `${VALLEY[name]} ${share(maps.FA, k)} (loss alone ${share(maps.GD, k)})`));
+    h(
+      "li",
+      { "data-fate": name },
+      h("span", { class: "flatlab-swatch", style: `background:${COLOURS[name]}` }),
+      `${VALLEY[name]} ${share(maps.FA, k)} (loss alone ${share(maps.GD, k)})`,
+    )
+  );
   list.replaceChildren(h("li", {}, `Of ${CELLS} × ${CELLS} starts end in`), ...items);
 }
 
@@ -171,22 +266,49 @@ function drawCensus(list, maps) {
 
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
-  const canvas = h("canvas", { width: PIXELS, height: PIXELS, role: "img", "aria-label": "Level lines of the penalized loss, and in colour where every start ends" });
+  const canvas = h("canvas", {
+    width: PIXELS,
+    height: PIXELS,
+    role: "img",
+    "aria-label": "Level lines of the penalized loss, and in colour where every start ends",
+  });
   const [ground, frame] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const layer = h("div", { class: "flatlab-layer" });
   const [runStrokes, sectionStrokes] = [new Strokes(), new Strokes()];
-  const map = h("div", { class: "flatlab-map" }, h("div", { class: "flatlab-area flatlab-relief" }, canvas), ground, runStrokes.canvas, layer);
+  const map = h(
+    "div",
+    { class: "flatlab-map" },
+    h("div", { class: "flatlab-area flatlab-relief" }, canvas),
+    ground,
+    runStrokes.canvas,
+    layer,
+  );
   const side = h("div", { class: "flatlab-curves" }, frame, sectionStrokes.canvas);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const body = h("tbody");
   const head = ["descent", "ends at", "loss", "its slope", "tr(H²)", "H’s eigenvalues"];
   const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
   const list = h("ul", { class: "flatlab-census" });
-  const controls = h("div", { class: "flatlab-controls" },
-    slider(model, "lam", { label: "λ", hint: "weight of the penalty before it is divided by the batch size", log: true, show: (v) => String(Number(v.toPrecision(2))) }),
-    slider(model, "batch", { label: "batch size B", hint: "the paper divides the penalty by it", log: true }));
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
+    slider(model, "lam", {
+      label: "λ",
+      hint: "weight of the penalty before it is divided by the batch size",
+      log: true,
+      show: (v) => String(Number(v.toPrecision(2))),
+    }),
+    slider(model, "batch", { label: "batch size B", hint: "the paper divides the penalty by it", log: true }),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, map, side), list, controls, status, table);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, map, side),
+    list,
+    controls,
+    status,
+    table,
+  );
   handle(model, layer, { label: "Start" });
 
   const state = () => Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
@@ -236,7 +358,12 @@ async function render({ model, el }) {
     drawFrame(Plotly, frame);
     const { xaxis, yaxis } = ground._fullLayout;
     for (const box of [canvas.parentElement, layer]) {
-      Object.assign(box.style, { left: `${xaxis._offset}px`, top: `${yaxis._offset}px`, width: `${xaxis._length}px`, height: `${yaxis._length}px` });
+      Object.assign(box.style, {
+        left: `${xaxis._offset}px`,
+        top: `${yaxis._offset}px`,
+        width: `${xaxis._length}px`,
+        height: `${yaxis._length}px`,
+      });
     }
     runStrokes.fit(ground);
     sectionStrokes.fit(frame);
@@ -245,7 +372,13 @@ async function render({ model, el }) {
   redraw();
   send({ id: "GD", weight: 0 });
   fill();
-  const stops = [onChange(model, NAMES, drawAll), onChange(model, ["lam", "batch"], fill), onAppearance(el, redraw), () => worker.terminate(), () => URL.revokeObjectURL(url)];
+  const stops = [
+    onChange(model, NAMES, drawAll),
+    onChange(model, ["lam", "batch"], fill),
+    onAppearance(el, redraw),
+    () => worker.terminate(),
+    () => URL.revokeObjectURL(url),
+  ];
   return () => stops.forEach((stop) => stop());
 }
 

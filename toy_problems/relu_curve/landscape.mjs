@@ -44,7 +44,9 @@ export function curvature(w) {
         hessian[2 * k + j][row] += (2 * r * value) / POINTS;
       }
     }
-    for (let p = 0; p < d; p++) if (slope[p] !== 0) for (let q = 0; q < d; q++) hessian[p][q] += (2 * slope[p] * slope[q]) / POINTS;
+    for (let p = 0; p < d; p++) {
+      if (slope[p] !== 0) { for (let q = 0; q < d; q++) hessian[p][q] += (2 * slope[p] * slope[q]) / POINTS; }
+    }
     loss += (r * r) / POINTS;
     fisher += (2 * r * slope.reduce((sum, s, p) => sum + s * flat[p], 0)) ** 2 / POINTS;
   });
@@ -75,11 +77,14 @@ export function topEigenvalue(matrix) {
   return Math.max(...m.map((row, j) => row[j]));
 }
 
-// Relative flatness of the last layer, 2 mean ||phi||^2 ||v||^2, features divided and weights multiplied by `scale`; a scale
-// of 0, a neuron that never varies, leaves that neuron out.
+// Relative flatness of the last layer, 2 mean ||phi||^2 ||v||^2, features divided and weights multiplied by `scale`; a
+// scale of 0, a neuron that never varies, leaves that neuron out.
 function lastLayer(phi, v, scale) {
   const alive = scale.map((s) => s > 0);
-  const sum = phi.reduce((total, row) => total + row.reduce((part, f, j) => part + (alive[j] ? (f / scale[j]) ** 2 : 0), 0), 0);
+  const sum = phi.reduce(
+    (total, row) => total + row.reduce((part, f, j) => part + (alive[j] ? (f / scale[j]) ** 2 : 0), 0),
+    0,
+  );
   return ((2 * sum) / POINTS) * v.reduce((total, s, j) => total + (alive[j] ? (s * scale[j]) ** 2 : 0), 0);
 }
 
@@ -95,7 +100,11 @@ function spreads(phi) {
 // Relative flatness of the last layer as defined, and with each feature divided by its standard deviation or its variance.
 function flatness({ v }, phi) {
   const spread = spreads(phi);
-  return { last: lastLayer(phi, v, v.map(() => 1)), sd: lastLayer(phi, v, spread), variance: lastLayer(phi, v, spread.map((s) => s * s)) };
+  return {
+    last: lastLayer(phi, v, v.map(() => 1)),
+    sd: lastLayer(phi, v, spread),
+    variance: lastLayer(phi, v, spread.map((s) => s * s)),
+  };
 }
 
 const length = ({ a, b, v, c }) => Math.sqrt(squares([...a, ...b, ...v, c]));
@@ -108,11 +117,21 @@ export function measures(w) {
   let first = 0;
   for (let p = 0; p < k; p++) for (let q = 0; q < k; q++) first += w.a[p] * w.a[q] * hessian[p][q];
   const trace = hessian.reduce((sum, row, j) => sum + row[j], 0);
-  return { loss, trace, top: topEigenvalue(hessian), norm: length(w), fisher, first, ...flatness(w, phi), dead: spreads(phi).filter((s) => s === 0).length };
+  return {
+    loss,
+    trace,
+    top: topEigenvalue(hessian),
+    norm: length(w),
+    fisher,
+    first,
+    ...flatness(w, phi),
+    dead: spreads(phi).filter((s) => s === 0).length,
+  };
 }
 
 // Trace, top eigenvalue, norm and the three flatnesses of the last layer at each alpha, all other settings as they are. The
-// Hessian is computed once: where weights are multiplied by D and the function stays, it is multiplied by 1 / D on both sides.
+// Hessian is computed once: where weights are multiplied by D and the function stays, it is multiplied by 1 / D on both
+// sides.
 export function sweep(w, settings, alphas) {
   const { hessian } = curvature(rescaled(w, { ...settings, alpha: 1 }));
   const k = w.a.length;
@@ -120,7 +139,12 @@ export function sweep(w, settings, alphas) {
     const now = rescaled(w, { ...settings, alpha });
     const shrink = (p) => (p < 2 * k ? 1 / alpha : p < 3 * k ? alpha : 1);
     const scaled = hessian.map((row, p) => row.map((value, q) => value * shrink(p) * shrink(q)));
-    return { trace: scaled.reduce((sum, row, p) => sum + row[p], 0), top: powerIteration(scaled), norm: length(now), ...flatness(now, features(now)) };
+    return {
+      trace: scaled.reduce((sum, row, p) => sum + row[p], 0),
+      top: powerIteration(scaled),
+      norm: length(now),
+      ...flatness(now, features(now)),
+    };
   });
 }
 

@@ -3,9 +3,9 @@
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { dots, path, words } from "flatlab/explorable/pen.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { INPUTS, NETWORKS, TARGETS, measures, output, rescaled, sweep } from "./landscape.mjs";
+import { INPUTS, measures, NETWORKS, output, rescaled, sweep, TARGETS } from "./landscape.mjs";
 
 const NAMES = ["network", "alpha", "neuron", "beta", "normalize"];
 const LINES = {
@@ -51,27 +51,67 @@ function curves(s, trained, base) {
 const show = (v) => (v >= 1e4 || v < 1e-3 ? v.toExponential(2).replace("-", "−") : String(rounded(v, 4)));
 
 function sentence(s, base, now) {
-  const moved = (key, name) => (Math.abs(now[key] / base[key] - 1) < 1e-9 ? `${name} has not moved` : `${name} is ${show(now[key] / base[key])} times what it was`);
-  const first = `The function is the same; ${moved("trace", "Tr H")}, ${moved("top", "λ max")}, and ${moved(KAPPA[s.normalize], "relative flatness")}.`;
+  const moved = (
+    key,
+    name,
+  ) => (Math.abs(now[key] / base[key] - 1) < 1e-9
+    ? `${name} has not moved`
+    : `${name} is ${show(now[key] / base[key])} times what it was`);
+  const first = `The function is the same; ${moved("trace", "Tr H")}, ${moved("top", "λ max")}, and ${
+    moved(KAPPA[s.normalize], "relative flatness")
+  }.`;
   if (!now.dead) return first;
   const several = now.dead === 1 ? "One neuron is" : `${now.dead} neurons are`;
-  return `${first} ${several} dead: 0 at every input, with no standard deviation to divide by. The two normalized rows are undefined; shown is what remains without ${now.dead === 1 ? "it" : "them"}.`;
+  return `${first} ${several} dead: 0 at every input, with no standard deviation to divide by. The two normalized rows are undefined; shown is what remains without ${
+    now.dead === 1 ? "it" : "them"
+  }.`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
 function drawFrames(Plotly, left, right) {
   const { text } = ink(left);
-  const title = (content) => ({ text: content, xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y: 1,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const margin = { l: 52, r: 12, t: 26, b: 44 };
-  Plotly.react(left, [{ x: [], y: [] }], houseLayout(left, {
-    xaxis: { range: [-1.6, 1.6], dtick: 0.5, title: { text: "input x", standoff: 4 } }, yaxis: { range: [-1.6, 1.6], dtick: 0.5 }, margin, annotations: [title("the network’s output")],
-  }), CONFIG);
+  Plotly.react(
+    left,
+    [{ x: [], y: [] }],
+    houseLayout(left, {
+      xaxis: { range: [-1.6, 1.6], dtick: 0.5, title: { text: "input x", standoff: 4 } },
+      yaxis: { range: [-1.6, 1.6], dtick: 0.5 },
+      margin,
+      annotations: [title("the network’s output")],
+    }),
+    CONFIG,
+  );
   const tickvals = [0.01, 0.1, 1, 10, 100];
-  Plotly.react(right, [{ x: [], y: [] }], houseLayout(right, {
-    xaxis: { type: "log", range: [-1, 1], tickvals: [0.1, 0.3, 1, 3, 10], ticktext: ["0.1", "0.3", "1", "3", "10"], title: { text: "α", standoff: 4 } },
-    yaxis: { type: "log", range: [-2.2, 2.2], tickvals, ticktext: tickvals.map(String) }, margin, annotations: [title("measure / as trained")],
-  }), CONFIG);
+  Plotly.react(
+    right,
+    [{ x: [], y: [] }],
+    houseLayout(right, {
+      xaxis: {
+        type: "log",
+        range: [-1, 1],
+        tickvals: [0.1, 0.3, 1, 3, 10],
+        ticktext: ["0.1", "0.3", "1", "3", "10"],
+        title: { text: "α", standoff: 4 },
+      },
+      yaxis: { type: "log", range: [-2.2, 2.2], tickvals, ticktext: tickvals.map(String) },
+      margin,
+      annotations: [title("measure / as trained")],
+    }),
+    CONFIG,
+  );
 }
 
 const XS = Array.from({ length: 161 }, (_, k) => -1.6 + k / 50);
@@ -85,7 +125,14 @@ function drawFunction(strokes, s, trained, now) {
   const knots = now.a.map((a, j) => -now.b[j] / a);
   path(strokes, [knots[s.neuron - 1], knots[s.neuron - 1]], [-1.6, 1.6], { colour: text, width: 1, dash: [2, 4] });
   const inside = Math.abs(knots[s.neuron - 1]) < 1.6;
-  if (inside) words(strokes, `neuron ${s.neuron} bends here`, { x: knots[s.neuron - 1], y: -1.45, colour: text, align: knots[s.neuron - 1] > 0 ? "right" : "left" });
+  if (inside) {
+    words(strokes, `neuron ${s.neuron} bends here`, {
+      x: knots[s.neuron - 1],
+      y: -1.45,
+      colour: text,
+      align: knots[s.neuron - 1] > 0 ? "right" : "left",
+    });
+  }
 }
 
 function drawRatios(strokes, s, lines) {
@@ -96,15 +143,29 @@ function drawRatios(strokes, s, lines) {
   for (const [name, { colour, dash, label }] of Object.entries(LINES)) {
     path(strokes, GRID, lines[name], { colour, dash, width: name === "kappa" ? 3 : 2 });
     const k = places[name];
-    words(strokes, label, { x: GRID[k], y: Math.max(-2, Math.min(2, lines[name][k])), colour, below: name === "kappa" ? 13 : -13 });
+    words(strokes, label, {
+      x: GRID[k],
+      y: Math.max(-2, Math.min(2, lines[name][k])),
+      colour,
+      below: name === "kappa" ? 13 : -13,
+    });
   }
 }
 
 function drawTable(body, base, now, chosen) {
   const dead = (name) => now.dead && (name === "sd" || name === "variance");
-  body.replaceChildren(...ROWS.map(([name, label]) =>
-    h("tr", { "data-row": name, style: name === chosen ? "font-weight:600" : "" }, h("th", { scope: "row" }, label),
-      ...[base[name], now[name], now[name] / base[name]].map((v, k) => h("td", {}, `${dead(name) && k < 2 ? "undefined; " : ""}${show(v)}`)))));
+  body.replaceChildren(
+    ...ROWS.map(([name, label]) =>
+      h(
+        "tr",
+        { "data-row": name, style: name === chosen ? "font-weight:600" : "" },
+        h("th", { scope: "row" }, label),
+        ...[base[name], now[name], now[name] / base[name]].map((v, k) =>
+          h("td", {}, `${dead(name) && k < 2 ? "undefined; " : ""}${show(v)}`)
+        ),
+      )
+    ),
+  );
 }
 
 // ---- render ----------------------------------------------------------------------------------------------------------
@@ -115,17 +176,44 @@ async function render({ model, el }) {
   const [shape, ratios] = [new Strokes(), new Strokes()];
   const panel = (frame, strokes) => h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
   const body = h("tbody");
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...["", "as trained", "now", "ratio"].map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h(
+    "table",
+    {},
+    h("thead", {}, h("tr", {}, ...["", "as trained", "now", "ratio"].map((text) => h("th", { scope: "col" }, text)))),
+    body,
+  );
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const times = (v) => `× ${v}`;
-  const controls = h("div", { class: "flatlab-controls" },
-    slider(model, "alpha", { label: "layer × α", hint: "multiplies the hidden layer, divides the last", log: true, show: times }),
-    slider(model, "beta", { label: "one neuron × β", hint: "multiplies what goes into one neuron, divides what leaves it", log: true, show: times }),
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
+    slider(model, "alpha", {
+      label: "layer × α",
+      hint: "multiplies the hidden layer, divides the last",
+      log: true,
+      show: times,
+    }),
+    slider(model, "beta", {
+      label: "one neuron × β",
+      hint: "multiplies what goes into one neuron, divides what leaves it",
+      log: true,
+      show: times,
+    }),
     slider(model, "neuron", { label: "which neuron" }),
     choice(model, "network", { label: "network", options: { alive: "six neurons at work", dead: "two of six dead" } }),
-    choice(model, "normalize", { label: "κ of the last layer", options: { plain: "as defined", sd: "features ÷ standard deviation", variance: "÷ variance" } }));
+    choice(model, "normalize", {
+      label: "κ of the last layer",
+      options: { plain: "as defined", sd: "features ÷ standard deviation", variance: "÷ variance" },
+    }),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, panel(left, shape), panel(right, ratios)), status, controls, table);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, panel(left, shape), panel(right, ratios)),
+    status,
+    controls,
+    table,
+  );
 
   const update = () => {
     const began = performance.now();

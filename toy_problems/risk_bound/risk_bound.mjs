@@ -2,7 +2,7 @@
 // Shows the bound on the expected excess risk and the largest admissible learning rate of SGD, SAM and StableSAM.
 
 import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
 const NAMES = ["mu", "L", "G", "rho", "C", "gamma0", "gamma1", "n"];
@@ -41,7 +41,12 @@ const X = [1e-3, 1];
 const Y = [1e-3, 3];
 
 function drawFrame(Plotly, div) {
-  const log = (range, ticks) => ({ type: "log", range: range.map(Math.log10), tickvals: ticks, ticktext: ticks.map(String) });
+  const log = (range, ticks) => ({
+    type: "log",
+    range: range.map(Math.log10),
+    tickvals: ticks,
+    ticktext: ticks.map(String),
+  });
   const layout = houseLayout(div, {
     xaxis: { ...log(X, [0.001, 0.01, 0.1, 1]), title: { text: "learning rate / SGD’s limit", standoff: 4 } },
     yaxis: { ...log(Y, [0.001, 0.01, 0.1, 1]), title: { text: "bound / SGD’s at its limit", standoff: 4 } },
@@ -67,19 +72,31 @@ const show = (v) => (v === 0 ? "0" : v >= 1e4 || v < 1e-3 ? v.toExponential(2) :
 function drawTable(body, all) {
   body.replaceChildren(
     ...Object.entries(all).map(([name, row]) =>
-      h("tr", { "data-method": name },
-        h("th", { scope: "row" }, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }), ` ${name}`),
-        ...[row.limit, row.generalization, row.slope * row.limit, at(row, row.limit)].map((v) => h("td", {}, show(v)))),
+      h(
+        "tr",
+        { "data-method": name },
+        h(
+          "th",
+          { scope: "row" },
+          h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }),
+          ` ${name}`,
+        ),
+        ...[row.limit, row.generalization, row.slope * row.limit, at(row, row.limit)].map((v) => h("td", {}, show(v))),
+      )
     ),
   );
 }
 
 function words(s, all) {
   const best = Object.entries(all).sort(([, a], [, b]) => at(a, a.limit) - at(b, b.limit))[0][0];
-  const start = `Each at its own largest rate, the bound of ${best} is the lowest; SAM’s largest rate is ${show(all.SGD.limit / all.SAM.limit)} times smaller than SGD’s.`;
+  const start = `Each at its own largest rate, the bound of ${best} is the lowest; SAM’s largest rate is ${
+    show(all.SGD.limit / all.SAM.limit)
+  } times smaller than SGD’s.`;
   if (s.rho === 0) return `${start} With ρ = 0, Assumption 3 asks for infinite curvature.`;
   const { asked, most } = assumption3(s);
-  return `${start} Assumption 3 asks every curvature to be at least ${show(asked)}; Assumptions 1 and 2 leave the smallest at most ${show(most)}: never both.`;
+  return `${start} Assumption 3 asks every curvature to be at least ${
+    show(asked)
+  }; Assumptions 1 and 2 leave the smallest at most ${show(most)}: never both.`;
 }
 
 // ---- render ----------------------------------------------------------------------------------------------------------
@@ -87,12 +104,15 @@ function words(s, all) {
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
   // Keep mu <= L and gamma0 <= gamma1: the one that the reader does not hold gives way.
-  const giveWay = (held, other, wrong) => model.on(`change:${held}`, () => wrong(model.get(held), model.get(other)) && model.set(other, model.get(held)));
+  const giveWay = (held, other, wrong) =>
+    model.on(`change:${held}`, () => wrong(model.get(held), model.get(other)) && model.set(other, model.get(held)));
   giveWay("mu", "L", (mu, L) => mu > L);
   giveWay("L", "mu", (L, mu) => mu > L);
   giveWay("gamma0", "gamma1", (a, b) => a > b);
   giveWay("gamma1", "gamma0", (b, a) => a > b);
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     slider(model, "mu", { label: "convexity μ", log: true }),
     slider(model, "L", { label: "smoothness L", log: true }),
     slider(model, "G", { label: "Lipschitz G", log: true }),
@@ -100,7 +120,8 @@ async function render({ model, el }) {
     slider(model, "C", { label: "constant C", log: true }),
     slider(model, "n", { label: "samples n", log: true }),
     slider(model, "gamma0", { label: "γ₀, least ratio", step: 0.01 }),
-    slider(model, "gamma1", { label: "γ₁, largest ratio", step: 0.01 }));
+    slider(model, "gamma1", { label: "γ₁, largest ratio", step: 0.01 }),
+  );
   const frame = h("div", { class: "flatlab-plot" });
   const strokes = new Strokes();
   const chart = h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
@@ -114,7 +135,11 @@ async function render({ model, el }) {
     "Few samples": { mu: 1, L: 2, G: 1, rho: 0.05, C: 1.5, n: 100, gamma0: 0.7, gamma1: 0.8 },
   });
   el.classList.add("flatlab");
-  el.replaceChildren(situations, h("div", { class: "flatlab-panels flatlab-wide" }, chart, h("div", {}, table, status)), controls);
+  el.replaceChildren(
+    situations,
+    h("div", { class: "flatlab-panels flatlab-wide" }, chart, h("div", {}, table, status)),
+    controls,
+  );
 
   const update = () => {
     const s = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));

@@ -1,12 +1,12 @@
-// Explorable: the valley w1 w2 = p of Example 1. In: data ("clear" or "paper"), x, y (the start, in half-widths of the plane),
-// lr, rho, lam, factor ("with" or "without" the minibatch factor), batch, steps, seed.
-// Shows the runs of SGD, SAM and COV, their norms, and how far off the valley they are.
+// Explorable: the valley w1 w2 = p of Example 1. In: data ("clear" or "paper"), x, y (the start, in half-widths of the
+// plane), lr, rho, lam, factor ("with" or "without" the minibatch factor), batch, steps, seed. Shows the runs of SGD, SAM
+// and COV, their norms, and how far off the valley they are.
 
 import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
-import { CONFIG, METHOD_COLOURS, houseLayout, ink, loadPlotly, onAppearance } from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
-import { loss, minibatchFactor, minibatches, moments, restingProduct, run, sample } from "./landscape.mjs";
+import { loss, minibatches, minibatchFactor, moments, restingProduct, run, sample } from "./landscape.mjs";
 
 const METHODS = ["SGD", "SAM", "COV"];
 const NAMES = ["data", "x", "y", "lr", "rho", "lam", "factor", "batch", "steps", "seed"];
@@ -39,17 +39,28 @@ export function words({ all, weight }, data, s) {
   const valley = data.b / data.a;
   const rest = restingProduct(data, weight);
   const last = ({ xs, ys }) => [xs[xs.length - 1], ys[ys.length - 1]];
-  const norms = all.map((r) => (r.divergedAt ? `${r.method} diverged at step ${r.divergedAt}` : `${r.method} ${show(Math.hypot(...last(r)))}`));
+  const norms = all.map((
+    r,
+  ) => (r.divergedAt ? `${r.method} diverged at step ${r.divergedAt}` : `${r.method} ${show(Math.hypot(...last(r)))}`));
   const cov = all[all.length - 1];
   const [w1, w2] = last(cov);
-  const where = cov.divergedAt ? "" : ` COV is at w₁w₂ = ${show(w1 * w2)}; the penalized loss has its minimum at ${show(rest)}, the loss itself at ${show(valley)}.`;
-  return `‖w‖ after ${s.steps} steps: ${norms.join(", ")}; the least on the valley is ${show(Math.sqrt(2 * Math.abs(valley)))}.${where}`;
+  const where = cov.divergedAt
+    ? ""
+    : ` COV is at w₁w₂ = ${show(w1 * w2)}; the penalized loss has its minimum at ${show(rest)}, the loss itself at ${
+      show(valley)
+    }.`;
+  return `‖w‖ after ${s.steps} steps: ${norms.join(", ")}; the least on the valley is ${
+    show(Math.sqrt(2 * Math.abs(valley)))
+  }.${where}`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
 function hyperbola(p, halfWidth) {
-  const arm = Array.from({ length: 200 }, (_, k) => (Math.abs(p) / halfWidth) * (halfWidth ** 2 / Math.abs(p)) ** (k / 199));
+  const arm = Array.from(
+    { length: 200 },
+    (_, k) => (Math.abs(p) / halfWidth) * (halfWidth ** 2 / Math.abs(p)) ** (k / 199),
+  );
   const xs = [...arm.map((v) => -v).reverse(), null, ...arm];
   return { x: xs, y: xs.map((v) => (v === null ? null : p / v)) };
 }
@@ -61,16 +72,29 @@ function drawPlane(Plotly, div, data, s) {
   const ticks = Array.from({ length: 81 }, (_, k) => -halfWidth + (k * 2 * halfWidth) / 80);
   const least = loss(data, { x: p, y: 1 });
   const z = ticks.map((y) => ticks.map((x) => Math.log10((loss(data, { x, y }) - least) / halfWidth ** 4 + 1e-4)));
-  const contour = { type: "contour", x: ticks, y: ticks, z, ncontours: 12, contours: { coloring: "none" }, line: { color: grid, width: 1 }, hoverinfo: "skip" };
+  const contour = {
+    type: "contour",
+    x: ticks,
+    y: ticks,
+    z,
+    ncontours: 12,
+    contours: { coloring: "none" },
+    line: { color: grid, width: 1 },
+    hoverinfo: "skip",
+  };
   const valley = { ...hyperbola(p, halfWidth), mode: "lines", line: { color: faint, width: 6 } };
   const side = Math.sqrt(Math.abs(p));
   const signs = p > 0 ? [[1, 1], [-1, -1]] : [[1, -1], [-1, 1]];
   const marks = {
-    x: signs.map(([u]) => u * side), y: signs.map(([, v]) => v * side), mode: "markers", marker: { symbol: "cross", size: 10, color: text },
+    x: signs.map(([u]) => u * side),
+    y: signs.map(([, v]) => v * side),
+    mode: "markers",
+    marker: { symbol: "cross", size: 10, color: text },
   };
   const axis = { range: [-halfWidth, halfWidth], dtick: halfWidth > 1 ? 1 : 0.1, showgrid: false };
   const layout = houseLayout(div, {
-    xaxis: { ...axis, title: { text: "w₁", standoff: 4 } }, yaxis: { ...axis, title: { text: "w₂", standoff: 4 } },
+    xaxis: { ...axis, title: { text: "w₁", standoff: 4 } },
+    yaxis: { ...axis, title: { text: "w₂", standoff: 4 } },
     margin: { l: 46, r: 8, t: 8, b: 40 },
   });
   return Plotly.react(div, [contour, valley, marks], layout, CONFIG);
@@ -90,16 +114,37 @@ function drawRuns(strokes, all, halfWidth) {
   }
   const inside = (v) => Math.max(-0.9 * halfWidth, Math.min(0.9 * halfWidth, v));
   for (const { method, xs, ys, divergedAt } of all) {
-    if (divergedAt) strokes.label(method, `✕ ${method} diverges`, { x: inside(xs[xs.length - 1]), y: inside(ys[ys.length - 1]) });
+    if (divergedAt) {
+      strokes.label(method, `✕ ${method} diverges`, { x: inside(xs[xs.length - 1]), y: inside(ys[ys.length - 1]) });
+    }
   }
 }
 
 function drawFrame(Plotly, div, data, s, top) {
   const { text, grid } = ink(div);
   const valley = data.b / data.a;
-  const title = (content, y) => ({ text: content, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: text, size: 13 } });
+  const title = (content, y) => ({
+    text: content,
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    y,
+    xanchor: "left",
+    yanchor: "bottom",
+    showarrow: false,
+    font: { color: text, size: 13 },
+  });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
-  const dotted = (axis, x, y) => ({ type: "line", xref: axis, x0: 0, x1: s.steps, yref: x, y0: y, y1: y, line: { color: text, width: 1, dash: "dot" } });
+  const dotted = (axis, x, y) => ({
+    type: "line",
+    xref: axis,
+    x0: 0,
+    x1: s.steps,
+    yref: x,
+    y0: y,
+    y1: y,
+    line: { color: text, width: 1, dash: "dot" },
+  });
   const reach = valley > 0 ? [-0.05 * valley, 1.3 * valley] : [1.8 * valley, -0.8 * valley];
   const layout = houseLayout(div, {
     margin: { l: 56, r: 10, t: 26, b: 40 },
@@ -125,8 +170,14 @@ function drawCurves(strokes, all, every, steps) {
 // ---- render ----------------------------------------------------------------------------------------------------------
 
 function legend() {
-  const item = (name) => h("li", {}, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }), name);
-  return h("ul", { class: "flatlab-census" }, ...METHODS.map(item), h("li", {}, "broad: the valley of minima; +: least norm; ●: where a run ends"));
+  const item = (name) =>
+    h("li", {}, h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }), name);
+  return h(
+    "ul",
+    { class: "flatlab-census" },
+    ...METHODS.map(item),
+    h("li", {}, "broad: the valley of minima; +: least norm; ●: where a run ends"),
+  );
 }
 
 async function render({ model, el }) {
@@ -136,16 +187,28 @@ async function render({ model, el }) {
   const map = h("div", { class: "flatlab-map" }, plane, runStrokes.canvas, layer);
   const curves = h("div", { class: "flatlab-curves" }, frame, curveStrokes.canvas);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
-  const controls = h("div", { class: "flatlab-controls" },
+  const controls = h(
+    "div",
+    { class: "flatlab-controls" },
     slider(model, "lr", { label: "learning rate η", log: true }),
     slider(model, "steps", { label: "steps", log: true }),
     slider(model, "rho", { label: "SAM’s radius ρ", step: 0.005 }),
     slider(model, "batch", { label: "minibatch b", log: true }),
     slider(model, "lam", { label: "COV’s weight λ", step: 0.01 }),
-    choice(model, "factor", { label: "penalty λ Tr C", options: { with: "with the factor (n − b) / (b (n − 1))", without: "without it" } }),
-    choice(model, "data", { label: "data made with w₁w₂ =", options: { clear: "1", paper: "−0.01, as in the paper" } }));
+    choice(model, "factor", {
+      label: "penalty λ Tr C",
+      options: { with: "with the factor (n − b) / (b (n − 1))", without: "without it" },
+    }),
+    choice(model, "data", { label: "data made with w₁w₂ =", options: { clear: "1", paper: "−0.01, as in the paper" } }),
+  );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), h("div", { class: "flatlab-panels" }, map, curves), legend(), status, controls);
+  el.replaceChildren(
+    presets(model, "See:", SITUATIONS),
+    h("div", { class: "flatlab-panels" }, map, curves),
+    legend(),
+    status,
+    controls,
+  );
   handle(model, layer, { label: "Start, in half-widths of the plane" });
 
   const settings = () => {
@@ -174,7 +237,12 @@ async function render({ model, el }) {
     if (grounded !== name) {
       drawPlane(Plotly, plane, data, s);
       const { xaxis, yaxis } = plane._fullLayout;
-      Object.assign(layer.style, { left: `${xaxis._offset}px`, top: `${yaxis._offset}px`, width: `${xaxis._length}px`, height: `${yaxis._length}px` });
+      Object.assign(layer.style, {
+        left: `${xaxis._offset}px`,
+        top: `${yaxis._offset}px`,
+        width: `${xaxis._length}px`,
+        height: `${yaxis._length}px`,
+      });
       runStrokes.fit(plane);
       grounded = name;
     }

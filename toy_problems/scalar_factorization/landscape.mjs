@@ -42,7 +42,8 @@ export function minibatches({ x, y }, { batch, steps, seed }) {
   return found;
 }
 
-// The next (w1, w2) of each method; a, b are the minibatch's, `data` the moments of all pairs, `weight` that of the penalty.
+// The next (w1, w2) of each method; a, b are the minibatch's, `data` the moments of all pairs, `weight` that of the
+// penalty.
 export const STEPS = {
   SGD: (w1, w2, a, b, { lr }) => {
     const c = lr * (a * w1 * w2 - b);
