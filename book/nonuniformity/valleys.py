@@ -195,8 +195,8 @@ def sgd_stops() -> Finding:
     words = (
         "The second half of a run takes this much off SGD's distance to the least norm: "
         f"{shares.format(*taken[PAPER], *taken[CLEAR])}. Meanwhile the norm goes from {paper[50]:.3f} to {paper[-1]:.3f}, "
-        f"and from {clear[50]:.2f} to {clear[-1]:.2f}. At the paper's settings it is {paper[10]:.3f} in step 1,000, still on "
-        f"the way: the product is then {early[0]:.4f} off the valley's, in the middle {early[1]:.4f}."
+        f"and from {clear[50]:.2f} to {clear[-1]:.2f}. At the paper's settings it is {paper[10]:.3f} in step 1,000, still "
+        f"on the way: the product is then {early[0]:.4f} off the valley's, in the middle {early[1]:.4f}."
     )
     return concluded(of_all(mean + half < 10 for mean, half in taken.values()), words, PAPER, CLEAR)
 
