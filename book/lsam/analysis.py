@@ -10,6 +10,7 @@ from typing import Any
 
 from book import accuracies
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
+from book.stable_sam import success_rates
 from flatlab.runs import records
 from flatlab.stats.intervals import student
 
@@ -377,7 +378,22 @@ def lower_variance() -> Finding:
     return read(graded(not beaten), f"another method has the lower deviation in {len(beaten)} of 10 columns")
 
 
+# ---- the claims: the saddle of another paper --------------------------------------------------------------------------
+
+
+def sam_is_held_by_saddles() -> Finding:
+    """On Lucchi's function the saddle holds more of SAM's starts than of gradient descent's, at every radius."""
+    sam, gd = success_rates.at_the_saddle("SAM"), success_rates.gd_at_the_saddle()
+    words = (
+        "The saddle of Lucchi's function attracts every start of SAM within rho along its direction of negative curvature, "
+        "and a start of gradient descent only on a curve: at eta = 0.1 and rho = 0.05, 0.1, 0.2 and 0.5 it holds "
+        f"{success_rates.shares_held('SAM')} of SAM's starts, {gd:.0%} of gradient descent's. Both take the whole gradient."
+    )
+    return success_rates.concluded(of_all(held > gd for held in sam), words)
+
+
 CLAIMS = {
+    "lsam/background-sam-saddles": sam_is_held_by_saddles,
     "lsam/moderate-k-suffices": moderate_k_suffices,
     "lsam/optimal-radius": optimal_radius,
     "lsam/figure-8-k-one-suffices": one_draw_suffices,

@@ -1,5 +1,5 @@
 """Nonuniformity: the verdicts on the paper's claims that follow from records."""
 
-from book.nonuniformity import mnist, sparse
+from book.nonuniformity import escapes, mnist, sparse, valleys
 
-CLAIMS = sparse.CLAIMS | mnist.CLAIMS
+CLAIMS = escapes.CLAIMS | valleys.CLAIMS | sparse.CLAIMS | mnist.CLAIMS

@@ -1,14 +1,18 @@
-"""Figure 1 of the paper: who leaves the nonuniform minimum, run by run and learning rate by learning rate."""
+"""Figure 1 of the paper: who leaves the nonuniform minimum, run by run and rate by rate, and the verdicts that follow."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from scipy.stats import binomtest
 
+from book.finding import RESULTS, Finding, graded
 from flatlab import plots
+from flatlab.runs import records
 from toy_problems import NonuniformMinima
 from toy_problems.nonuniform_minima import METHODS, linearized, slope, step
 from toy_problems.nonuniform_minima.random_product import (
@@ -18,10 +22,12 @@ from toy_problems.nonuniform_minima.random_product import (
     second_moment_radius,
 )
 
-__all__ = ["by_rate", "exact_shares", "side_by_side"]
+__all__ = ["CLAIMS", "by_rate", "exact_shares", "record", "share", "side_by_side"]
 
 KICKS = {"Momentum": 0.05, "Nesterov": 0.01}
 """The velocities at the start, as in the code published with the paper."""
+RATE, LENGTH, LONGEST = 0.6, 200, 2000
+"""Learning rate and steps of the figure, and the longest runs on record."""
 
 
 def side_by_side(f: NonuniformMinima, runs: int = 25) -> None:
@@ -81,3 +87,99 @@ def _label(axes: list[list[Axes]], below: str, beside: str) -> None:
         panel.set_ylabel(beside)
     plt.tight_layout()
     plt.show()
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def record() -> dict[str, Any]:
+    """The record of 2,000 runs at each of 40 learning rates."""
+    return records.only(RESULTS, "nonuniform_escape", runs=2000)
+
+
+def count(method: str, lr: float, steps: int, what: str = "zero") -> int:
+    """How many runs are at 0, at 1 (`one`) or have left 1 (`left`) at a rate of the record after so many steps."""
+    rates = record()["result"]["learning_rates"]
+    (curve,) = [c for c in record()["result"]["curves"] if c["method"] == method]
+    (place,) = [k for k, rate in enumerate(rates) if abs(rate - lr) < 1e-9]
+    return curve[what][record()["config"]["steps"].index(steps)][place]
+
+
+def share(method: str, lr: float, steps: int, what: str = "zero") -> float:
+    """The same as a share of the runs."""
+    return count(method, lr, steps, what) / record()["config"]["runs"]
+
+
+def told(part: float) -> str:
+    """A share in words."""
+    return {0: "none", 1: "all"}.get(part, f"{part:.1%}")
+
+
+def escapes_always(*methods: str) -> str:
+    """Held if more than 99% (exact 95% interval) are at 0 after the figure's steps, in part if half are after 2,000."""
+    n = record()["config"]["runs"]
+    soon = [binomtest(count(m, RATE, LENGTH), n).proportion_ci().low > 0.99 for m in methods]
+    return graded(all(soon), all(share(m, RATE, LONGEST) > 0.5 for m in methods))
+
+
+def concluded(verdict: str, words: str) -> Finding:
+    """The finding from the record."""
+    c = record()["config"]
+    size = f"two samples in one dimension, {c['runs']:,} runs at each of {c['learning_rates']} learning rates"
+    return Finding(verdict, words, f"{size}, up to {c['steps'][-1]:,} steps", [record()])
+
+
+def sgd() -> Finding:
+    """SGD."""
+    words = (
+        f"At the learning rate of the figure, {RATE:g}, {told(share('SGD', RATE, LENGTH))} of the runs are at 0 after "
+        f"{LENGTH} steps and {told(share('SGD', RATE, 500))} after 500. At 0.54 "
+        f"{told(share('SGD', 0.54, LONGEST, 'left'))} have left after {LONGEST:,}."
+    )
+    return concluded(escapes_always("SGD"), words)
+
+
+def momentum() -> Finding:
+    """Momentum, and how its growth rate dips."""
+    rates, three = (0.58, RATE, 0.64), "{}, {} and {}"
+    growth = [lyapunov_exponent(linearized("Momentum", lr), 300, 1000).value for lr in rates]
+    ends = three.format(*(told(share("Momentum", lr, LONGEST)) for lr in rates))
+    words = (
+        f"At the learning rate of the figure, {RATE:g}, {told(share('Momentum', RATE, LENGTH))} of the runs are at 0 after "
+        f"{LENGTH} steps. Just there the growth rate dips: at {three.format(*rates)} it is "
+        f"{three.format(*(f'{v:.2f}' for v in growth))} a step, and {ends} of the runs are at 0 after {LONGEST:,}."
+    )
+    return concluded(escapes_always("Momentum"), words)
+
+
+def nesterov() -> Finding:
+    """Nesterov's method, and from which rate on no run arrives."""
+    rates = record()["result"]["learning_rates"]
+    last = max(k for k, lr in enumerate(rates) if count("Nesterov", lr, LONGEST))
+    words = (
+        f"At the learning rate of the figure, {RATE:g}, {told(share('Nesterov', RATE, LENGTH, 'left'))} of the runs leave "
+        f"within {LENGTH} steps and {told(share('Nesterov', RATE, LONGEST))} are at 0 after {LONGEST:,}. At rates of "
+        f"{rates[last + 1]:g} and above none is."
+    )
+    return concluded(escapes_always("Nesterov"), words)
+
+
+def sam() -> Finding:
+    """SAM, and the form in the published code."""
+    proper, published = (share(m, RATE, LENGTH) for m in ("SAM", "SAM as published"))
+    beside = {m: told(share(m, 0.54, LONGEST)) for m in ("SAM", "SGD")}
+    words = (
+        f"At the learning rate of the figure, {RATE:g}, {told(proper)} of the runs are at 0 after {LENGTH} steps, and "
+        f"{told(published)} in the published form, which always adds +rho and is SGD seen from rho beside. At 0.54 "
+        f"{beside['SAM']} of SAM's are there after {LONGEST:,}, of SGD's {beside['SGD']}."
+    )
+    return concluded(escapes_always("SAM", "SAM as published"), words)
+
+
+CLAIMS = {
+    "nonuniformity/figure-1-sgd": sgd,
+    "nonuniformity/figure-1-msgd": momentum,
+    "nonuniformity/figure-1-nsgd": nesterov,
+    "nonuniformity/figure-1-sam": sam,
+}

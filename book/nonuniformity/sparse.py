@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from book.finding import RESULTS, Finding, graded, of_all
+from book.finding import HELD, PART, RESULTS, Finding, graded, of_all
 from flatlab.runs import records
 
 Record = dict[str, Any]
@@ -24,6 +24,8 @@ WHOLE = {"batch": 100, "alternating": False}
 """The full batch, as equation (11) stands."""
 SGD, SAM, GCM = ("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4)
 """The three of Figure 4, at the code's radii."""
+TEXTS_RADIUS = 0.005
+"""SAMGCM's in the text."""
 
 
 @functools.cache
@@ -83,36 +85,47 @@ def told(values: list[float], form: str = ".2g") -> str:
     return "SGD {}, SAM {}, SAMGCM {}".format(*(f"{v:{form}}" for v in values))
 
 
+def lost() -> list[int]:
+    """How many of SAMGCM's runs diverge at the text's radius, in both readings of the update."""
+    return [int(torch.isinf(final(config, "SAMGCM", TEXTS_RADIUS)).sum()) for config in (CODE, TEXT)]
+
+
+def at_the_codes_radii(verdict: str, words: str) -> Finding:
+    """The finding on Figure 4 from its code's radii: in part at best if SAMGCM's runs diverge at the text's."""
+    runs = record(CODE)["config"]["seeds"]
+    diverge = f"At the text's radius of {TEXTS_RADIUS:g}, {max(lost())} of {runs} SAMGCM runs diverge."
+    verdict = PART if verdict == HELD and any(lost()) else verdict
+    return concluded(verdict, f"At the code's radii: {words} {diverge}", CODE, TEXT)
+
+
 def lower_test_loss() -> Finding:
     """In nine problems of ten SAMGCM's test loss is below SAM's and SAM's below SGD's, in both readings of the update."""
     below = []
     for config in (CODE, TEXT):
         sgd, sam, gcm = (final(config, *which) for which in (SGD, SAM, GCM))
         below += [(gcm < sam).sum() >= 9, (sam < sgd).sum() >= 9]
-    lost = int(torch.isinf(final(CODE, "SAMGCM", 0.005)).sum())
-    words = f"At the code's radii, medians of ten problems: {told(medians(CODE, 'test'))}. At the text's radius of 0.005 "
-    return concluded(of_all(below), f"{words}{lost} of ten SAMGCM runs diverge.", CODE, TEXT)
+    return at_the_codes_radii(of_all(below), f"medians of ten problems, {told(medians(CODE, 'test'))}.")
 
 
 def train_loss() -> Finding:
     """The figure's middle shows what is there: SGD's training loss below SAM's and SAMGCM's, all below the noise's."""
     sgd, sam, gcm = medians(CODE, "train")
-    words = f"Medians of ten problems: {told([sgd, sam, gcm], '.1g')}; the noise of the labels alone leaves 0.01."
-    return concluded(graded(sgd < sam < gcm < 0.01), words, CODE)
+    words = f"medians of ten problems, {told([sgd, sam, gcm], '.1g')}; the noise of the labels alone leaves 0.01."
+    return at_the_codes_radii(graded(sgd < sam < gcm < 0.01), words)
 
 
 def smallest_l1_norm() -> Finding:
     """SAMGCM's l1 norm is the smallest of the three, in both readings."""
     small = [norms[2] == min(norms) for norms in (medians(config, "l1") for config in (CODE, TEXT))]
-    words = f"Medians of ten problems: {told(medians(CODE, 'l1'), '.2f')}; the truth is 3."
-    return concluded(of_all(small), words, CODE, TEXT)
+    words = f"medians of ten problems, {told(medians(CODE, 'l1'), '.2f')}; the truth is 3."
+    return at_the_codes_radii(of_all(small), words)
 
 
 def prevents_overfitting() -> Finding:
     """SAMGCM leaves twice as much of the noise unfitted as SAM and as SGD."""
     sgd, sam, gcm = medians(CODE, "train")
-    words = f"Training loss, where the noise alone leaves 0.01: {told([sgd, sam, gcm], '.1g')}."
-    return concluded(of_all(gcm > 2 * other for other in (sgd, sam)), words, CODE)
+    words = f"training loss {told([sgd, sam, gcm], '.1g')}, where the noise alone leaves 0.01."
+    return at_the_codes_radii(of_all(gcm > 2 * other for other in (sgd, sam)), words)
 
 
 def sparser_than_sharpness() -> Finding:

@@ -1,7 +1,8 @@
-"""Figure 2 of the paper: where SGD, SAM and COV come to rest on the valley of a product of two weights."""
+"""Figure 2 of the paper: where SGD, SAM and COV come to rest on the valley of a product of two weights; its verdicts."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from book.finding import RESULTS, Finding, graded, of_all
 from flatlab import plots
 from flatlab.runs import records
+from flatlab.stats.intervals import student
 
-__all__ = ["draw", "found", "table"]
+__all__ = ["CLAIMS", "draw", "found", "table"]
 
 Record = dict[str, Any]
 T95 = 2.093
@@ -109,3 +112,124 @@ def _rows(record: Record, names: tuple[str, ...]) -> None:
             f"{curve['method']:11} {end.mean():8.4f} ± {T95 * end.std() / 20**0.5:.4f} {(end < least).sum():8} of 20"
             f" {off.mean():+15.4f} {off.mean(1).std() * T95 / 20**0.5:10.4f}"
         )
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+PAPER, CLEAR = SETTINGS
+"""The settings' names."""
+
+
+@functools.cache
+def ours(title: str) -> Record:
+    """One of our records."""
+    return found(RESULTS)[title]
+
+
+def curve(title: str, method: str, field: str) -> Tensor:
+    """Norm or product of a method's runs, shape (data sets, marks); a mark is 100 steps, the middle of a run is 50."""
+    (c,) = [c for c in ours(title)["result"]["curves"] if c["method"] == method]
+    return torch.tensor(c[field], dtype=torch.float64)
+
+
+def distance(title: str, method: str) -> Tensor:
+    """How far the norm is from the least on the valley, of the same shape."""
+    return (curve(title, method, "norm") - _least(ours(title)).double()[:, None]).abs()
+
+
+def taken_off(title: str, method: str) -> tuple[float, float]:
+    """What the second half of a run takes off that distance, and its 95% interval, in percent of the distance."""
+    away = distance(title, method)
+    whole = away[:, 50].mean().item()
+    mean, half = student((away[:, 50] - away[:, -1]).tolist())
+    return 100 * mean / whole, 100 * half / whole
+
+
+def off_the_valley(title: str, method: str) -> tuple[float, float]:
+    """Product less the valley's, mean of the second half, with its 95% interval, in percent of the valley's own."""
+    valley = _valley(ours(title)).double()
+    mean, half = student((curve(title, method, "product")[:, 50:] - valley[:, None]).mean(1).tolist())
+    size = valley.abs().mean().item()
+    return 100 * mean / size, 100 * half / size
+
+
+def below_least(title: str, method: str) -> int:
+    """In how many data sets a run ends with less than the least norm on the valley."""
+    return int((curve(title, method, "norm")[:, -1] < _least(ours(title))).sum())
+
+
+def end_share(method: str) -> float:
+    """How far a run ends from the least norm where the signal is strong, in percent of it."""
+    return 100 * (distance(CLEAR, method)[:, -1] / _least(ours(CLEAR))).mean().item()
+
+
+def parts(values: dict[str, tuple[float, float]]) -> str:
+    """Percentages and their intervals, method by method."""
+    return ", ".join(f"{name} {mean:.0f} ± {half:.0f}%" for name, (mean, half) in values.items())
+
+
+def concluded(verdict: str, words: str, *titles: str) -> Finding:
+    """The finding from the records of these settings."""
+    used = [ours(title) for title in titles]
+    c = used[0]["config"]
+    return Finding(verdict, words, f"{c['seeds']} data sets of {c['n']:,} pairs, {c['steps']:,} steps", used)
+
+
+def all_reach_the_valley() -> Finding:
+    """At the paper's settings the product of each method is off by less than a fifth of the valley's, interval included."""
+    off = {name: off_the_valley(PAPER, name) for name in ("SGD", "SAM", "COV")}
+    words = (
+        "At the paper's settings the product of the weights is, over the second half of a run, off the valley's by this "
+        f"share of its size: {parts(off)}. COV ends below the least norm on the valley in {below_least(PAPER, 'COV')} of "
+        f"{ours(PAPER)['config']['seeds']} data sets."
+    )
+    return concluded(of_all(abs(mean) + half < 20 for mean, half in off.values()), words, PAPER)
+
+
+def sgd_stops() -> Finding:
+    """In both settings the second half of a run takes less than a tenth off SGD's distance to the least norm."""
+    taken = {title: taken_off(title, "SGD") for title in (PAPER, CLEAR)}
+    paper, clear = (curve(title, "SGD", "norm").mean(0) for title in taken)
+    early = [(curve(PAPER, "SGD", "product") - _valley(ours(PAPER))[:, None])[:, k].abs().mean() for k in (10, 50)]
+    shares = "{:.0f} ± {:.0f}% at the paper's settings, {:.1f} ± {:.1f}% with theta* = (1, 1)"
+    words = (
+        "The second half of a run takes this much off SGD's distance to the least norm: "
+        f"{shares.format(*taken[PAPER], *taken[CLEAR])}. Meanwhile the norm goes from {paper[50]:.3f} to {paper[-1]:.3f}, "
+        f"and from {clear[50]:.2f} to {clear[-1]:.2f}. At the paper's settings it is {paper[10]:.3f} in step 1,000, still "
+        f"on the way: the product is then {early[0]:.4f} off the valley's, in the middle {early[1]:.4f}."
+    )
+    return concluded(of_all(mean + half < 10 for mean, half in taken.values()), words, PAPER, CLEAR)
+
+
+def sam_and_cov_go_on() -> Finding:
+    """At the paper's settings the second half takes something off both methods' distance for certain."""
+    taken = {title: {name: taken_off(title, name) for name in ("SAM", "COV")} for title in (PAPER, CLEAR)}
+    words = (
+        "The second half of a run takes this much off the distance to the least norm: at the paper's settings "
+        f"{parts(taken[PAPER])}, where COV goes past it in {below_least(PAPER, 'COV')} of "
+        f"{ours(PAPER)['config']['seeds']} data sets; with theta* = (1, 1) and start (3, 0.1) {parts(taken[CLEAR])}. There "
+        f"they end within {end_share('SAM'):.1f}% and {end_share('COV'):.1f}% of the least norm."
+    )
+    return concluded(of_all(mean > half for mean, half in taken[PAPER].values()), words, PAPER, CLEAR)
+
+
+def cov_is_closest() -> Finding:
+    """At the paper's settings COV ends closer to the least norm than SAM for certain, over the same data sets."""
+    ends = {title: [distance(title, name)[:, -1] for name in ("SAM", "COV")] for title in (PAPER, CLEAR)}
+    ahead = {title: student((sam - cov).tolist()) for title, (sam, cov) in ends.items()}
+    (sam, cov), (other_sam, other_cov) = ([end.mean().item() for end in both] for both in ends.values())
+    closer = "COV is the closer one" if ahead[CLEAR][0] > ahead[CLEAR][1] else "COV is not closer for certain"
+    words = (
+        f"At the paper's settings SAM ends {sam:.3f} from the least norm and COV {cov:.3f}, past it in "
+        f"{below_least(PAPER, 'COV')} of {ours(PAPER)['config']['seeds']} data sets. With theta* = (1, 1) {closer}, "
+        f"{other_cov:.3f} against {other_sam:.3f}."
+    )
+    return concluded(graded(ahead[PAPER][0] > ahead[PAPER][1]), words, PAPER, CLEAR)
+
+
+CLAIMS = {
+    "nonuniformity/figure-2-connected-region": all_reach_the_valley,
+    "nonuniformity/figure-2-sgd-stops": sgd_stops,
+    "nonuniformity/figure-2-sam-cov-continue": sam_and_cov_go_on,
+    "nonuniformity/figure-2-cov-closest": cov_is_closest,
+}

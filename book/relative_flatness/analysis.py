@@ -1,5 +1,5 @@
 """Relative flatness: the verdicts that follow from records, on its own claims and on what all papers take for granted."""
 
-from book.relative_flatness import minima
+from book.relative_flatness import correlations, minima, representativeness
 
-CLAIMS = minima.CLAIMS | minima.BACKGROUND
+CLAIMS = minima.CLAIMS | correlations.CLAIMS | representativeness.CLAIMS | minima.BACKGROUND
