@@ -11,7 +11,7 @@ from torch import Tensor
 from book.finding import Finding, graded, of_all, span
 from book.relative_flatness.data_sets import record, studied
 from flatlab.stats.intervals import student
-from toy_problems.flatness_and_gap import correlation
+from toy_problems.gaussian_features.flatness_and_gap import correlation
 
 DELTA = 0.1
 """The bandwidth that the chapter draws; the paper's is not known."""
