@@ -1,4 +1,4 @@
-"""Flat vectors that live from step to step, and the ways between them and lists of tensors."""
+"""One flat vector for many tensors, and the ways between them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["Buffers", "real", "unflat"]
-
-KEPT = 4
-SMALL = 2**21
+__all__ = ["Rows", "flat", "real", "unflat"]
 
 
 def real(t: Tensor) -> Tensor:
@@ -31,52 +28,46 @@ def unflat(v: Tensor, like: list[Tensor]) -> list[Tensor]:
     return [part.view_as(t) for part, t in zip(v.split([t.numel() for t in like]), like, strict=True)]
 
 
-class Buffers:
-    """Places for the flat copies of lists of tensors: the weights in slot 0, the gradient of pass `i` in slot `i`.
+def flat(tensors: list[Tensor]) -> Tensor:
+    """A copy of `tensors` in one vector, `(d,)`, of their common type but at least float32: float16 ends at 65504.
 
-    Fresh memory costs a page fault every 4 kB, unless it is small: then the allocator has it at hand. Slots from
-    `KEPT` on are fresh nevertheless: a method of many passes uses up each gradient at once.
+    >>> flat([torch.ones(1, 2), torch.zeros(1, dtype=torch.float16)])
+    tensor([1., 1., 0.])
     """
+    kinds = {t.dtype for t in tensors}
+    if kinds == {torch.float32} or kinds == {torch.float64}:
+        if len(tensors) > 1:  # a single one would come back as it is
+            return torch._utils._flatten_dense_tensors(tensors)
+        return torch.cat([tensors[0].reshape(-1)])
+    dtype = functools.reduce(torch.promote_types, kinds, torch.float32)
+    place = torch.empty(sum(t.numel() for t in tensors), dtype=dtype, device=tensors[0].device)
+    return torch.cat([t.reshape(-1) for t in tensors], out=place)
+
+
+class Rows:
+    """Writes flat vectors into tensors, by views of them that live from step to step."""
 
     def __init__(self):
-        self._kept: dict[int, Tensor] = {}
         self._where: list[tuple] = []
         self._rows: list[Tensor] | None = None
         self._sizes: list[int] = []
-
-    def flat(self, slot: int, tensors: list[Tensor]) -> Tensor:
-        """`tensors` in one vector, `(d,)`, of their common type but at least float32: float16 ends at 65504.
-
-        >>> Buffers().flat(0, [torch.ones(1, 2), torch.zeros(1, dtype=torch.float16)])
-        tensor([1., 1., 0.])
-        """
-        size, device, kinds = sum(t.numel() for t in tensors), tensors[0].device, {t.dtype for t in tensors}
-        if size <= SMALL and (kinds == {torch.float32} or kinds == {torch.float64}):
-            return torch.cat([t.reshape(-1) for t in tensors])
-        dtype = functools.reduce(torch.promote_types, kinds, torch.float32)
-        place = self._kept.get(slot)
-        if place is None or place.numel() != size or place.dtype != dtype or place.device != device:
-            place = torch.empty(size, dtype=dtype, device=device)
-            if slot < KEPT:
-                self._kept[slot] = place
-        return torch.cat([t.reshape(-1) for t in tensors], out=place)
 
     def write(self, v: Tensor, tensors: list[Tensor]) -> None:
         """Copies the vector `v`, `(d,)`, into `tensors`, which keep storage, type and strides.
 
         >>> weight, bias = torch.empty(1, 2), torch.empty(1)
-        >>> Buffers().write(torch.tensor([1.0, 2.0, 3.0]), [weight, bias])
+        >>> Rows().write(torch.tensor([1.0, 2.0, 3.0]), [weight, bias])
         >>> weight, bias
         (tensor([[1., 2.]]), tensor([3.]))
         """
         # On a GPU the one call would not survive a captured graph.
-        rows = self._flat_views(tensors) if v.device.type == "cpu" else None
+        rows = self._views(tensors) if v.device.type == "cpu" else None
         if rows is not None and rows[0].dtype == v.dtype:
             torch.split_with_sizes_copy(v, self._sizes, out=rows)  # one call in place of one for each tensor
         else:
             torch._foreach_copy_(tensors, unflat(v, tensors))
 
-    def _flat_views(self, tensors: list[Tensor]) -> list[Tensor] | None:
+    def _views(self, tensors: list[Tensor]) -> list[Tensor] | None:
         # A view keeps its storage alive, so an address seen again is the same storage.
         where = [(t.data_ptr(), t.numel(), t.is_contiguous()) for t in tensors]
         if where != self._where:
