@@ -11,7 +11,9 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
-from flatlab.optim import CSAM, SAM, USAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableSAM
+
+pytestmark = pytest.mark.filterwarnings("error:.*accumulate, give it a closure")
 
 PAGE = Path(__file__).parents[2] / "book" / "frameworks.md"
 EPOCHS, CLIP = 2, 0.3
@@ -169,7 +171,8 @@ def test_lightnings_scaler_steps_without_the_closure_and_is_refused(pl):
 
 def test_lightnings_own_accumulation_hands_over_the_last_part_alone(pl):
     module = lightning_module(pl, SAM)
-    fit(pl, module, batches(4), accumulate_grad_batches=4)
+    with pytest.warns(UserWarning, match="SAM: gradients that stand there before the step do not count"):
+        fit(pl, module, batches(4), accumulate_grad_batches=4)
     assert largest_difference(module.network, plain(SAM, only_last_of=4)[0]) == 0  # statistics have seen all parts
     assert largest_difference(module.network, plain(SAM, parts=4)[0]) > 1e-3
 
@@ -272,9 +275,11 @@ def test_accelerate_trains_as_a_plain_loop_also_in_parts_and_clipped(accelerator
 
 
 def test_accelerates_own_accumulation_hands_over_the_last_part_alone(accelerator):
-    net, _ = accelerated(accelerator(gradient_accumulation_steps=4), SAM, batches(4))
-    assert_same(net, plain(SAM, only_last_of=4)[0])
-    assert largest_difference(net, plain(SAM, parts=4)[0]) > 1e-3
+    last, whole = plain(SAM, only_last_of=4)[0], plain(SAM, parts=4)[0]
+    with pytest.warns(UserWarning, match="accelerate's gradient_accumulation_steps=4 leaves"):
+        net, _ = accelerated(accelerator(gradient_accumulation_steps=4), SAM, batches(4))
+    assert_same(net, last)
+    assert largest_difference(net, whole) > 1e-3
 
 
 def test_with_accelerates_scaler_the_step_is_ours(accelerator):
@@ -357,12 +362,32 @@ def test_the_pages_trainer_trains_and_logs_as_a_plain_loop_also_in_parts_and_cli
     assert len(logged) == len(losses)
 
 
-def test_the_pages_trainer_resumes_to_the_same_bits_with_rho_and_momentum(transformers, tmp_path):
+@pytest.mark.parametrize("method", [SAM, CSAM, LSAM])
+def test_the_pages_trainer_resumes_to_the_same_bits_also_what_a_method_remembers(transformers, tmp_path, method):
     saving = {"save_strategy": "epoch", "lr_scheduler_type": "linear"}
-    whole, _ = in_trainer(transformers, tmp_path, SAM, **saving)
-    (half, *_) = sorted(tmp_path.glob("checkpoint-*"))
-    state = torch.load(half / "optimizer.pt", weights_only=True)
-    assert state["param_groups"][0]["rho"] == 0.2 and 0 < state["param_groups"][0]["lr"] < 0.1
-    resumed, logged = in_trainer(transformers, tmp_path, SAM, resume=str(half), **saving)
+    whole, _ = in_trainer(transformers, tmp_path, method, **saving)
+    half = tmp_path / f"checkpoint-{len(batches())}"
+    group = torch.load(half / "optimizer.pt", weights_only=True)["param_groups"][0]
+    assert group["rho"] == 0.2 and 0 < group["lr"] < 0.1
+    resumed, logged = in_trainer(transformers, tmp_path, method, resume=str(half), **saving)
     assert_same(resumed, whole)
-    assert len(logged) == 2 * len(batches())
+    assert len(logged) == EPOCHS * len(batches())
+
+
+# A loop without a closure
+
+
+@pytest.mark.parametrize("method", [SAM, StableSAM, ASAM])
+def test_accumulated_gradients_count_in_both_halves_of_a_split_step(method):
+    model, losses = network(), []
+    opt = made(method, model.parameters(), CLIP)
+    for _ in range(EPOCHS):
+        for x, y in batches():
+            opt.zero_grad()
+            losses.append(summed(model, x, y, 4, torch.Tensor.backward).item())
+            opt.first_step()
+            summed(model, x, y, 4, torch.Tensor.backward)
+            opt.second_step()
+    reference, expected = plain(method, parts=4, max_norm=CLIP)
+    assert_same(model, reference)
+    assert losses == expected
