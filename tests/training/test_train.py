@@ -158,6 +158,25 @@ def test_every_method_trains(method):
     assert result["gradients"] == result["steps"] * {"plain": 1, "LSAM": 4, "CSAM": 3, "SAMGCM": 3}.get(method, 2)
 
 
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_a_method_in_every_third_step_costs_its_passes_there_alone(method):
+    """Six steps, two of them the method's; against the passes of a run of the method throughout."""
+    more = {"m": 16} if method == "MSAM" else {}
+    common = SMALL | {"epochs": 2, "examples": 96, "batch": 32}
+    whole, thinned = (Train(**common, method=method, **more, perturb_every=every).run() for every in (None, 3))
+    assert whole["steps"] == 6 and whole["gradients"] % 6 == 0
+    assert thinned["gradients"] == whole["gradients"] / 6 * 2 + 4
+    assert thinned["weights"] != whole["weights"]
+
+
+def test_without_a_number_of_steps_or_with_one_it_is_the_run_it_was():
+    assert config_of(Train(method="SAM", perturb_every=1)) == config_of(Train(method="SAM"))
+    assert "perturb_every" not in config_of(Train(method="SAM"))
+    with pytest.raises(ValueError, match="perturb_every = 2 has no effect here: it needs a method other than plain"):
+        Train(perturb_every=2)
+    assert Train(method="SAM").replays and not Train(method="SAM", perturb_every=2).replays
+
+
 def test_a_seed_fixes_the_run_and_another_changes_it():
     first, again, other = (Train(**SMALL, seed=seed).run() for seed in (1, 1, 2))
     assert first == again
