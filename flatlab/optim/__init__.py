@@ -45,8 +45,8 @@ The bits are those of `step(closure)`, also of the statistics of norm layers; dr
 `GradScaler` both losses are scaled, `opt.first_step(scaler=scaler)` takes it, and `scaler.update()` follows `second_step`:
 an overflow in either pass skips the step. `opt.undo_first_step()` gives the weights back where the loop gives up.
 
-**Not in every step.** `SAM(base, every=5)` perturbs in the first step and in every fifth, and descends by the base optimizer
-alone in those between, with one pass. The count is saved.
+**Not in every step.** `SAM(base, every=5)` perturbs in the first step and in every fifth after it. Those between are steps
+of the base optimizer alone, of one pass. The count is saved.
 
 **Parts of the batch.** MSAM and SAMGCM cut the batch and run the closure on its parts, so it takes the data:
 

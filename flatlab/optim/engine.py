@@ -84,7 +84,7 @@ class RuleOptimizer(Optimizer):
         self._rows = Rows()
         self._outside = Outside()
         outside = self._outside
-        outside.keep(self._all())
+        outside.keep(self._all())  # there before this object was
         # Not a method of this object: a cycle would keep the weights alive until it is collected.
         self.base.register_step_post_hook(
             lambda base, *_: outside.keep([p for g in base.param_groups for p in g["params"]])

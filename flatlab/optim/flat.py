@@ -52,6 +52,16 @@ class Rows:
         self._rows: list[Tensor] | None = None
         self._sizes: list[int] = []
 
+    def find(self, tensors: list[Tensor]) -> None:
+        """Looks where `tensors` are and how they lie, at the start of a step."""
+        if tensors[0].device.type != "cpu":
+            return
+        where, sizes = [t.data_ptr() for t in tensors], [t.numel() for t in tensors]
+        plain = all(t.is_contiguous() for t in tensors) and len({t.dtype for t in tensors}) == 1
+        if where != self._where or sizes != self._sizes or plain != (self._rows is not None):
+            self._rows = [t.detach().view(-1) for t in tensors] if plain else None
+            self._where, self._sizes = where, sizes
+
     def write(self, v: Tensor, tensors: list[Tensor]) -> None:
         """Copies the vector `v`, `(d,)`, into `tensors`, which keep storage, type and strides.
 
@@ -68,10 +78,7 @@ class Rows:
             torch._foreach_copy_(tensors, unflat(v, tensors))
 
     def _views(self, tensors: list[Tensor]) -> list[Tensor] | None:
-        # A view keeps its storage alive, so an address seen again is the same storage.
-        where = [(t.data_ptr(), t.numel(), t.is_contiguous()) for t in tensors]
-        if where != self._where:
-            plain = len({t.dtype for t in tensors}) == 1 and all(contiguous for *_, contiguous in where)
-            self._rows = [t.detach().view(-1) for t in tensors] if plain else None
-            self._where, self._sizes = where, [n for _, n, _ in where]
+        # A view keeps its storage alive, so an address seen again is the same storage; sizes are told apart in `find`.
+        if [t.data_ptr() for t in tensors] != self._where:
+            self.find(tensors)
         return self._rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -21,19 +22,21 @@ CALLER = 7
 class Outside:
     """Warns once, where gradients stand before a step that no earlier step has left there.
 
-    The first gradient is looked at in every step, by identity and version; the values of all only where that is new.
+    Two parameters are looked at in every step, by identity and version of their gradients; the values of all only where
+    those are new.
     """
 
     def __init__(self):
         self.told = False
         self.looks = 0
-        self._ours: dict[Tensor, tuple[weakref.ref[Tensor], int]] = {}
+        self._kept: list[tuple[Tensor, weakref.ref[Tensor], int]] = []
+        """The first and the last parameter with a gradient, and what that was."""
 
     def keep(self, params: list[Tensor]) -> None:
         """What stands there now is known: a step has left it, or it was there before the optimizer was."""
         if not self.told and self.looks < LOOKS:
-            with_gradient = [(p, g) for p in params if (g := p.grad) is not None]
-            self._ours = {p: (weakref.ref(g), g._version) for p, g in with_gradient}
+            ends = (_first(params), _first(reversed(params)))
+            self._kept = [(p, weakref.ref(p.grad), p.grad._version) for p in ends if p is not None]
 
     def look(self, name: str, params: list[Tensor]) -> None:
         """Before the first pass of the optimizer called `name`."""
@@ -46,8 +49,11 @@ class Outside:
             return
         if self.looks == LOOKS:
             return
-        first = next((p for p in params if p.grad is not None), None)
-        if first is None or first.is_meta or self._left(first):
+        if self._kept:
+            known = all(p.grad is None or (ref() is p.grad and v == p.grad._version) for p, ref, v in self._kept)
+        else:
+            known = _first(params) is None
+        if known or params[0].is_meta:
             return
         self.looks += 1
         grads = [p.grad for p in params if p.grad is not None and p.grad.layout is torch.strided]
@@ -57,11 +63,10 @@ class Outside:
                 "(clear those of another loss by opt.zero_grad())"
             )
 
-    def _left(self, p: Tensor) -> bool:
-        """Whether its gradient is what `keep` has seen."""
-        known, version = self._ours.get(p, (None, 0))
-        return known is not None and known() is p.grad and version == p.grad._version
-
     def _tell(self, what: str) -> None:
         self.told = True
         warnings.warn(f"{what}: {REMEDY}", stacklevel=CALLER)
+
+
+def _first(params: Iterable[Tensor]) -> Tensor | None:
+    return next((p for p in params if p.grad is not None), None)

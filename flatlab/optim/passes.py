@@ -58,7 +58,9 @@ class Passes:
         self.known = known
         self.no_sync, self.scale, self.sign, self.guard = no_sync, scale, sign, guard
         self.rows = rows
-        self._real = [real(p) for p in params]
+        self._complex = any(p.is_complex() for p in params)
+        self._real = [real(p) for p in params] if self._complex else params
+        rows.find(self._real)
         self.w = flat(self._real)
         self.losses: list[Tensor | float] = []
         self._clean: list[Tensor | float] = []
@@ -139,8 +141,8 @@ class Passes:
         """Whether `direction` is finite; the last gradient has been looked at before."""
         return self.finite[-1] if direction is self._last else all_finite(direction)
 
-    def _say_if_nothing_came(self, grads: list[Tensor | None]) -> None:
-        if self.count == 1 and all(g is None for g in grads):
+    def _say_if_nothing_came(self, there: list[bool]) -> None:
+        if self.count == 1 and not any(there):
             warnings.warn("the closure left no gradient: it must call loss.backward(), in every pass", stacklevel=2)
 
     def _write(self, v: Tensor) -> None:
@@ -151,18 +153,18 @@ class Passes:
 
     def _gradient(self) -> Tensor:
         grads = [p.grad for p in self.params]
-        self._complete = all(g is not None for g in grads)
-        self._say_if_nothing_came(grads)
-        for i, g in enumerate(grads):
-            if g is None:
-                grads[i] = torch.zeros_like(self._real[i])
-            elif g.layout is not torch.strided:
-                raise TypeError(
-                    f"gradients must be dense, got a sparse one for a parameter of shape {tuple(g.shape)}: "
-                    "write nn.Embedding(..., sparse=False)"
-                )
-            else:
-                self._graded[i], grads[i] = True, real(g)
+        there = [g is not None for g in grads]
+        self._complete = all(there)
+        self._graded = there if self._complete else [a or b for a, b in zip(there, self._graded, strict=True)]
+        self._say_if_nothing_came(there)
+        sparse = next((g for g in grads if g is not None and g.layout is not torch.strided), None)
+        if sparse is not None:
+            raise TypeError(
+                f"gradients must be dense, got a sparse one for a parameter of shape {tuple(sparse.shape)}: "
+                "write nn.Embedding(..., sparse=False)"
+            )
+        if self._complex or not self._complete:
+            grads = [torch.zeros_like(r) if g is None else real(g) for r, g in zip(self._real, grads, strict=True)]
         g = flat(grads)
         if self.sign is not None:
             g.mul_(self.sign)

@@ -14,6 +14,7 @@ from flatlab.data import held_out, load
 from flatlab.optim import SAM
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.runs import records
+from flatlab.runs.experiment import config_of
 from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.batches import Batches, Scale, epoch_seed
@@ -314,8 +315,6 @@ def test_settings_that_the_data_cannot_meet_are_named(given, told):
 
 def test_a_record_holds_no_setting_that_is_off():
     """So that a new setting, off by default, leaves the keys of old records alone."""
-    from flatlab.runs.experiment import config_of
-
     assert None not in config_of(Train()).values()
     assert json.dumps(config_of(Train(method="LSAM"))).count('"k": 2') == 1
     assert config_of(Train(nesterov=False)) == config_of(Train())
