@@ -17,7 +17,7 @@ SETUP = """\
 import os, sys
 if "google.colab" in sys.modules and not os.path.isdir("/content/flatlab"):
     !git clone --quiet --depth 1 {url} /content/flatlab
-    %pip install --quiet /content/flatlab
+    %pip install --quiet {package}
     %cd /content/flatlab/{folder}
 import torch
 print("running on", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU")"""
@@ -83,13 +83,18 @@ def glued(app, page: str) -> dict[str, str]:
 
 
 def notebook(source: Path, folder: str, url: str, page: str, values: dict[str, str] | None = None) -> dict:
-    """The notebook of one chapter: set-up cell first, no outputs, tags of the static page dropped, glued values written."""
+    """The notebook of one chapter: set-up cell first, no outputs, tags of the static page dropped, glued values written.
+
+    `extra` in the chapter's front matter names the extra of the package that it needs.
+    """
     book = jupytext.read(source, fmt="md:myst")
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = plain_markdown(cell.source + "\n", page, values).rstrip("\n")
         cell.metadata = {}
-    first = {"cell_type": "code", "metadata": {}, "source": SETUP.format(url=url, folder=folder), "outputs": []}
+    package = f'"/content/flatlab[{book.metadata["extra"]}]"' if "extra" in book.metadata else "/content/flatlab"
+    setup = SETUP.format(url=url, folder=folder, package=package)
+    first = {"cell_type": "code", "metadata": {}, "source": setup, "outputs": []}
     cells = [first | {"execution_count": None, "id": "set-up"}]
     cells += [{**cell, "id": f"cell-{k}"} for k, cell in enumerate(book.cells)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, levelled, non_negative, unit
+from flatlab.methods.vectors import Gradient, levelled, moving, non_negative, unit
 
 
 def adaptive_ascent(w: Tensor, g: Tensor, rho: float | Tensor, eta: float, scaled: Tensor | None) -> Tensor:
@@ -14,7 +14,7 @@ def adaptive_ascent(w: Tensor, g: Tensor, rho: float | Tensor, eta: float, scale
     scale = w.abs() + non_negative("eta", eta)
     if scaled is not None:
         scale = torch.where(scaled, scale, 1.0)
-    return w + non_negative("rho", rho) * scale * unit(scale * levelled(g)[0])
+    return w + non_negative("rho", rho) * scale * unit(scale * levelled(moving(g, rho))[0])
 
 
 def asam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.5, eta: float = 0.01, scaled: Tensor | None = None) -> Tensor:

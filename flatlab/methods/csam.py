@@ -55,7 +55,7 @@ class CSAM(Method):
     - `rho`, `rho_cov`: the radii of the two ascents, in the units of the weights, >= 0.
     - `ema`: the share of the old in the moving average, between 0 and 1 (the paper's alpha; RMSprop has that name).
 
-    All three are group options. The average is a part of the state: it is saved as `state_dict()["rule"]`, starts
+    All three are group options. The average is a part of the state, `opt.state[p]["rule_mean"]`: it is saved, starts
     anew from a checkpoint without it, and is left as it was by a step that fails or that a scaler skips. Other
     arguments and errors as in `SAM`; `rho_cov` and `ema` are refused where `rho` would be, and any `no_sync` is. With
     both radii 0 it is the base optimizer, to the bit.
@@ -74,8 +74,8 @@ class CSAM(Method):
     >>> _ = opt.step(closure)
     >>> w.data                          # 2 - 0.1 * 3 * (2 + 1)
     tensor([1.1000])
-    >>> opt.state_dict()["rule"]        # half of 3 * 2.5 - 3 * 2
-    {'mean': {0: tensor([0.7500])}}
+    >>> opt.state[w]["rule_mean"]       # half of 3 * 2.5 - 3 * 2
+    tensor([0.7500])
     """
 
     rule = staticmethod(csam)

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, non_negative, unit
+from flatlab.methods.vectors import Gradient, moving, non_negative, unit
 
 
 def ball(w: Tensor, rho: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Uniform in the ball of radius `rho` about 0, one draw for each row of `w`: `(..., d) -> (..., d)`.
 
-    A Gaussian vector over its norm, times `rho * U^(1/d)` with `U` uniform on (0, 1). `generator` must be on the
-    device of `w`; None takes torch's own.
+    A Gaussian vector over its norm, times `rho * U^(1/d)` with `U` uniform on (0, 1). A `rho` of `(d,)` stretches the
+    ball; coordinates where it is 0 stand still and are no dimension of it. `generator` must be on the device of `w`;
+    None takes torch's own.
 
     >>> length = ball(torch.zeros(100_000, 2), 3.0, torch.Generator().manual_seed(0)).norm(dim=-1)
     >>> bool((length < 3).all()), (length < 1.5).float().mean().round(decimals=2)       # a quarter of the area
@@ -23,7 +24,10 @@ def ball(w: Tensor, rho: float | Tensor, generator: torch.Generator | None = Non
     """
     direction = torch.randn(w.shape, generator=generator, dtype=w.dtype, device=w.device)
     u = torch.rand((*w.shape[:-1], 1), generator=generator, dtype=w.dtype, device=w.device)
-    return rho * u ** (1 / w.shape[-1]) * unit(direction)
+    d = w.shape[-1]
+    if isinstance(rho, Tensor) and rho.ndim and rho.shape[-1] == d > 1:
+        d, direction = (rho > 0).sum(-1, keepdim=True, dtype=w.dtype).clamp_min(1), moving(direction, rho)
+    return rho * u ** (1 / d) * unit(direction)
 
 
 def check_draws(k: int, antithetic: bool) -> None:

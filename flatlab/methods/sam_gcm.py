@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, non_negative
+from flatlab.methods.vectors import Gradient, moving, non_negative
 
 Form = Literal["full", "diagonal", "low_rank"]
 FORMS = get_args(Form)
@@ -48,7 +48,7 @@ def sam_gcm(
     The ascent has `eps . D eps = rho^2`: `rho` has the units of the loss, its length in `w` varies with the noise,
     and noisy directions are climbed less. The factor `(n - b) / (b (n - 1))` of a minibatch's own covariance is left
     out: it divides `rho` by its root. Where there is no noise at all, so no ellipsoid, there is no ascent
-    (`relative`).
+    (`relative`). Coordinates whose own `rho`, in one of `(d,)`, is 0 stand still and have no part in `g` and `C`.
 
     Raises `ValueError` if `rho` or `damping` is negative or not finite, `form` is none of the three,
     `form="low_rank"` comes without damping, or there is but one sample.
@@ -69,11 +69,17 @@ def sam_gcm(
     check_metric(form, damping)
     gs = samples(w)
     b, d = gs.shape[-2:]
+    still = None
+    if isinstance(rho, Tensor) and rho.ndim and rho.shape[-1] == d > 1:  # the covariance is that of what moves
+        still = rho == 0
+        gs, d = moving(gs, rho.unsqueeze(-2)), (d - still.sum(-1, keepdim=True)).clamp_min(1)
     if b < 2:
         raise ValueError(f"samples(w) must give at least 2 gradients, got {b}: one has no covariance")
     g = gs.mean(-2)
     a = (gs - g.unsqueeze(-2)) / math.sqrt(b)  # C = a^T a
     ridge = damping * (a.square().sum((-2, -1)).unsqueeze(-1) / d if relative else torch.ones_like(g[..., :1]))
+    if still is not None and form != "low_rank":
+        ridge = ridge + still  # any number does where all gradients are 0, but 0 has no inverse
     kind = w.device.type  # an autocast around the step is for its passes: it would take the products below in bfloat16
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
         x = _solve(a, ridge, g, form)

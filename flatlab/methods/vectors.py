@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Gradient", "levelled", "non_negative", "norm", "stepped", "unit", "with_length_of"]
+__all__ = ["Gradient", "levelled", "moving", "non_negative", "norm", "stepped", "unit", "with_length_of"]
 
 Gradient = Callable[[Tensor], Tensor]
 
@@ -45,15 +45,28 @@ def unit(v: Tensor) -> Tensor:
 def stepped(w: Tensor, v: Tensor, rho: float | Tensor) -> Tensor:
     """`w + rho * unit(v)`, in one sweep over the vectors: `(..., d), (..., d) -> (..., d)`.
 
+    Where `rho` is `(d,)`, what it leaves where it is does not count in the norm: see `moving`.
+
     >>> stepped(torch.tensor([1., 1.]), torch.tensor([3., 4.]), 0.5)
     tensor([1.3000, 1.4000])
     """
-    v, n = levelled(v)
+    v, n = levelled(moving(v, rho))
     # Only a zero vector has so small a norm here.
     inverse = n.clamp_min(torch.finfo(v.dtype).tiny).reciprocal()
     if isinstance(rho, Tensor):
         return torch.addcmul(w, v, rho * inverse)
     return torch.addcmul(w, v, inverse, value=rho)
+
+
+def moving(v: Tensor, rho: float | Tensor) -> Tensor:
+    """`v`, but 0 in the coordinates whose own radius is 0: they stand still, and the others share the whole length.
+
+    Only a `rho` with a number for every coordinate, `(d,)`, tells them apart.
+
+    >>> moving(torch.tensor([3.0, 4.0]), torch.tensor([0.5, 0.0]))
+    tensor([3., 0.])
+    """
+    return torch.where(rho > 0, v, 0.0) if isinstance(rho, Tensor) and rho.ndim and rho.shape[-1] > 1 else v
 
 
 def with_length_of(g: Tensor, s: Tensor) -> Tensor:

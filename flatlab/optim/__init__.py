@@ -13,7 +13,40 @@
 The rule turns gradients into a direction, the base optimizer turns the direction into a step: momentum, weight
 decay and Adam's scaling act on the direction as they would on a gradient. The closure runs once for every gradient
 that the rule asks for (twice in most methods, three times in CSAM, k times in LSAM), each time on the same batch, and
-computes all of it: gradients accumulated outside of the closure are cleared.
+computes all of it.
+
+**Accumulation.** Each pass runs at weights of its own, so gradients that a loop has accumulated before the step are of no
+use to it: they are cleared, and a warning says so once. The closure accumulates instead, over parts of one size:
+
+    def closure():
+        opt.zero_grad()
+        total = 0.0
+        for x, y in parts:
+            loss = loss_fn(model(x), y) / len(parts)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+That is the step on the whole batch, in the memory of a part: up to rounding, and but for BatchNorm, which normalizes each
+part by itself. Under Lightning leave `accumulate_grad_batches` at 1 and cut the batch in a `training_step` with
+`automatic_optimization = False`; with accelerate leave `gradient_accumulation_steps` at 1, for on all other steps it never
+calls the optimizer. In `DistributedDataParallel` all parts but the last run in `ddp.no_sync()`.
+
+**A loop without a closure** takes a step in two halves, where a method wants two gradients, the first at the weights (SAM,
+USAM, ASAM, StableSAM, StableASAM):
+
+    opt.zero_grad()
+    loss_fn(model(x), y).backward()
+    opt.first_step()
+    loss_fn(model(x), y).backward()
+    opt.second_step()
+
+The bits are those of `step(closure)`, also of the statistics of norm layers; dropout draws a mask in each pass. With a
+`GradScaler` both losses are scaled, `opt.first_step(scaler=scaler)` takes it, and `scaler.update()` follows `second_step`:
+an overflow in either pass skips the step. `opt.undo_first_step()` gives the weights back where the loop gives up.
+
+**Not in every step.** `SAM(base, every=5)` perturbs in the first step and in every fifth after it. Those between are steps
+of the base optimizer alone, of one pass. The count is saved.
 
 **Parts of the batch.** MSAM and SAMGCM cut the batch and run the closure on its parts, so it takes the data:
 
@@ -33,7 +66,17 @@ dropout in train mode a landscape in place of the closure is faster, since all p
 schedules, checkpoints and parameter groups work as they do there. `rho` is a group option beside `lr`: it can be
 scheduled, may be a tensor, and is saved. It can differ between groups: each weight then moves by its own group's
 `rho` along one ascent direction, whose norm is one over all groups together. What a method remembers (CSAM's moving
-average) is saved as well. A checkpoint of the bare base optimizer loads, too, and takes `rho` from here.
+average, seed and number of LSAM's draws) is saved as well, also by `torch.distributed.checkpoint`. A checkpoint of the bare
+base optimizer loads, too, and takes `rho` from here.
+
+**Some groups only.** A group with `rho=0` stands still in the ascent and has no part in its norm, so the others climb as if
+they were alone. Norm layers only (SAM-ON):
+
+    norms = [p for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+    others = [p for p in model.parameters() if all(p is not q for q in norms)]
+    opt = SAM(SGD([{"params": norms}, {"params": others, "rho": 0.0}], lr=0.1), rho=0.5)
+
+In CSAM `rho_cov` is zero there, too.
 
 **A method of your own** is a subclass of `flatlab.methods.Method` that names a rule and its options, and its optimizer
 a subclass of `RuleOptimizer` that names the method.
@@ -75,8 +118,8 @@ A gradient that overflows, in any pass, skips the step and lowers the scale.
 
 **Several workers.** Under `DistributedDataParallel` every gradient is averaged, so all workers ascend along the
 gradient of the joint batch. `no_sync=ddp.no_sync` lets each ascend along its own (m-sharpness) and averages the last
-gradient only, in MSAM that of each micro-batch; SAMGCM cannot do without it. Sharded parameters (FSDP) are not
-supported: their norm needs all workers.
+gradient only, in MSAM that of each micro-batch; SAMGCM cannot do without it. Sharded parameters (FSDP, FSDP2's
+`fully_shard`, tensor parallelism) are refused at construction: their norm needs all workers.
 """
 
 from typing import TYPE_CHECKING

@@ -14,19 +14,23 @@ from torch.optim import Optimizer
 
 from flatlab.landscape import Landscape
 from flatlab.methods import Method, Option
-from flatlab.optim.buffers import Buffers, real, unflat
+from flatlab.optim.flat import Rows, flat, real, unflat
 from flatlab.optim.generators import Foreign
+from flatlab.optim.groups import Group, Groups, over_groups, refuse_lazy, refuse_sharded, sign_of, size, trained
 from flatlab.optim.moved import Known
+from flatlab.optim.outside import Outside
 from flatlab.optim.parts import Batch, PartPasses, told
 from flatlab.optim.passes import Passes, all_finite, capturing
+from flatlab.optim.split import Elsewhere, Split, splits
 from flatlab.optim.trained import Trained
 
-__all__ = ["RuleOptimizer", "over_groups"]
+__all__ = ["RuleOptimizer"]
 
-Group = dict[str, Any]
-Groups = list[tuple[Group, list[Tensor]]]
-BESIDE = ("base_optimizer", "check_finite", "no_sync")
+BESIDE = ("base_optimizer", "check_finite", "no_sync", "every")
 """What every optimizer takes beside the options of its method."""
+OURS = "rule_"
+"""How entries of the base's groups and state begin that belong to the method alone."""
+SEED, STEPS = OURS + "seed", OURS + "steps"
 
 
 class RuleOptimizer(Optimizer):
@@ -44,11 +48,16 @@ class RuleOptimizer(Optimizer):
     def __init__(self, *args: Any, **options: Any):
         given = self.__signature__.bind(*args, **options)
         given.apply_defaults()
-        base, check_finite, no_sync, *seed = (given.arguments.pop(k) for k in (*BESIDE, *_seed_of(self.method)))
+        base, check_finite, no_sync, every, *seed = (given.arguments.pop(k) for k in (*BESIDE, *_seed_of(self.method)))
         options, method, name = given.arguments, self.method, type(self).__name__
         method.check(**options)
+        if every is not None and (every < 1 or every != int(every)):
+            raise ValueError(f"every must be None or a whole number of steps >= 1, got {every!r}")
         grouped = {k: v for k, v in options.items() if not method.options[k].shared}
-        _check_base(name, base, grouped)
+        own = dict(zip((SEED,) * method.draws, seed, strict=True))
+        own |= {STEPS: 0} if method.draws or every is not None else {}
+        _check_base(name, base, grouped | own)
+        refuse_sharded(name, base.param_groups)
         if no_sync is not None and not method.local_ascent:
             raise ValueError(
                 f"no_sync must be None for {name}, got {no_sync}: the first gradient has a part in the direction or "
@@ -58,23 +67,32 @@ class RuleOptimizer(Optimizer):
             self._check(grouped | group)
         # Optimizer.__init__ would make the groups anew; its __setstate__ makes only what else an optimizer needs.
         self.__setstate__(
-            {"base": base, "check_finite": check_finite, "no_sync": no_sync, "_steps": 0, "_memory": {}}
+            {"base": base, "check_finite": check_finite, "no_sync": no_sync, "every": every}
             | {k: v for k, v in options.items() if k not in grouped}
-            | dict(zip(_seed_of(method), seed, strict=True))
         )
-        base.defaults.update(grouped)
+        base.defaults.update(grouped | own)
         self._complete()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("base", "check_finite", "no_sync", "_steps", "_memory", *_seed_of(self.method), *self._shared())
+        self._refuse_half("copied")
+        kept = ("base", "check_finite", "no_sync", "every", *self._shared())
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._known, self._foreign = Known(), Foreign()
-        self._buffers = Buffers()
+        self._rows = Rows()
+        self._outside = Outside()
+        outside = self._outside
+        outside.keep(self._all())  # there before this object was
+        # Not a method of this object: a cycle would keep the weights alive until it is collected.
+        self.base.register_step_post_hook(
+            lambda base, *_: outside.keep([p for g in base.param_groups for p in g["params"]])
+        )
         self._masks: dict[str, tuple[list[tuple[int, bool]], Tensor]] = {}
         self._running: Passes | None = None
+        self._half: tuple[Split, Groups, GradScaler | None] | None = None
+        self._splits: bool | None = None
         self.passes = 0
         """Passes that the last step made."""
         # Saving and loading is the base's work, and so are the hooks on it.
@@ -94,36 +112,60 @@ class RuleOptimizer(Optimizer):
         """The base optimizer's groups; `rho` and its like are among their options."""
         return self.base.param_groups
 
+    @param_groups.setter
+    def param_groups(self, groups: list[Group]) -> None:
+        self.base.param_groups = groups
+
     @property
     def state(self) -> dict[Tensor, Any]:
-        """The base optimizer's state."""
+        """The base optimizer's state, with what the method remembers of each parameter."""
         return self.base.state
+
+    @state.setter
+    def state(self, state: dict[Tensor, Any]) -> None:
+        self.base.state = state
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The base optimizer's defaults, `rho` and its like among them."""
         return self.base.defaults
 
-    def state_dict(self) -> dict[str, Any]:
-        """The base optimizer's `state_dict`: `rho` and its like are in the groups.
+    @property
+    def seed(self) -> int:
+        """Of the draws of a method that draws."""
+        return self.param_groups[0][SEED]
 
-        A method that remembers or draws adds an entry `"rule"`, which a bare base optimizer ignores on loading.
+    def state_dict(self) -> dict[str, Any]:
+        """The base optimizer's `state_dict`: `rho` and its like are in the groups, and so are seed and steps of draws.
+
+        What a method remembers stands in the state of each parameter, as `rule_mean` in CSAM. A bare base optimizer that
+        loads them carries such entries along. Raises `RuntimeError` between the halves of a step.
         """
-        rule: dict[str, Any] = {"seed": self.seed, "steps": self._steps} if self.method.draws else {}
-        kept = {i: self._memory[p].clone() for i, p in enumerate(self._all()) if p in self._memory}
-        if kept:
-            rule[self.method.memory] = kept
-        return self.base.state_dict() | ({"rule": rule} if rule else {})
+        self._refuse_half("saved")
+        saved = self.base.state_dict()
+        if self.method.memory:  # a copy, for later steps write to it in place
+            key = self._memory_key
+            state = saved["state"].items()
+            saved["state"] = {i: s | {key: s[key].clone()} if key in s else s for i, s in state}
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads what `state_dict` gave, here or of a bare base optimizer."""
+        self._refuse_half("loaded")
+        own, params = {*self._own(), self._memory_key}, self._all()
         self.base.load_state_dict(state_dict)
+        for entries in (*self.param_groups, *self.state.values()):  # those of another method
+            for key in [k for k in entries if isinstance(k, str) and k.startswith(OURS) and k not in own]:
+                del entries[key]
         self._complete()
-        rule = state_dict.get("rule", {})
-        if self.method.draws:
-            self.seed, self._steps = rule.get("seed", self.seed), rule.get("steps", 0)
-        params, kept = self._all(), rule.get(self.method.memory, {})
-        self._memory = {params[i]: m.to(params[i].device, copy=True) for i, m in kept.items()}
+        kept = {i: s[self._memory_key] for i, s in state_dict["state"].items() if self._memory_key in s}
+        if "rule" in state_dict:  # as version 0.1 saved it
+            kept |= state_dict["rule"].get(self.method.memory, {})
+            for group in self.param_groups:
+                group |= {OURS + k: v for k, v in state_dict["rule"].items() if OURS + k in own}
+        of = dict(zip((i for group in state_dict["param_groups"] for i in group["params"]), params, strict=True))
+        for i, m in kept.items():  # torch has rounded it to the type of the parameter
+            self.state[of[i]][self._memory_key] = m.to(of[i].device, copy=True)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears the gradients of all groups."""
@@ -137,7 +179,10 @@ class RuleOptimizer(Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Adds a group. Its options may include `rho` and its like: a `ValueError` names one that is not allowed."""
         self._check(self.defaults | param_group)
+        if STEPS in self.defaults:
+            param_group = {STEPS: self._steps} | param_group
         self.base.add_param_group(param_group)
+        refuse_sharded(type(self).__name__, self.param_groups[-1:])
 
     @torch.no_grad()
     def step(
@@ -163,11 +208,14 @@ class RuleOptimizer(Optimizer):
         finite (with a scaler such a step is skipped instead).
         """
         name = type(self).__name__
+        self._refuse_half("stepped")
         if isinstance(closure, Landscape):
             if data or (scaler is not None and scaler.is_enabled()):
                 what = "data of its own and takes none" if data else "no scaled loss"
                 raise ValueError(f"{name}.step: a landscape has {what}: write opt.step(closure, x, y, scaler=scaler)")
             return self._step_on(closure)
+        if closure is None and not data and self._state_is_wanted():
+            return self._make_state()
         if self.method.cuts:
             if closure is None or not data:
                 raise TypeError(
@@ -178,62 +226,127 @@ class RuleOptimizer(Optimizer):
         elif closure is None:
             raise TypeError(
                 f"{name}.step needs a closure, to take more than one gradient: write opt.step(closure), "
-                "and opt.step(closure, scaler=scaler) in place of scaler.step(opt)"
+                "and opt.step(closure, scaler=scaler) in place of scaler.step(opt); a loop that runs its backward passes "
+                "itself calls first_step and second_step"
             )
         elif data:
             closure = functools.partial(closure, *data)
-        self._complete()
-        groups = self._trained()
-        params = [p for _, members in groups for p in members]
-        scale = scaler.get_scale() if scaler is not None and scaler.is_enabled() else None
-        guard = scale is not None or (self.check_finite and not capturing(params[0]))
-        passes = (PartPasses if self.method.cuts else Passes)(
-            params,
-            closure,
-            everything=(p for group in self.param_groups for p in group["params"]),
-            known=self._known,
-            foreign=self._foreign,
-            buffers=self._buffers,
-            no_sync=self.no_sync,
-            scale=scale,
-            sign=_sign(params[0], groups),
-            guard=guard,
-        )
+        groups, params = self._begin()
+        passes = self._passes(PartPasses if self.method.cuts else Passes, groups, params, scaler, closure=closure)
         self._running = passes
         try:
             with passes:
                 direction, memory = self._direction(passes.w, passes, groups)
-                sound: bool | Tensor = True
-                if guard:
-                    finite = [*passes.finite, passes.known_finite(direction)]
-                    if isinstance(finite[0], Tensor):
-                        finite = torch.stack(finite).tolist() if scale is None else torch.stack(finite)
-                    if scale is not None:
-                        sound = torch.as_tensor(finite, device=direction.device).all()
-                        direction = torch.where(sound, direction * scale, torch.inf)
-                    elif not all(finite):
-                        raise FloatingPointError(self._diagnosis(finite))
+                direction, sound = self._sound(passes, direction)
             passes.hand_over(direction)
         finally:
             self._running, self.passes = None, len(passes.losses)
-        self._settle(params, memory, sound)
-        if scale is None:
-            self.base.step()
-        else:
-            scaler.unscale_(self.base)  # scaler.step leaves this to a fused optimizer, whose hooks would come before
-            scaler.step(self.base)
+            self._outside.keep(params)
+        self._end(params, memory, sound, scaler)
         return passes.loss()
 
+    @torch.no_grad()
+    def first_step(self, *, scaler: GradScaler | None = None) -> None:
+        """The first half of a step, for a loop without a closure: its backward pass has left the gradient at the weights.
+
+        Moves the weights to where the method wants its second gradient, and clears the gradients. Then the loop runs the
+        same batch again, forward and backward, and calls `second_step`. Together they are `step(closure)`, to the bit, but
+        for what only a step that runs the passes can see to: each pass draws a dropout mask of its own, and buffers that
+        steer a train-mode forward (spectral norm's vectors) enter the second pass as the first one left them. What the
+        second pass moves (statistics of norm layers) goes back afterwards, as in `step`. A `scaler` has scaled both losses.
+
+        Raises `TypeError` for a method whose step is not two gradients, the first at the weights; `RuntimeError` if the
+        step before has not been finished, or with `every`, where the loop itself knows when to call `opt.base.step()`.
+
+        >>> from flatlab.optim import SAM
+        >>> w = torch.tensor([2.0], requires_grad=True)
+        >>> opt = SAM(torch.optim.SGD([w], lr=0.1), rho=0.5)
+        >>> (1.5 * w**2).sum().backward()
+        >>> opt.first_step()
+        >>> w.data
+        tensor([2.5000])
+        >>> (1.5 * w**2).sum().backward()
+        >>> opt.second_step()
+        >>> w.data                          # 2 - 0.1 * 3 * (2 + 0.5)
+        tensor([1.2500])
+        """
+        name = type(self).__name__
+        self._refuse_half("stepped")
+        if self.every is not None:
+            raise RuntimeError(
+                f"{name}: every={self.every} counts steps of a closure; a split loop calls opt.base.step() itself"
+            )
+        if self._splits is None:
+            self._splits = splits(self.method, {k: getattr(self, k) for k in self._shared()})
+        if not self._splits:
+            raise TypeError(
+                f"{name}.first_step: only a method of two gradients, the first at the weights, has halves: "
+                "write opt.step(closure)"
+            )
+        groups, params = self._begin(looks=False)
+        passes = self._passes(Split, groups, params, scaler)
+        passes.gradient_is_there()
+        passes.leave()
+        self._half = passes, groups, scaler
+        try:
+            self._direction(passes.w, passes, groups)
+        except Elsewhere:
+            return
+        except BaseException:
+            self.undo_first_step()
+            raise
+
+    @Optimizer.profile_hook_step
+    @torch.no_grad()
+    def second_step(self) -> None:
+        """The second half: takes the weights back and steps along the method's direction. `first_step` says how.
+
+        With a scaler in `first_step` an infinite gradient in either pass skips the step; `scaler.update()` remains to the
+        caller. Raises `RuntimeError` without a `first_step`, and `FloatingPointError` as `step` does; then the weights are
+        back, too.
+        """
+        passes, groups, scaler = self._first_half("second_step")
+        self._opt_called = True  # what a schedule looks for, to tell whether it came too early
+        try:
+            passes.gradient_is_there()
+            direction, memory = self._direction(passes.w, passes, groups)
+            direction, sound = self._sound(passes, direction)
+        finally:
+            self.undo_first_step()
+        passes.hand_over(direction)
+        self.passes = passes.count
+        self._end(passes.params, memory, sound, scaler)
+
+    @torch.no_grad()
+    def undo_first_step(self) -> None:
+        """Gives the weights back without a step, where a loop gives up between the halves. The gradients stay.
+
+        Raises `RuntimeError` without a `first_step`.
+        """
+        passes, _, _ = self._first_half("undo_first_step")
+        self._half = None
+        passes.come_back()
+
+    def _first_half(self, wanted: str) -> tuple[Split, Groups, GradScaler | None]:
+        if self._half is None:
+            raise RuntimeError(f"{type(self).__name__}.{wanted} needs a first_step before it: one for every second_step")
+        return self._half
+
+    def _refuse_half(self, what: str) -> None:
+        if self._half is not None:
+            raise RuntimeError(
+                f"{type(self).__name__} cannot be {what} between first_step and second_step, where the weights are "
+                "perturbed: finish the step, or call undo_first_step"
+            )
+
     def _step_on(self, landscape: Landscape) -> Tensor:
-        self._complete()
-        groups = self._trained()
-        params = [p for _, members in groups for p in members]
-        if _sign(params[0], groups) is not None:
+        groups, params = self._begin()
+        if sign_of(params[0], groups) is not None:
             raise ValueError("a landscape is minimized, got a group with maximize=True: write opt.step(closure, x, y)")
-        trained = Trained(landscape, params)
+        on = Trained(landscape, params)
         w = torch.cat([p.reshape(-1) for p in params])
-        loss = trained.loss(w)
-        direction, memory = self._direction(w, trained, groups)
+        loss = on.loss(w)
+        direction, memory = self._direction(w, on, groups)
         if self.check_finite and not capturing(w):
             finite = [bool(all_finite(loss)), bool(all_finite(direction))]
             if not all(finite):
@@ -241,13 +354,88 @@ class RuleOptimizer(Optimizer):
         self.zero_grad()
         for p, part in zip(params, unflat(direction, params), strict=True):
             p.grad = torch.empty_like(p).copy_(part)
-        self._settle(params, memory, True)
-        self.base.step()
+        self._end(params, memory, True, None)
         return loss
+
+    def _begin(self, looks: bool = True) -> tuple[Groups, list[Tensor]]:
+        """The groups and parameters to train, once all that a step needs of them is there."""
+        name = type(self).__name__
+        if not self._known.searched:  # the first step
+            refuse_lazy(name, self.param_groups)
+        self._complete()
+        groups = trained(name, self.param_groups)
+        params = [p for _, members in groups for p in members]
+        if looks and not capturing(params[0]):
+            self._outside.look(name, params)
+        return groups, params
+
+    def _passes(
+        self, kind: type[Passes], groups: Groups, params: list[Tensor], scaler: GradScaler | None, **more: Any
+    ) -> Any:
+        scale = scaler.get_scale() if scaler is not None and scaler.is_enabled() else None
+        return kind(
+            params,
+            everything=self._all(),
+            known=self._known,
+            foreign=self._foreign,
+            rows=self._rows,
+            no_sync=self.no_sync,
+            scale=scale,
+            sign=sign_of(params[0], groups),
+            guard=scale is not None or (self.check_finite and not capturing(params[0])),
+            **more,
+        )
+
+    def _sound(self, passes: Passes, direction: Tensor) -> tuple[Tensor, bool | Tensor]:
+        """The direction, scaled as the base will find it, and whether all was finite: without a scaler it raises if not."""
+        if not passes.guard:
+            return direction, True
+        finite = [*passes.finite, passes.known_finite(direction)]
+        if isinstance(finite[0], Tensor):
+            finite = torch.stack(finite).tolist() if passes.scale is None else torch.stack(finite)
+        if passes.scale is not None:
+            sound = torch.as_tensor(finite, device=direction.device).all()
+            return torch.where(sound, direction * passes.scale, torch.inf), sound
+        if not all(finite):
+            raise FloatingPointError(self._diagnosis(finite))
+        return direction, True
+
+    def _end(self, params: list[Tensor], memory: Tensor | None, sound: bool | Tensor, scaler: GradScaler | None) -> None:
+        """The base's step along what stands in `.grad`. Draws go on, and what the method remembers is kept with it."""
+        if STEPS in self.defaults:
+            self._steps += 1
+        if scaler is None or not scaler.is_enabled():
+            self.base.step()
+        else:
+            scaler.unscale_(self.base)  # scaler.step leaves this to a fused optimizer, whose hooks would come before
+            scaler.step(self.base)
+        if memory is not None:
+            self._remember(params, memory, sound)
+
+    def _state_is_wanted(self) -> bool:
+        """Whether this is how torch.distributed.checkpoint has state made: there is none, all rates and gradients are 0."""
+        groups = self.param_groups
+        return (
+            not self.state
+            and all(float(group.get("lr", 1.0)) == 0 for group in groups)
+            and all(p.grad is not None and not p.grad.any() for p in self._all() if p.requires_grad)
+        )
+
+    def _make_state(self) -> float:
+        self.base.step()
+        if self.method.memory:
+            params = [p for p in self._all() if p.requires_grad]
+            self._remember(params, flat([torch.zeros_like(real(p)) for p in params]), True)
+        return 0.0
 
     def _direction(self, w: Tensor, grad: Any, groups: Groups) -> tuple[Tensor, Tensor | None]:
         """The method's direction at the flat weights `w`, `(d,) -> (d,)`, and what it remembers."""
         method, params = self.method, [p for _, members in groups for p in members]
+        if self.every is not None:
+            if capturing(w):
+                raise RuntimeError(f"{method.__name__} with every={self.every} cannot be captured: steps are of two kinds")
+            if self._steps % self.every:
+                return grad(w), None
         if not method.capturable and capturing(w):
             raise RuntimeError(f"{method.__name__} cannot be captured: a CUDA graph would repeat this one step for ever")
         options = {name: getattr(self, name) for name in self._shared()}
@@ -262,29 +450,31 @@ class RuleOptimizer(Optimizer):
             options["generator"] = torch.Generator(w.device).manual_seed(seed)
         if not method.memory:
             return method.direction(w, grad, **options), None
-        old = [self._memory.get(p) for p in params]
+        old = [self.state.get(p, {}).get(self._memory_key) for p in params]
         known = any(m is not None for m in old)
         pairs = zip(old, params, strict=True)
-        flat = [w.new_zeros(_size(p)) if m is None else m.reshape(-1) for m, p in pairs] if known else None
-        return method.direction(w, grad, **options, **{method.memory: None if flat is None else torch.cat(flat)})
+        kept = [w.new_zeros(size(p)) if m is None else m.reshape(-1) for m, p in pairs] if known else None
+        return method.direction(w, grad, **options, **{method.memory: None if kept is None else torch.cat(kept)})
 
-    def _settle(self, params: list[Tensor], memory: Tensor | None, sound: bool | Tensor) -> None:
-        """The step is certain: draws go on, and what the method remembers is kept unless the step will be skipped."""
-        self._steps += 1
-        if memory is None:
-            return
-        new = unflat(memory, [real(p) for p in params])
-        for p, m in zip(params, new, strict=True):
-            if p not in self._memory:
-                self._memory[p] = torch.zeros_like(m)
-        old = [self._memory[p] for p in params]  # changed in place: a CUDA graph reads it there
+    def _remember(self, params: list[Tensor], memory: Tensor, sound: bool | Tensor) -> None:
+        """What the method remembers, in the state of each parameter, unless the scaler has skipped the step."""
+        key, new = self._memory_key, unflat(memory, [real(p) for p in params])
+        # A base makes the state of a parameter at its first gradient, and takes any entry for a sign that it has.
+        kept = [(p, m) for p, m in zip(params, new, strict=True) if p.grad is not None or key in self.state.get(p, ())]
+        if any(key not in self.state.get(p, ()) for p, _ in kept):
+            if not sound:  # known to be, or else asked of the device
+                return
+            for p, m in kept:
+                self.state[p].setdefault(key, torch.zeros_like(m))
+        old, new = [self.state[p][key] for p, _ in kept], [m for _, m in kept]  # in place: a CUDA graph reads it there
         if sound is not True:
-            new = unflat(torch.where(sound, memory, torch.cat([m.reshape(-1) for m in old])), old)
-        torch._foreach_copy_(old, new)
+            new = [torch.where(sound, m, o) for m, o in zip(new, old, strict=True)]
+        if old:
+            torch._foreach_copy_(old, new)
 
     def _mask(self, option: Option, w: Tensor, groups: Groups) -> Tensor | None:
         """A boolean for every weight, made once and anew where a group's value has changed; None where all are true."""
-        values = [(_size(p), option.each(p, group[option.name])) for group, params in groups for p in params]
+        values = [(size(p), option.each(p, group[option.name])) for group, params in groups for p in params]
         if all(yes for _, yes in values):
             return None
         known, mask = self._masks.get(option.name, (None, None))
@@ -299,19 +489,22 @@ class RuleOptimizer(Optimizer):
     def _shared(self) -> list[str]:
         return [name for name, option in self.method.options.items() if option.shared]
 
-    def _trained(self) -> Groups:
-        """The groups with those of their parameters that require a gradient; no group that has none."""
-        groups = [(group, [p for p in group["params"] if p.requires_grad]) for group in self.param_groups]
-        groups = [(group, params) for group, params in groups if params]
-        devices = {p.device for _, params in groups for p in params}
-        if len(devices) != 1:
-            name, found = type(self).__name__, ", ".join(sorted(map(str, devices)))
-            raise ValueError(
-                f"{name} takes a norm over all parameters, which must be on one device, got {found}"
-                if devices
-                else f"{name} has nothing to train: no parameter in its groups requires a gradient"
-            )
-        return groups
+    @property
+    def _memory_key(self) -> str:
+        return OURS + self.method.memory
+
+    def _own(self) -> list[str]:
+        """What the method keeps in every group beside its options."""
+        return [key for key in (SEED, STEPS) if key in self.defaults]
+
+    @property
+    def _steps(self) -> int:
+        return self.param_groups[0][STEPS]
+
+    @_steps.setter
+    def _steps(self, steps: int) -> None:
+        for group in self.param_groups:
+            group[STEPS] = steps
 
     def _grouped(self) -> list[Option]:
         return [option for option in self.method.options.values() if not option.shared]
@@ -325,6 +518,8 @@ class RuleOptimizer(Optimizer):
         for group in self.param_groups:
             for option in self._grouped():
                 group.setdefault(option.name, self.defaults[option.name])
+            for key in self._own():
+                group.setdefault(key, self.param_groups[0].get(key, self.defaults[key]))
             self._check(group)
 
     def _diagnosis(self, finite: list[bool]) -> str:
@@ -343,36 +538,14 @@ def _seed_of(method: type[Method]) -> tuple[str, ...]:
 
 
 def _signature(method: type[Method]) -> inspect.Signature:
-    """`(base_optimizer, ..., *, seed, check_finite, no_sync)`, with the method's options in its middle."""
+    """`(base_optimizer, ..., *, seed, check_finite, no_sync, every)`, with the method's options in its middle."""
     place, named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     options = [inspect.Parameter(name, place, default=option.default) for name, option in method.options.items()]
     seed = [inspect.Parameter(name, named, default=0) for name in _seed_of(method)]
-    others = [inspect.Parameter("check_finite", named, default=True), inspect.Parameter("no_sync", named, default=None)]
+    others = [
+        inspect.Parameter(name, named, default=known) for name, known in zip(BESIDE[1:], (True, None, None), strict=True)
+    ]
     return inspect.Signature([inspect.Parameter(BESIDE[0], place), *options, *seed, *others])
-
-
-def _size(p: Tensor) -> int:
-    return p.numel() * (2 if p.is_complex() else 1)
-
-
-def _sign(like: Tensor, groups: Groups) -> float | Tensor | None:
-    """-1 for what is maximized: None where nothing is, a number where all is, else for every weight, `(d,)`."""
-    signs = [-1.0 if group.get("maximize") else 1.0 for group, _ in groups]
-    if len(set(signs)) == 1:
-        return None if signs[0] > 0 else signs[0]
-    sizes = [sum(map(_size, params)) for _, params in groups]
-    return torch.cat([like.new_full((n,), sign, dtype=torch.float32) for n, sign in zip(sizes, signs, strict=True)])
-
-
-def over_groups(option: str, w: Tensor, groups: Groups) -> float | Tensor:
-    """An option for the rule: the value that all groups share, or one for each weight, of shape `(d,)`."""
-    values = [group[option] for group, _ in groups]
-    first, numbers = values[0], not any(isinstance(v, Tensor) for v in values)
-    if all(v is first or (numbers and v == first) for v in values):  # tensors are not compared: that stalls a device
-        return first
-    sizes = [sum(map(_size, params)) for _, params in groups]
-    # Filled on the device: a copy from the host would stall it, too, and fail while a graph is captured.
-    return torch.cat([w.new_zeros(n) + v for v, n in zip(values, sizes, strict=True)])
 
 
 def _check_base(name: str, base: Optimizer, options: dict[str, Any]) -> None:

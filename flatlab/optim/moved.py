@@ -20,6 +20,8 @@ class Known:
 
     def __init__(self):
         self.modules: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()
+        self.searched = False
+        """Whether the modules of the trained parameters have been looked for: that walks through all objects there are."""
         self.moving: WeakKeyDictionary[nn.Module, tuple[bool, set[str]]] = WeakKeyDictionary()
         """Whether the module was in train mode when it was looked at, and the names of the buffers that moved."""
 
@@ -39,6 +41,9 @@ class Moved:
 
     def find(self, params: list[Tensor]) -> None:
         """Meets the modules that these parameters belong to, before the very first pass."""
+        if self.known.searched:
+            return
+        self.known.searched = True
         own = set(map(id, params))
         for m in [o for o in gc.get_objects() if issubclass(type(o), nn.Module)]:
             try:

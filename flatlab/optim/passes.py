@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
-from flatlab.optim.buffers import Buffers, real, unflat
+from flatlab.optim.flat import Rows, flat, real, unflat
 from flatlab.optim.generators import Foreign, Generators
 from flatlab.optim.moved import Known, Moved
 
@@ -37,8 +37,7 @@ class Passes:
     the buffers that a pass moves are back, too. Modules that are met join `known`.
     `scale` is what the closure multiplied the loss by; `sign`, -1 or 1 for each weight, turns what is maximized around.
     With `guard`, `finite` tells of each pass whether it was (gradient and, unless scaled, loss); the rule gets numbers in
-    place of what was not. `w` and the gradients live in `buffers` and are overwritten by the next step. A complex weight
-    is two real ones.
+    place of what was not. A complex weight is two real ones.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Passes:
         everything: Iterable[Tensor],
         known: Known,
         foreign: Foreign,
-        buffers: Buffers,
+        rows: Rows,
         no_sync: Callable[[], AbstractContextManager] | None = None,
         scale: float | None = None,
         sign: float | Tensor | None = None,
@@ -58,9 +57,11 @@ class Passes:
         self.params, self.closure, self.everything = params, closure, list(everything)
         self.known = known
         self.no_sync, self.scale, self.sign, self.guard = no_sync, scale, sign, guard
-        self.buffers = buffers
-        self._real = [real(p) for p in params]
-        self.w = buffers.flat(0, self._real)
+        self.rows = rows
+        self._complex = any(p.is_complex() for p in params)
+        self._real = [real(p) for p in params] if self._complex else params
+        rows.find(self._real)
+        self.w = flat(self._real)
         self.losses: list[Tensor | float] = []
         self._clean: list[Tensor | float] = []
         self.count = 0
@@ -90,10 +91,10 @@ class Passes:
     def __call__(self, v: Tensor) -> Tensor:
         """One pass at weights `v`: its gradient, zero for a parameter that has none."""
         self.count += 1
+        self._last = None  # what the rule is done with need not wait for the end of this pass
         if v is not self.w or self.count > 1:
             self._write(v)
-        for p in self.everything:
-            p.grad = None  # or a closure that forgets to clear would add this pass to the one before
+        self._clear()
         with torch.enable_grad():
             loss = self._first() if self.count == 1 else self._again()
         loss = _number(loss)
@@ -104,6 +105,10 @@ class Passes:
         if self.guard:
             self._watch(g, loss)
         return g
+
+    def _clear(self) -> None:
+        for p in self.everything:
+            p.grad = None  # or a closure that forgets to clear would add this pass to the one before
 
     def turn(self, closure: Callable[[], Tensor]) -> None:
         """Turns to another part of the batch: its first pass draws anew and moves statistics, the later ones repeat it."""
@@ -136,31 +141,31 @@ class Passes:
         """Whether `direction` is finite; the last gradient has been looked at before."""
         return self.finite[-1] if direction is self._last else all_finite(direction)
 
-    def _say_if_nothing_came(self, grads: list[Tensor | None]) -> None:
-        if self.count == 1 and all(g is None for g in grads):
+    def _say_if_nothing_came(self, there: list[bool]) -> None:
+        if self.count == 1 and not any(there):
             warnings.warn("the closure left no gradient: it must call loss.backward(), in every pass", stacklevel=2)
 
     def _write(self, v: Tensor) -> None:
-        self.buffers.write(v, self._real)
+        self.rows.write(v, self._real)
         torch.clear_autocast_cache()  # an autocast around the step keeps casts of the weights that were
         if parametrize._cache_enabled:
             parametrize._cache.clear()
 
     def _gradient(self) -> Tensor:
         grads = [p.grad for p in self.params]
-        self._complete = all(g is not None for g in grads)
-        self._say_if_nothing_came(grads)
-        for i, g in enumerate(grads):
-            if g is None:
-                grads[i] = torch.zeros_like(self._real[i])
-            elif g.layout is not torch.strided:
-                raise TypeError(
-                    f"gradients must be dense, got a sparse one for a parameter of shape {tuple(g.shape)}: "
-                    "write nn.Embedding(..., sparse=False)"
-                )
-            else:
-                self._graded[i], grads[i] = True, real(g)
-        g = self.buffers.flat(self.count, grads)
+        there = [g is not None for g in grads]
+        self._complete = all(there)
+        self._graded = there if self._complete else [a or b for a, b in zip(there, self._graded, strict=True)]
+        self._say_if_nothing_came(there)
+        sparse = next((g for g in grads if g is not None and g.layout is not torch.strided), None)
+        if sparse is not None:
+            raise TypeError(
+                f"gradients must be dense, got a sparse one for a parameter of shape {tuple(sparse.shape)}: "
+                "write nn.Embedding(..., sparse=False)"
+            )
+        if self._complex or not self._complete:
+            grads = [torch.zeros_like(r) if g is None else real(g) for r, g in zip(self._real, grads, strict=True)]
+        g = flat(grads)
         if self.sign is not None:
             g.mul_(self.sign)
         return g if self.scale is None else g.div_(self.scale)
@@ -180,8 +185,7 @@ class Passes:
                 self._hooks.append(p.register_hook(lambda g: g.masked_fill(~found, math.nan)))
 
     def _first(self) -> Tensor | float | None:
-        if not self.known.modules:
-            self._moved.find(self.params)  # not by a hook: a model compiled under one would be compiled anew without it
+        self._moved.find(self.params)  # not by a hook: a model compiled under one would be compiled anew without it
         with nullcontext() if self.no_sync is None else self.no_sync():
             return self.closure()
 
@@ -191,14 +195,18 @@ class Passes:
         before = self._generators.again()
         if self.replays:
             self._moved.begin_again()
-        if "torch._dynamo" in sys.modules:
-            self._meet_untraced = _untraced()
         try:
-            with watched(self._hold):
+            with self._holding():
                 return self.closure()
         finally:
             self._moved.end_again()
             self._generators.put(before)
+
+    def _holding(self) -> AbstractContextManager:
+        """Meanwhile what a module that is new here moves is held, to be given back."""
+        if "torch._dynamo" in sys.modules:
+            self._meet_untraced = _untraced()
+        return watched(self._hold)
 
     def _hold(self, module: nn.Module) -> None:
         if torch.compiler.is_compiling():

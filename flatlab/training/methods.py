@@ -72,12 +72,15 @@ def check(method: str, batch: int, options: dict[str, Any]) -> None:
         methods.METHODS[method].check_batch(batch, **options)
 
 
-def wrap(base: Optimizer, method: str, options: dict[str, Any], seed: int) -> Optimizer:
-    """`base` with the method around it; `seed` is for a method that draws. The trainer itself looks at the losses."""
+def wrap(base: Optimizer, method: str, options: dict[str, Any], seed: int, every: int | None = None) -> Optimizer:
+    """`base` with the method around it in every step, or in `every` so many; `seed` is for a method that draws.
+
+    The trainer itself looks at the losses.
+    """
     if method == "plain":
         return base
     draws = {"seed": seed} if methods.METHODS[method].draws else {}
-    return getattr(optim, method)(base, **options, **draws, check_finite=False)
+    return getattr(optim, method)(base, **options, **draws, check_finite=False, every=every)
 
 
 def base_optimizer(

@@ -44,6 +44,12 @@ class Train(Experiment):
         None, "fast_cifar: channels of its three blocks; 64 256 256 unless given", least=1, count=3, group=NETWORK
     )
     method: str = option("plain", "its name; plain is the base optimizer alone", allowed=METHODS, group=METHOD)
+    perturb_every: int | None = option(
+        None,
+        "steps from one that the method makes to the next, the base alone in those between; 1 unless given",
+        least=1,
+        group=METHOD,
+    )
     base: str = option("SGD", "base optimizer", allowed=tuple(BASES), group=BASE)
     lr: float = option(0.1, "largest learning rate", above=0, group=BASE)
     schedule: str = option("cosine", "of the learning rate, over all steps", allowed=SCHEDULES, group=BASE)
@@ -106,6 +112,9 @@ class Train(Experiment):
         self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
         self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")
         self._own("momentum", self.base == "SGD", 0.9, "base SGD")
+        self._own("perturb_every", self.method != "plain", None, "a method other than plain")
+        if self.perturb_every == 1:  # as if not given: one run, one key
+            object.__setattr__(self, "perturb_every", None)
         self._own("nesterov", self.base == "SGD", None, "base SGD")
         if self.nesterov is False:  # as if not given: one run, one key
             object.__setattr__(self, "nesterov", None)
@@ -124,8 +133,8 @@ class Train(Experiment):
 
     @property
     def replays(self) -> bool:
-        """Whether a GPU can replay its step as a graph: neither fresh draws nor fp16's scale can be."""
-        return self.method not in UNCAPTURED and self.fa is None and self.precision != "fp16"
+        """Whether a GPU can replay its step as a graph: no fresh draws, no scale of fp16, no steps of two kinds."""
+        return self.method not in UNCAPTURED and self.fa is None and self.precision != "fp16" and self.perturb_every is None
 
     def title(self) -> str:
         """The run in a line."""

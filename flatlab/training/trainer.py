@@ -41,7 +41,10 @@ class Trainer:
     def __init__(self, setting: Train, source: Examples, device: torch.device, graph: bool = False):
         if graph and not setting.replays:
             draws = " and ".join((*UNCAPTURED, "fa"))
-            raise ValueError(f"graph: neither the draws of {draws} nor fp16's scale can be replayed; run without it")
+            raise ValueError(
+                f"graph: neither the draws of {draws} nor fp16's scale can be replayed, nor steps of the two kinds that "
+                "perturb_every makes; run without it"
+            )
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
         torch.manual_seed(setting.seed)
         model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
@@ -51,7 +54,8 @@ class Trainer:
         self.model = model.to(device, memory_format=self.layout)
         lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
         base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.nesterov, setting.weight_decay)
-        self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
+        options = {k: getattr(setting, k) for k in options_of(setting.method)}
+        self.opt = wrap(base, setting.method, options, setting.seed, setting.perturb_every)
         self.train, self.held = (tuple(t.to(device) for t in pair) for pair in (source.train, source.held))
         how = {"size": setting.batch, "seed": setting.seed, "scale": self.scale, "augment": setting.augment}
         self.batches = Batches(*self.train, **how, layout=self.layout)

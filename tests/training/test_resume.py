@@ -16,7 +16,7 @@ from flatlab.training import Train
 RUNS = {
     "dropout and the memory of CSAM": {"network": "mlp512_256", "method": "CSAM", "examples": 96, "epochs": 4},
     "dropout and the probes of FA": {"network": "mlp512_256", "fa": 0.1, "penalty_every": 3, "examples": 96, "epochs": 4},
-    "the draws of LSAM": {"network": "fcn3", "method": "LSAM", "epochs": 4},
+    "the draws of LSAM in every second step": {"network": "fcn3", "method": "LSAM", "perturb_every": 2, "epochs": 4},
     "BatchNorm, crops, Adam": {
         "network": "resnet20", "method": "SAM", "base": "Adam", "lr": 0.001, "augment": "crop", "examples": 64, "epochs": 2,
     },
@@ -53,7 +53,7 @@ def test_killed_at_twenty_random_moments_a_run_ends_with_the_weights_and_record_
         process.start()
         return process
 
-    start("the draws of LSAM", tmp_path / "first").join()  # which loads the server
+    start("the draws of LSAM in every second step", tmp_path / "first").join()  # which loads the server
     whole = {}
     for name in RUNS:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from flatlab.data import held_out, load
 from flatlab.optim import SAM
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
 from flatlab.runs import records
+from flatlab.runs.experiment import config_of
 from flatlab.runs.host import Host
 from flatlab.training import Train
 from flatlab.training.batches import Batches, Scale, epoch_seed
@@ -158,6 +159,25 @@ def test_every_method_trains(method):
     assert result["gradients"] == result["steps"] * {"plain": 1, "LSAM": 4, "CSAM": 3, "SAMGCM": 3}.get(method, 2)
 
 
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_a_method_in_every_third_step_costs_its_passes_there_alone(method):
+    """Six steps, two of them the method's; against the passes of a run of the method throughout."""
+    more = {"m": 16} if method == "MSAM" else {}
+    common = SMALL | {"epochs": 2, "examples": 96, "batch": 32}
+    whole, thinned = (Train(**common, method=method, **more, perturb_every=every).run() for every in (None, 3))
+    assert whole["steps"] == 6 and whole["gradients"] % 6 == 0
+    assert thinned["gradients"] == whole["gradients"] / 6 * 2 + 4
+    assert thinned["weights"] != whole["weights"]
+
+
+def test_without_a_number_of_steps_or_with_one_it_is_the_run_it_was():
+    assert config_of(Train(method="SAM", perturb_every=1)) == config_of(Train(method="SAM"))
+    assert "perturb_every" not in config_of(Train(method="SAM"))
+    with pytest.raises(ValueError, match="perturb_every = 2 has no effect here: it needs a method other than plain"):
+        Train(perturb_every=2)
+    assert Train(method="SAM").replays and not Train(method="SAM", perturb_every=2).replays
+
+
 def test_a_seed_fixes_the_run_and_another_changes_it():
     first, again, other = (Train(**SMALL, seed=seed).run() for seed in (1, 1, 2))
     assert first == again
@@ -295,8 +315,6 @@ def test_settings_that_the_data_cannot_meet_are_named(given, told):
 
 def test_a_record_holds_no_setting_that_is_off():
     """So that a new setting, off by default, leaves the keys of old records alone."""
-    from flatlab.runs.experiment import config_of
-
     assert None not in config_of(Train()).values()
     assert json.dumps(config_of(Train(method="LSAM"))).count('"k": 2') == 1
     assert config_of(Train(nesterov=False)) == config_of(Train())
