@@ -44,7 +44,7 @@ class Outside:
             return
         accelerate = sys.modules.get("accelerate.state")
         parts = 1 if accelerate is None else accelerate.GradientState().num_steps
-        if parts > 1:  # it skips the other steps, so that their closures never run
+        if parts > 1 and _called_by("accelerate.optimizer"):  # it skips the other steps, so that their closures never run
             self._tell(f"{name}: accelerate's gradient_accumulation_steps={parts} leaves all but every {parts}th batch out")
             return
         if self.looks == LOOKS:
@@ -66,6 +66,14 @@ class Outside:
     def _tell(self, what: str) -> None:
         self.told = True
         warnings.warn(f"{what}: {REMEDY}", stacklevel=CALLER)
+
+
+def _called_by(module: str) -> bool:
+    """Whether a function of that module is on the stack: the number of parts is one for the whole process."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != module:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _first(params: Iterable[Tensor]) -> Tensor | None:

@@ -1,6 +1,7 @@
 """Inside of other people's training loops: every weight and every logged loss is that of a plain loop."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,13 @@ def test_accelerates_own_accumulation_hands_over_the_last_part_alone(accelerator
         net, _ = accelerated(accelerator(gradient_accumulation_steps=4), SAM, batches(4))
     assert_same(net, last)
     assert largest_difference(net, whole) > 1e-3
+
+
+def test_a_loop_of_its_own_beside_such_an_accelerator_is_not_warned(accelerator):
+    accelerator(gradient_accumulation_steps=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain(SAM)
 
 
 def test_with_accelerates_scaler_the_step_is_ours(accelerator):
