@@ -88,6 +88,33 @@ def test_pac_bayes_is_trace_over_twice_the_target_and_sigma_a_standard_deviation
     assert abs(rise.value - 0.25) < 4 * rise.stderr
 
 
+class Steep(Landscape):
+    """`w^8`, whose losses in a ball around 0 are far from symmetric about their mean."""
+
+    d = 1
+
+    def losses(self, w, batch=None):
+        return w**8
+
+
+BOWL, BOTTOM = Quadratic([3.0, 1.0]), torch.zeros(2, dtype=torch.float64)
+ESTIMATES = {
+    "pac_bayes": lambda seed: pac_bayes(BOWL, BOTTOM, target=0.25, samples=10, tol=1e-3, seed=seed),
+    "local_oscillation": lambda seed: local_oscillation(Steep(), BOTTOM[:1], 1.0, samples=200, seed=seed),
+    "local_average": lambda seed: local_average(Steep(), BOTTOM[:1], 1.0, samples=50, seed=seed),
+    "average_sharpness": lambda seed: average_sharpness(BOWL, BOTTOM, sigma=0.8, samples=50, seed=seed),
+    "hessian_trace": lambda seed: hessian_trace(BOWL, BOTTOM, samples=50, probes="gaussian", seed=seed),
+}
+
+
+@pytest.mark.parametrize("measure", ESTIMATES.values(), ids=ESTIMATES)
+def test_the_standard_error_is_the_spread_of_the_value_over_seeds(measure):
+    found = [measure(seed) for seed in range(80)]
+    spread = torch.tensor([e.value for e in found]).std().item()
+    told = sum(e.stderr for e in found) / len(found)
+    assert told == pytest.approx(spread, rel=0.25)  # over 80 seeds the spread is known to 8%
+
+
 # --- sharpness -----------------------------------------------------------------------------------------------------
 
 
