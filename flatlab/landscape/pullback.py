@@ -33,6 +33,15 @@ def pullback(f: Callable[..., Tensor], w: Tensor, *rest: Any, along: Tensor | No
         if along is None:
             return torch.func.grad(f)(w, *rest)
         return torch.func.vjp(lambda v: f(v, *rest), w)[1](along)[0]
+    return unloaded(f, w, *rest, along=along)
+
+
+def unloaded(f: Callable[..., Tensor], w: Tensor, *rest: Any, along: Tensor | None) -> Tensor:
+    """What `pullback` does before the compiler is loaded.
+
+    >>> unloaded(lambda v: v @ v, torch.tensor([1., 2.]), along=None)
+    tensor([2., 4.])
+    """
     with grad_increment_nesting() as level, torch.enable_grad():
         point = _create_differentiable(_wrap_all_tensors(w, level), level)
         value = f(point, *_wrap_all_tensors(rest, level))
