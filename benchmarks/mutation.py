@@ -42,6 +42,7 @@ TESTS = {
 }
 """The tests of a file, its own doctests first."""
 LIMIT = 300
+"""Seconds of processor time for one change: more than twice what the slowest tests take without any."""
 TRIVIAL = ["BitOr", "BitAnd", "BitXor", "LShift", "RShift", "Mod", "Pow", "FloorDiv", "Is", "IsNot"]
 """Put in place of another operator, these end in a `TypeError`, or do the same: catching them says nothing of the tests."""
 
