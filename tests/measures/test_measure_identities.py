@@ -382,3 +382,19 @@ def test_a_matrix_of_a_closed_form_landscape_has_the_flatness_of_its_shape():
     assert relative_flatness(bowl, w, shape=(2, 3)) == pytest.approx(expected)
     found = feature_robustness(bowl, w, 0.3, shape=(2, 3), samples=3000)
     assert abs(found.value - 0.09 / 6 * expected) < 3 * found.stderr
+
+
+def test_the_layer_of_relative_flatness_is_the_one_whose_outputs_are_the_models_though_another_runs_after_it():
+    class Muted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.main, self.late = nn.Linear(4, 3, bias=False), nn.Linear(4, 3, bias=False)
+
+        def forward(self, x):
+            z = self.main(x)
+            return z + 0.0 * self.late(x)
+
+    torch.manual_seed(0)
+    net = Landscape.of(Muted().double(), cross_entropy, (random(12, 4, seed=1), torch.arange(12) % 3))
+    found = relative_flatness(net, net.w0)
+    assert found == relative_flatness(net, net.w0, layer="main") != relative_flatness(net, net.w0, layer="late")
