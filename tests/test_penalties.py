@@ -101,6 +101,33 @@ def test_the_gradient_of_fa_is_that_of_its_estimate(distribution):
     torch.testing.assert_close(gradient_of(penalty(), model), numerical_gradient(penalty, model), rtol=1e-6, atol=1e-9)
 
 
+class Lean(torch.autograd.Function):
+    """`z^2` with the right slope, whose own derivative is 95% of what it should be."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        (z,) = ctx.saved_tensors
+        return g * (1.9 * z + 0.1 * z.detach())
+
+
+def test_a_hessian_that_is_five_percent_off_is_refused_in_single_precision_too():
+    """The proof runs in float64, where differences are sharp, whatever the model runs in."""
+
+    class Model(nn.Linear):
+        def forward(self, x):
+            return Lean.apply(super().forward(x))
+
+    torch.manual_seed(0)
+    model, x = Model(2, 1, bias=False), torch.randn(6, 2)
+    with pytest.raises(ValueError, match="the Hessian product of this model is not the derivative of its gradient"):
+        hessian_frobenius_penalty(model, lambda out, y: out.mean(), (x, torch.zeros(6)))
+
+
 def test_the_probes_of_fa_are_signs_and_both_as_likely():
     from flatlab.penalties import _probe
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vjp, vmap
+from torch.func import vmap
+
+from flatlab.landscape.pullback import pullback
 
 if TYPE_CHECKING:
     from flatlab.landscape.network import Network
@@ -46,18 +48,24 @@ class Landscape:
 
     def grad(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """Gradient of `L`: `(..., d) -> (..., d)`."""
-        return self._mapped(grad(lambda v: self.loss(v, batch)), self.check(w))
+        return self._mapped(lambda v: pullback(lambda u: self.loss(u, batch), v), self.check(w))
 
     def hvp(self, w: Tensor, v: Tensor, batch: Tensor | None = None) -> Tensor:
         """Hessian-vector product `H(w) v`: `(..., d), (..., d) -> (..., d)`."""
-        gradient = grad(lambda u: self.loss(u, batch))
+
+        def gradient(a: Tensor) -> Tensor:
+            return pullback(lambda u: self.loss(u, batch), a)
+
         # H is symmetric: reverse over reverse, which every loss of torch.nn supports under vmap.
-        return self._mapped(lambda a, b: vjp(gradient, a)[1](b)[0], self.check(w), self.check(v))
+        return self._mapped(lambda a, b: pullback(gradient, a, along=b), self.check(w), self.check(v))
 
     def per_sample_grads(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """Gradients of the single terms: `(..., d) -> (..., b, d)`."""
         index = torch.arange(self.n, device=w.device) if batch is None else batch
-        one = grad(lambda v, i: self.loss(v, i[None]))
+
+        def one(v: Tensor, i: Tensor) -> Tensor:
+            return pullback(lambda u, k: self.loss(u, k[None]), v, i)
+
         return self._mapped(vmap(one, in_dims=(None, 0)), self.check(w), index=index)
 
     def losses_at(self, points: Tensor) -> Tensor:

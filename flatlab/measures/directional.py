@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import vjp
 
 from flatlab.landscape import Landscape
 from flatlab.landscape.curvature import math_attention
+from flatlab.landscape.pullback import pullback
 
 __all__ = ["directional_derivatives"]
 
@@ -30,9 +30,12 @@ def directional_derivatives(landscape: Landscape, w: Tensor, v: Tensor, chunk: i
 
     def along(index: Tensor) -> Tensor:
         with math_attention():
-            pull = vjp(lambda u: landscape.losses(u, index), w)[1]
             ones = torch.ones(len(index), dtype=w.dtype, device=w.device)
-            return vjp(lambda u: pull(u)[0], ones)[1](v)[0].detach()
+
+            def summed(u: Tensor) -> Tensor:
+                return pullback(lambda p: landscape.losses(p, index), w, along=u)
+
+            return pullback(summed, ones, along=v).detach()
 
     def formed(index: Tensor) -> Tensor:
         size = max(1, NUMBERS // landscape.d)

@@ -1,5 +1,7 @@
 """Draws of the Hessian's trace layer by layer: unbiased for every layer they claim, and with little spread."""
 
+import importlib
+
 import pytest
 import torch
 from measured_problems import random
@@ -13,6 +15,7 @@ from flatlab.measures import hessian_trace
 from flatlab.measures.layer_probes import layer_probes
 
 DRAWS = 300
+module = importlib.import_module("flatlab.measures.layer_probes")
 
 
 def draws(net, kind="rademacher", count=DRAWS):
@@ -99,3 +102,35 @@ def test_the_models_own_layers_are_left_without_hooks():
     net = landscape(nn.Sequential(nn.Linear(5, 4), nn.Tanh()), (6, 5))
     draws(net, count=1)
     assert not net.model[0]._forward_hooks
+
+
+def test_they_apply_where_the_loss_is_linear_in_what_one_layer_gives():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bent, self.straight = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.bent(x).tanh() + self.straight(x)
+
+    torch.manual_seed(0)
+    net = Landscape.of(Beside().double(), lambda out, y: (out * y).mean(), (random(12, 4, seed=1), random(12, 3, seed=2)))
+    found, truth = draws(net), true_trace(net)
+    assert abs(truth) > 0.1 and found.tolist() == pytest.approx([truth] * DRAWS)  # signs alone: every draw is exact
+
+
+def test_random_weights_are_drawn_for_as_many_samples_as_a_block_holds(monkeypatch):
+    net = curved(conv(), IMAGES)
+    convolution = next(m for m in net.model.modules() if isinstance(m, nn.Conv2d))
+    sizes, drawn = [], module.probe
+
+    def watched(kind, like, generator):
+        sizes.append((like.numel(), like.shape[0]))
+        return drawn(kind, like, generator)
+
+    monkeypatch.setattr(module, "probe", watched)
+    monkeypatch.setattr(module, "BLOCK", 2 * convolution.weight.numel())
+    found = draws(net)
+    weights = [rows // convolution.out_channels for n, rows in sizes if n == rows * convolution.weight[0].numel()]
+    assert set(weights) == {2}
+    assert abs(found.mean() - true_trace(net)) < 4 * found.std() / DRAWS**0.5

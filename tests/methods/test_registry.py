@@ -33,6 +33,13 @@ def test_it_has_a_rule_an_optimizer_settings_and_looks(method):
     assert f"Source: {method.source.split(',')[0]}" in method.__doc__
 
 
+@every_method
+def test_a_rule_by_itself_has_the_defaults_of_its_optimizer(method):
+    own = {name: p.default for name, p in inspect.signature(method.rule).parameters.items() if name in method.options}
+    own.pop("form", None)  # a rule on vectors can afford the full matrix, an optimizer of a network cannot
+    assert own == {name: method.options[name].default for name in own} and "rho" in own
+
+
 def test_no_two_lines_look_alike():
     looks = [(method.colour, method.dash) for method in METHODS.values()]
     assert len(set(looks)) == len(looks)

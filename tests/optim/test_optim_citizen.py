@@ -84,6 +84,7 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_not_interrupted(met
     assert_same_weights(whole[0], resumed[0])
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_a_new_process_ends_in_the_same_bits(tmp_path):
     script = f"""
 import sys, torch

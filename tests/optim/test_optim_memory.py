@@ -4,8 +4,10 @@ import io
 
 import pytest
 import torch
+from flatlab.optim.buffers import SMALL
 from torch.optim import SGD
 
+from flatlab import rules
 from flatlab.optim import CSAM, LSAM, SAM
 
 
@@ -48,6 +50,28 @@ def test_the_moving_average_of_csam_survives_saving_bit_for_bit():
     opt.step(closure)
     other.step(again)
     assert torch.equal(w, v) and torch.equal(mean_of(saved), mean)
+
+
+def test_the_average_of_csam_over_more_numbers_than_memory_is_fresh_for_is_that_of_its_rule():
+    """Each gradient of a step keeps its own place: the average holds the change from the first to the second."""
+    start = torch.linspace(-2, 2, SMALL + 3, dtype=torch.float64)
+    w = start.clone().requires_grad_()
+    opt = CSAM(SGD([w], lr=0.1), rho=0.5)
+
+    def closure():
+        opt.zero_grad()
+        loss = (w**4).sum() / 4
+        loss.backward()
+        return loss
+
+    v, mean = start, None
+    for _ in range(2):
+        opt.step(closure)
+        direction, mean = rules.csam(v, lambda u: u**3, mean, rho=0.5)
+        v = v - 0.1 * direction
+        assert mean.abs().max() > 1e-4
+        torch.testing.assert_close(opt.state_dict()["rule"]["mean"][0], mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(w.detach(), v, rtol=1e-12, atol=1e-12)
 
 
 def test_a_checkpoint_without_an_average_starts_a_new_one_and_one_with_it_loads_into_other_methods():

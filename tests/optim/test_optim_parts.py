@@ -14,6 +14,7 @@ from torch.optim import SGD, AdamW, lr_scheduler
 
 from flatlab.landscape import Landscape
 from flatlab.optim import MSAM, SAM, SAMGCM
+from flatlab.optim.trained import Trained
 
 DOUBLE = torch.float64
 
@@ -228,3 +229,15 @@ def test_it_steps_on_a_toy_that_is_no_network(method):
     opt = method(SGD([w], lr=0.01), rho=0.1)
     assert opt.step(Bowls()) == 62.5
     assert (w / w.norm()).tolist() == pytest.approx([0.6, 0.8]) and w.norm() < 5
+
+
+@pytest.mark.parametrize("trained", [1, 3])
+def test_a_landscape_in_closed_form_is_trained_in_all_its_numbers_and_no_others(trained):
+    class Bowl(Landscape):
+        d = 2
+
+        def losses(self, w, batch=None):
+            return (w * w).sum(-1, keepdim=True)
+
+    with pytest.raises(ValueError, match=f"the landscape takes points of 2 numbers, and {trained} are trained"):
+        Trained(Bowl(), [torch.ones(trained)])

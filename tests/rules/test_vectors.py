@@ -26,6 +26,15 @@ def test_rows_of_all_sizes_beside_a_zero_one(dtype):
     torch.testing.assert_close(rules.norm(turned)[1:-1], sizes[1:-1], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("size", [1e-80, 1e-50, 1e-20, 1e-10])
+def test_a_step_along_a_small_vector_alone_has_its_full_length(size):
+    """Beside no other row, where its norm is taken as it stands."""
+    v = torch.tensor([0.6, -0.8], dtype=torch.float64) * size
+    for rho in (0.5, torch.tensor([0.5], dtype=torch.float64)):
+        step = rules.stepped(torch.zeros_like(v), v, rho)
+        torch.testing.assert_close(step, torch.tensor([0.3, -0.4], dtype=torch.float64), rtol=1e-12, atol=0)
+
+
 def test_the_scale_is_a_power_of_two_and_costs_no_digit():
     v = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     tiny = v * 2.0**-90

@@ -1,11 +1,13 @@
 """Twins: identical ones stay together to the bit, and those that differ in one example go apart because of it."""
 
+import math
+
 import pytest
 import torch
 
 from flatlab.runs.host import Host, Stopped
 from flatlab.studies import Twins
-from flatlab.studies.twins import differ_in_one
+from flatlab.studies.twins import differ_in_one, normalized_distance
 
 SMALL = {"data": "digits", "network": "fcn3", "epochs": 3, "batch": 100}
 
@@ -30,6 +32,15 @@ def test_a_nudge_to_one_weight_is_all_that_tells_nudged_twins_apart(network):
     assert 0 < distances[0]["distance"] < 1e-3
     with pytest.raises(ValueError, match="nudge = 0.001 has no effect here: it needs identical twins"):
         Twins(**SMALL, nudge=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_distance_is_that_of_directions_by_their_angle_at_any_scale(scale):
+    """By the law of cosines, two vectors of one length at an angle t are sqrt(1 - cos t) apart."""
+    for angle in (0.0, 0.1, math.pi / 3, math.pi / 2, math.pi):
+        w, v = scale * torch.tensor([1.0, 0.0]), scale * torch.tensor([math.cos(angle), math.sin(angle)])
+        assert normalized_distance(w, v) == pytest.approx(math.sqrt(1 - math.cos(angle)), rel=1e-6, abs=1e-7)
+    assert normalized_distance(scale * torch.ones(4), 3 * scale * torch.ones(4)) == pytest.approx(math.sqrt(0.4), rel=1e-6)
 
 
 def test_the_first_of_twins_trains_on_all_but_one_example():

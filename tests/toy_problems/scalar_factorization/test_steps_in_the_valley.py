@@ -74,3 +74,35 @@ def test_a_minibatch_is_drawn_with_replacement_from_the_data(call, valley):
         error = values.std() / (5 * 4000) ** 0.5
         assert abs(kept.mean() - values.mean()) < 4 * error
         assert kept.std().item() == pytest.approx((values.std(correction=0) / 5**0.5).item(), rel=0.06)
+
+
+@pytest.mark.parametrize("every, steps", [(1, 20), (7, 20), (5, 20), (30, 20)])
+def test_a_run_keeps_the_start_every_so_many_steps_and_the_end(call, valley, every, steps):
+    body = """const {data, every, steps} = argument;
+      const sample = module.sample(data);
+      const batches = module.minibatches(sample, {batch: 5, steps, seed: 2});
+      const {xs, ys, divergedAt} = module.run("SGD", {x: 1.5, y: 0.4}, batches, {steps, every, lr: 0.01});
+      return {xs, ys, divergedAt, batches: Array.from(batches)};"""
+    names = ["sample", "minibatches", "run"]
+    found = call(TWIN, names, body, {"data": DATA, "every": every, "steps": steps})
+    w, path = (1.5, 0.4), [(1.5, 0.4)]
+    for a, b in zip(found["batches"][::2], found["batches"][1::2], strict=True):
+        c = 0.01 * (a * w[0] * w[1] - b)
+        w = w[0] - c * w[1], w[1] - c * w[0]
+        path.append(w)
+    kept = sorted({*range(0, steps + 1, every), steps})
+    np.testing.assert_allclose(list(zip(found["xs"], found["ys"], strict=True)), [path[t] for t in kept], rtol=1e-12)
+    assert found["divergedAt"] is None
+
+
+def test_a_run_that_leaves_the_numbers_says_in_which_step(call):
+    body = """const batches = new Float64Array(20).fill(4);
+      return module.run("SGD", {x: 9, y: 8}, batches, {steps: 10, every: 1, lr: 1});"""
+    found = call(TWIN, ["run"], body)
+    w, met = (9.0, 8.0), []
+    while max(map(abs, w)) < 1e6:
+        met.append(w)
+        c = 4 * w[0] * w[1] - 4
+        w = w[0] - c * w[1], w[1] - c * w[0]
+    assert found["divergedAt"] == len(met) < 10
+    np.testing.assert_allclose(list(zip(found["xs"], found["ys"], strict=True)), met, rtol=1e-12)
