@@ -29,11 +29,13 @@ class SAM(Method):
     - `rho`: the radius of the ascent step, in the units of the weights, >= 0. Each group may have its own.
     - `check_finite`: whether a loss or gradient that is not finite raises `FloatingPointError`.
     - `no_sync`: `ddp.no_sync`, to let each worker ascend along its own gradient.
+    - `every`: perturbs in one of so many steps, the base optimizer alone makes those between; None in all of them.
 
     With `rho = 0` it is the base optimizer, to the bit. Where the gradient is zero, so is the ascent step.
 
     Raises `TypeError` if `base_optimizer` is no optimizer, or calls a closure itself (LBFGS); `ValueError` if `rho`
-    is negative or not finite, or the base optimizer has an option of that name. For the errors of a step see `step`.
+    is negative or not finite, `every` is below 1, or the base optimizer has an option of that name, or parameters that are
+    shards. For the errors of a step see `step`.
 
     Source: Foret et al. 2021, equation (2) and Algorithm 1.
 

@@ -22,7 +22,7 @@ __all__ = ["PairedRuns", "compact"]
 
 APART = ("method", "seed", "epochs", "evaluate_train")
 """What two runs of one problem may differ in, besides the options of their methods."""
-OPTIONS = (*OWNERS, "fa", "cov", "probes", "penalty_every")
+OPTIONS = (*OWNERS, "perturb_every", "fa", "cov", "probes", "penalty_every")
 SYMBOLS = {"rho": "ρ", "rho_cov": "ρ cov", "lr": "learning rate", "fa": "FA", "cov": "COV"}
 IMAGES = ("mnist", "cifar10", "cifar100", "digits")
 BUDGETS = ("epochs", "gradients")

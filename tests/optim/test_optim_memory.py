@@ -1,10 +1,12 @@
 """What LSAM and CSAM remember from step to step, and what a step of LSAM draws and returns."""
 
+import gc
 import io
 
 import pytest
 import torch
 from flatlab.optim.buffers import SMALL
+from methods_under_test import closure_of, every_method
 from torch.optim import SGD
 
 from flatlab import rules
@@ -24,6 +26,21 @@ def parabola(method, start=(2.0, -1.0), lr=0.1, **options):
         return loss
 
     return w, opt, closure, met
+
+
+@every_method
+def test_between_steps_it_holds_no_copy_of_weights_or_gradients(method):
+    """No tensor of as many numbers is alive but those of the model, its gradients and the state."""
+    model = torch.nn.Linear(1500, 1500, bias=False)
+    opt = method(SGD(model.parameters(), lr=0.1))
+    for _ in range(2):
+        opt.step(closure_of(model, opt, torch.randn(4, 1500), torch.zeros(4, dtype=torch.long)))
+    gc.collect()
+    own = {model.weight.data_ptr(), model.weight.grad.data_ptr()}
+    own |= {t.data_ptr() for state in opt.state.values() for t in state.values()}
+    large = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter) and t.device.type == "cpu"]
+    held = [tuple(t.shape) for t in large if t.numel() == model.weight.numel() and t.data_ptr() not in own]
+    assert not held
 
 
 def reloaded(state):

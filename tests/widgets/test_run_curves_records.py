@@ -107,5 +107,5 @@ def test_a_record_of_another_experiment_and_a_state_that_does_not_exist_are_refu
 def test_every_setting_of_the_trainer_has_its_place():
     """A new setting that is put nowhere would become part of a line's name: say here where it belongs."""
     methods = OWNERS.keys() - {"rho"}
-    own = methods | {"fa", "cov", "probes", "penalty_every", "epochs"}
+    own = methods | {"perturb_every", "fa", "cov", "probes", "penalty_every", "epochs"}
     assert {f.name for f in fields(Twins)} == {*PROBLEM, *SETTING, *TUNED, *APART, *own}
