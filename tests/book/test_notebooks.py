@@ -60,10 +60,14 @@ def test_a_notebook_holds_the_cells_that_the_build_has_run(path, built):
     """The build stops at the first cell that raises; so these cells, in this order, do not."""
     published = nbformat.read(path, as_version=4)
     assert code(published.cells[1:]) in built, "all but the set-up cell"
-    assert shows(built[code(published.cells[1:])], "flatlab.widgets", "jupyter.widget-view")
+    for used in ("from flatlab.widgets import", "from toy_problems import"):
+        assert shows(built[code(published.cells[1:])], used, "jupyter.widget-view")
 
 
-LIVE = [("index", "flatlab.widgets", "jupyter.widget-view"), ("scale/cifar", "flatlab.widgets", "jupyter.widget-view")]
+LIVE = [
+    ("index", "from toy_problems import", "jupyter.widget-view"),
+    ("scale/cifar", "flatlab.widgets", "jupyter.widget-view"),
+]
 
 
 @pytest.mark.parametrize("name, used, live", LIVE)

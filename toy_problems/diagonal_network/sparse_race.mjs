@@ -241,6 +241,7 @@ async function render({ model, el }) {
   };
   worker.onerror = (event) => {
     status.textContent = `The race stopped: ${event.message}`;
+    panels.setAttribute("aria-busy", "false");
   };
   worker.onmessage = ({ data }) => {
     if (data.id !== id) return;
@@ -250,11 +251,13 @@ async function render({ model, el }) {
     if (!data.done) return;
     status.textContent = words(settings, history);
     el.dataset.finished = id;
+    panels.setAttribute("aria-busy", "false");
     performance.measure("flatlab:race", { start: asked, end: performance.now() });
   };
   const start = () => {
     [id, history, settings, asked] = [id + 1, empty(), state(), performance.now()];
     status.textContent = `Running ${FIXED.epochs} epochs on ${settings.samples} samples of ${settings.features} features …`;
+    panels.setAttribute("aria-busy", "true");
     worker.postMessage({ id, settings });
   };
   const redraw = () => {
