@@ -5,7 +5,6 @@ import io
 
 import pytest
 import torch
-from flatlab.optim.buffers import SMALL
 from methods_under_test import closure_of, every_method
 from torch.optim import SGD
 
@@ -71,7 +70,7 @@ def test_the_moving_average_of_csam_survives_saving_bit_for_bit():
 
 def test_the_average_of_csam_over_more_numbers_than_memory_is_fresh_for_is_that_of_its_rule():
     """Each gradient of a step keeps its own place: the average holds the change from the first to the second."""
-    start = torch.linspace(-2, 2, SMALL + 3, dtype=torch.float64)
+    start = torch.linspace(-2, 2, 2**21 + 3, dtype=torch.float64)
     w = start.clone().requires_grad_()
     opt = CSAM(SGD([w], lr=0.1), rho=0.5)
 

@@ -83,7 +83,7 @@ def test_killed_at_twenty_random_moments_a_run_ends_with_the_weights_and_record_
 
 
 def test_a_stop_leaves_a_run_that_goes_on(tmp_path):
-    setting = settings("the draws of LSAM")
+    setting = settings("the draws of LSAM in every second step")
     whole = setting.run()
     host = Host(tmp_path / "state.safetensors")
     host.watch = lambda news: host.stop.set() if news["epoch"] == 2 else None
