@@ -19,7 +19,7 @@ BELOW = {
     "optim": "methods landscape",
     "measures": "landscape rules",
     "penalties": "landscape",
-    "training": "data methods models optim penalties runs",
+    "training": "data landscape methods models optim penalties runs",
     "studies": "data landscape measures models rules runs training",
     "widgets": "palette runs stats training",
     "plots": "palette runs widgets",

@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from flatlab.runs.nearest import nearest
-from flatlab.runs.records import UNFINISHED
+from flatlab.runs.records import UNFINISHED, read
 
 __all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "standing"]
 
@@ -57,13 +56,9 @@ class Folder:
         records, unfinished, damaged = [], [], []
         for file in sorted((out / experiment).glob("*.json")):
             try:
-                record = json.loads(file.read_text())
-                for key in ("key", "config", "wall_s", "result"):
-                    record[key]
-                datetime.fromisoformat(record["provenance"]["finished"])
-                records.append(record)
-            except (ValueError, KeyError, TypeError, OSError) as error:
-                damaged.append(f"{file} is no record ({type(error).__name__}: {error}); delete it to run it anew")
+                records.append(read(file))
+            except ValueError as error:
+                damaged.append(str(error))
         for file in sorted((out / UNFINISHED / experiment).glob("*.safetensors")):
             try:
                 unfinished.append(standing(file))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flatlab import models
+from flatlab.landscape import Landscape, Network
 from flatlab.models.fast_cifar import FastCifar
 from flatlab.optim import RuleOptimizer
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
@@ -215,6 +216,11 @@ class Trainer:
         self.model.train(training)
         return float(loss) / len(y), float(right) / len(y)
 
+    def landscape(self) -> Network:
+        """The mean cross-entropy of the training set as a landscape of the network, in evaluation mode; `w0` is here."""
+        x, y = self.train
+        return Landscape.of(self.model.eval(), cross_entropy, (self.scale(x), y))
+
     def weights(self) -> Tensor:
         """All parameters as one vector, `(d,)`."""
         return torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
@@ -223,7 +229,7 @@ class Trainer:
         """Twelve hexadecimal digits of a SHA-256 over parameters and buffers, to the bit."""
         digest = hashlib.sha256()
         for t in self.model.state_dict().values():
-            digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()[:12]
 
     def news(self) -> dict[str, Any]:
