@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 
 from flatlab.runs.atomic_write import atomic_write
+from flatlab.runs.frame import to_frame
 
-__all__ = ["describe", "find", "key", "only", "path", "provenance", "read", "save"]
+__all__ = ["describe", "find", "key", "only", "path", "provenance", "read", "save", "to_frame"]
 
 UNFINISHED = ".unfinished"
 """Folder, among those of the records, of the states of runs that have not ended."""

@@ -14,6 +14,7 @@ from flatlab.runs import records, tensor_file
 from flatlab.runs.experiment import Experiment, option, setting
 from flatlab.runs.host import Host, device_of
 from flatlab.runs.option import SEEDS
+from flatlab.training import own
 from flatlab.training.arithmetic import PRECISIONS, arithmetic
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
@@ -23,7 +24,7 @@ from flatlab.training.trainer import Trainer
 
 __all__ = ["Train"]
 
-NETWORKS = (*models.NAMES, "timm:*")
+NETWORKS = (*models.NAMES, "timm:*", own.PATTERN)
 SCHEDULES = ("constant", "cosine", "triangle")
 DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base optimizer", "penalty", "run"
 """What the settings belong to."""
@@ -34,13 +35,16 @@ DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base o
 class Train(Experiment):
     """Train a network by one method, and record its curves and its last epoch's scores.
 
-    A setting that is None takes the method's own default, or is off. Raises `ValueError` for a value that is not
-    allowed, and for a setting that the others leave without effect.
+    A setting that is None takes the method's own default, or is off. `network` and `data` may be anybody's: a function
+    `MODULE:FUNCTION`, which gets `(shape, classes)` and gives a module, or gets nothing and gives
+    `(x_train, y_train, x_test, y_test)`; in Python also that function, a module with the weights to begin with, and the
+    four tensors themselves. Raises `ValueError` for a value that is not allowed, and for a setting that the others leave
+    without effect.
     """
 
     resumable: ClassVar[bool] = True
 
-    data: str = option("cifar10", "data set", allowed=data.NAMES, group=DATA)
+    data: str = option("cifar10", "its name", allowed=(*data.NAMES, own.PATTERN), group=DATA)
     network: str = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
     width: tuple[int, ...] | None = option(
         None, "fast_cifar: channels of its three blocks; 64 256 256 unless given", least=1, count=3, group=NETWORK
@@ -93,6 +97,12 @@ class Train(Experiment):
     )
 
     def __post_init__(self):
+        kept = []
+        for what in ("network", "data"):
+            word, given = own.word(what, getattr(self, what))
+            object.__setattr__(self, what, word)
+            kept.append(given)
+        object.__setattr__(self, "_given", kept)  # what was given in Python lives as long as the settings that name it
         super().__post_init__()
         self._own_settings()
         if self.nesterov and self.momentum == 0:
@@ -101,9 +111,9 @@ class Train(Experiment):
 
     def _own_settings(self) -> None:
         """Fill in the defaults of the settings that the method, base and penalty have; refuse those that they have not."""
-        own = {name: option.default for name, option in options_of(self.method).items()}
+        defaults = {name: option.default for name, option in options_of(self.method).items()}
         for name, owners in OWNERS.items():
-            self._own(name, name in own, own.get(name), f"method {' or '.join(owners)}")
+            self._own(name, name in defaults, defaults.get(name), f"method {' or '.join(owners)}")
         own_width = models.WIDTH.get(self.network)
         self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
         self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")

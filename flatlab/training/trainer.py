@@ -16,6 +16,7 @@ from flatlab.landscape import Landscape, Network
 from flatlab.models.fast_cifar import FastCifar
 from flatlab.optim import RuleOptimizer
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.training import own
 from flatlab.training.arithmetic import autocast, layout
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
@@ -45,11 +46,16 @@ class Trainer:
             raise ValueError(f"graph: neither the draws of {draws} nor fp16's scale can be replayed; run without it")
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
         torch.manual_seed(setting.seed)
-        model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
+        shape = tuple(source.train[0].shape[1:])
+        if own.is_own(setting.network):
+            model = own.network(setting.network, shape, source.classes, source.scale(source.train[0][:2]))
+        else:
+            model = models.build(setting.network, shape, source.classes, width=setting.width)
         if isinstance(model, FastCifar):
             model.whiten(source.scale(source.train[0][:WHITENED]))
         self.layout = layout(device, setting.precision)
-        self.model = model.to(device, memory_format=self.layout)
+        flat = all(p.ndim != 5 for p in model.parameters())  # torch lays out no volumes so
+        self.model = model.to(device, memory_format=self.layout) if flat else model.to(device)
         lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
         base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.nesterov, setting.weight_decay)
         self.opt = wrap(base, setting.method, {k: getattr(setting, k) for k in options_of(setting.method)}, setting.seed)
@@ -255,10 +261,12 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         names = ("epoch", "step", "samples", "curves")
-        return tensors, {"parts": rest} | {name: getattr(self, name) for name in names}
+        return tensors, {"parts": rest, "data": self.source.checksum} | {name: getattr(self, name) for name in names}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
+        if state.get("data", self.source.checksum) != self.source.checksum:
+            raise ValueError("its data have another checksum")
         parts = join(tensors, state["parts"])
         self.model.load_state_dict(parts["model"])
         self.opt.load_state_dict(parts["optimizer"])
