@@ -73,7 +73,8 @@ class TrainingPanel(ipywidgets.VBox):
             entry.observe(lambda _: self._look(), "value")
         main = ipywidgets.Box([self.form[name] for name in FIRST], layout=ROW)
         rest = ipywidgets.Box([entry for name, entry in self.form.items() if name not in FIRST], layout=ROW)
-        more = ipywidgets.Accordion([rest], titles=("more settings",), selected_index=None)
+        more = ipywidgets.Accordion([rest], selected_index=None)
+        more.set_title(0, "more settings")
         buttons = ipywidgets.Box([self.start, self.stop, self.waiting, self.resume], layout=ROW)
         super().__init__([main, more, self.said, buttons, self.bar, self.told, self.curves])
         self._look_for_unfinished()
@@ -200,7 +201,11 @@ class TrainingPanel(ipywidgets.VBox):
             self.curves.rho = "all"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
+        if hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
+            bundle = super()._repr_mimebundle_(**kwargs)
+        else:  # ipywidgets 7, as in Colab
+            view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+            bundle = {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
         content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         curves = RunCurves.of(self.frozen)
         state = {name: getattr(curves, name) for name in curves.public_state()}
@@ -224,12 +229,14 @@ def stopped_runs(out: Path, experiment: type[Train]) -> list[tuple[Train, int]]:
 
 
 STYLE = {"description_width": "7.5rem"}
+TOOLTIP = "tooltip" if "tooltip" in ipywidgets.Text.class_trait_names() else "description_tooltip"
+"""Its name in ipywidgets 8, and in 7, which Colab has."""
 ROW = {"flex_flow": "row wrap", "grid_gap": "0.2rem 1rem"}
 
 
 def _entry(known: Option, value: Any) -> ipywidgets.DOMWidget:
     """The form's control of one setting; one that may be None is a text, and None is an empty one."""
-    look = {"description": known.name, "tooltip": known.help, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
+    look = {"description": known.name, TOOLTIP: known.help, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
     look["value"] = _shown(known, value)
     if isinstance(look["value"], bool):
         return ipywidgets.Checkbox(indent=True, **look)
