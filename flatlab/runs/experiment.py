@@ -295,8 +295,8 @@ def _add_options(parser: Parser, cls: type[Experiment]) -> None:
         shape = {"nargs": ("*" if known.empty else "+") if known.many else None, "metavar": known.kind.__name__}
         group.add_argument(_flag(name), help=known.help.replace("%", "%%"), default=argparse.SUPPRESS, **shape)
     place = parser.add_argument_group("where and how it runs (not part of the record's key)")
-    out = "folder of the records (default: %(default)s)"
-    place.add_argument("--out", type=Path, default=Path("book/results"), help=out)
+    out = "folder of the records (default: $FLATLAB_RUNS, else book/results)"
+    place.add_argument("--out", type=Path, default=records.out(), help=out)
     if cls.resumable:
         place.add_argument("--device", default="auto", help="auto (default: CUDA if there is one), cpu, cuda, cuda:N")
         every = "minutes between two checkpoints inside an epoch (default: %(default)s)"

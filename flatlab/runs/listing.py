@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from flatlab.runs.frame import write_csv
 from flatlab.runs.nearest import nearest
-from flatlab.runs.records import UNFINISHED, read
+from flatlab.runs.records import UNFINISHED, out, read
 
 __all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "standing"]
 
@@ -144,7 +144,7 @@ def main(argv: Sequence[str], program: str = "python -m flatlab") -> None:
     """List the records under a folder: `argv` as `--help` says. Ends the process with 2 on a wrong word."""
     parser = argparse.ArgumentParser(prog=f"{program} runs", description=__doc__, allow_abbrev=False)
     parser.add_argument("words", nargs="*", metavar="EXPERIMENT | SETTING=VALUE", help="only these")
-    parser.add_argument("--out", default="book/results", type=Path, help="folder of the records (%(default)s)")
+    parser.add_argument("--out", default=out(), type=Path, help="folder of the records ($FLATLAB_RUNS, else book/results)")
     parser.add_argument("--sort", default="date", help="date, wall, a setting or a score (%(default)s)")
     parser.add_argument("--reverse", action="store_true", help="largest first")
     over = "mean ± standard deviation of the runs that differ in this setting alone, as seed"

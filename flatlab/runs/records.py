@@ -14,7 +14,7 @@ from pathlib import Path
 from flatlab.runs.atomic_write import atomic_write
 from flatlab.runs.frame import to_frame
 
-__all__ = ["describe", "find", "key", "only", "path", "provenance", "read", "save", "to_frame"]
+__all__ = ["describe", "find", "key", "only", "out", "path", "provenance", "read", "save", "to_frame"]
 
 UNFINISHED = ".unfinished"
 """Folder, among those of the records, of the states of runs that have not ended."""
@@ -42,6 +42,11 @@ def provenance() -> dict:
         "hardware": f"{_processor()}, {os.cpu_count()} cores",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def out() -> Path:
+    """The folder of the records unless another is given: `$FLATLAB_RUNS`, else `book/results`."""
+    return Path(os.environ.get("FLATLAB_RUNS") or "book/results").expanduser()
 
 
 def path(folder: str | Path, experiment: str, config: dict) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -32,8 +33,8 @@ class TrainingPanel(ipywidgets.VBox):
     """Train a network from a notebook: choose, start, stop, resume, and watch the curves.
 
     - `frozen`: records to show beside the panel's own, and alone on a page without a kernel.
-    - `out`: folder of the panel's records. The state of a stopped run stays there, too, and a panel on the same folder
-      offers to resume it, also in another kernel or after a disconnect.
+    - `out`: folder of the panel's records, `$FLATLAB_RUNS` or `runs` unless given. The state of a stopped run stays there,
+      too, and a panel on the same folder offers to resume it, also in another kernel or after a disconnect.
     - `device`: as for `Host`. `experiment`: `Train`, or `Twins`.
     - `settings`: what the form begins with, any setting of the experiment.
 
@@ -46,12 +47,17 @@ class TrainingPanel(ipywidgets.VBox):
         self,
         frozen: Iterable[Mapping[str, Any]] = (),
         *,
-        out: str | Path = "runs",
+        out: str | Path | None = None,
         device: str = "auto",
         experiment: type[Train] = Train,
         **settings: Any,
     ):
-        self.frozen, self.out, self.device, self.experiment = list(frozen), Path(out), device, experiment
+        self.frozen, self.out, self.device, self.experiment = (
+            list(frozen),
+            Path(out or os.environ.get("FLATLAB_RUNS") or "runs"),
+            device,
+            experiment,
+        )
         self.host: Host | None = None
         self.thread: threading.Thread | None = None
         self.running = False

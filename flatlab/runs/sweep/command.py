@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from flatlab.runs import records
 from flatlab.runs.experiment import Experiment, Parser, check_out, command_of, config_of, record_of, unfinished, words
 from flatlab.runs.host import device_of, on_signals
 from flatlab.runs.listing import called, differing
@@ -54,7 +55,7 @@ def main(argv: Sequence[str], experiments: Mapping[str, type[Experiment]], progr
     add("--device", default="auto", help="as for a single run (%(default)s)")
     add("--graph", action="store_true", help="CUDA: replay each step as one graph, in the runs where that is possible")
     add("--no-weights", action="store_true", help="keep the records alone, not the trained weights")
-    add("--out", type=Path, default=Path("book/results"), help="folder of the records (%(default)s)")
+    add("--out", type=Path, default=records.out(), help="folder of the records ($FLATLAB_RUNS, else book/results)")
     add("--dry-run", action="store_true", help="list the commands of the missing runs, and run nothing")
     given = parser.parse_args(argv)
     if given.processes is not None and given.processes < 1:
