@@ -222,9 +222,12 @@ class Trainer:
         self.model.train(training)
         return float(loss) / len(y), float(right) / len(y)
 
-    def landscape(self) -> Network:
-        """The mean cross-entropy of the training set as a landscape of the network, in evaluation mode; `w0` is here."""
-        x, y = self.train
+    def landscape(self, examples: int | None = None) -> Network:
+        """The mean cross-entropy of the first training examples, all unless given, as a landscape; `w0` is the network.
+
+        It is evaluated as in use: with the running averages of BatchNorm, and without dropout.
+        """
+        x, y = (t[:examples] for t in self.train)
         return Landscape.of(self.model.eval(), cross_entropy, (self.scale(x), y))
 
     def weights(self) -> Tensor:

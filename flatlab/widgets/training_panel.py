@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets
 from safetensors import SafetensorError, safe_open
 
+from flatlab.runs import records
 from flatlab.runs.experiment import perform, record_of, setting, unfinished
 from flatlab.runs.host import Host, Stopped
 from flatlab.runs.option import Option, options
@@ -52,12 +53,8 @@ class TrainingPanel(ipywidgets.VBox):
         experiment: type[Train] = Train,
         **settings: Any,
     ):
-        self.frozen, self.out, self.device, self.experiment = (
-            list(frozen),
-            Path(out or os.environ.get("FLATLAB_RUNS") or "runs"),
-            device,
-            experiment,
-        )
+        self.out = Path(out or os.environ.get("FLATLAB_RUNS") or "runs")
+        self.frozen, self.device, self.experiment = list(frozen), device, experiment
         self.host: Host | None = None
         self.thread: threading.Thread | None = None
         self.running = False
@@ -197,7 +194,7 @@ class TrainingPanel(ipywidgets.VBox):
             self._draw()
 
     def _draw(self) -> None:
-        own = [json.loads(f.read_text()) for f in sorted((self.out / self.experiment.experiment).glob("*.json"))]
+        own = [records.read(f) for f in sorted((self.out / self.experiment.experiment).glob("*.json"))]
         known = {record.get("key"): record for record in [*self.frozen, *own]}
         runs = compact([*known.values(), *([self._live] if self._live else [])])
         self.curves.runs = runs

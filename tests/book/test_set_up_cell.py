@@ -1,4 +1,4 @@
-"""The first cell of a published notebook finds the book or fetches it, survives a restart, and keeps runs where one says."""
+"""The first cell of a published notebook finds the book or fetches it, survives a restart, keeps runs where one says."""
 
 import json
 import os
