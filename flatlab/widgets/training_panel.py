@@ -58,7 +58,8 @@ class TrainingPanel(ipywidgets.VBox):
         self.host: Host | None = None
         self.thread: threading.Thread | None = None
         self.running = False
-        begin = asked(setting(experiment, settings))
+        self.first = setting(experiment, settings)  # kept: a network given in Python lives as long as a setting names it
+        begin = asked(self.first)
         self.form = {name: _entry(known, begin[name]) for name, known in options(experiment).items()}
         self.start = ipywidgets.Button(description="Start", button_style="primary", icon="play")
         self.stop = ipywidgets.Button(description="Stop", icon="stop", disabled=True)

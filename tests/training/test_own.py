@@ -103,7 +103,7 @@ def test_the_pages_example_trains_records_loads_and_measures(tmp_path, monkeypat
 
 def recipe(logger):
     """The page's watcher, its settings, and what it says of one logger, as one program."""
-    blocks = re.findall(r"^```\{code-(?:cell|block)\} python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    blocks = re.findall(r"^```(?:\{code-cell\} )?python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
     parts = "mine.py", "own =", "def each_epoch", "chosen =", logger
     return "\n".join(next(block for block in blocks if part in block) for part in parts)
 
