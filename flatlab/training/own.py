@@ -79,20 +79,31 @@ def word(what: str, value: Any) -> tuple[str, Given | None]:
         if getattr(sys.modules.get(module), name, None) is not value:
             raise ValueError(f"{what} must be a function that its module knows by name, got {name or value!r} of {module}")
         return f"{module}:{name}", None
-    if what == "network" and isinstance(value, nn.Module):
-        digest = hashlib.sha256(repr(value).encode())
-        for name, t in value.state_dict().items():
-            digest.update(name.encode() + t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        known = digest.hexdigest()[:12]
-    elif what == "data" and isinstance(value, tuple | ImageSet | FeatureSet | TextSet):
+    if what == "data" and isinstance(value, tuple | list | ImageSet | FeatureSet | TextSet):
         value = _checked(value, "data")
-        known = value.checksum()
-    else:
+    elif what != "network" or not isinstance(value, nn.Module):
         allowed = "a torch module" if what == "network" else "a data set, four tensors (x_train, y_train, x_test, y_test)"
         raise ValueError(f"{what} must be a word, {allowed} or a function, got {type(value).__name__}")
-    told = f"{GIVEN}{type(value).__name__}-{known}"
-    given = _given[told] = _given.get(told) or Given(value)
+    told = _known_by(value)
+    given = _given.get(told)
+    if given is None or _known_by(given.value) != told:  # the first one has been changed since
+        given = _given[told] = Given(value)
     return told, given
+
+
+def _known_by(value: Any) -> str:
+    """The name of something given in Python: its class, and a checksum of all that it holds."""
+    if not isinstance(value, nn.Module):
+        return f"{GIVEN}{type(value).__name__}-{value.checksum()}"
+    if any(isinstance(p, UninitializedParameter) for p in value.parameters()):
+        raise ValueError(
+            "network has layers that are still lazy: run it on an input once, or give the function that makes it"
+        )
+    digest = hashlib.sha256(repr(value).encode())
+    for name, t in value.state_dict().items():
+        if isinstance(t, Tensor):
+            digest.update(name.encode() + t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"{GIVEN}{type(value).__name__}-{digest.hexdigest()[:12]}"
 
 
 def _check_word(what: str, value: str) -> None:
@@ -108,7 +119,10 @@ def _found(what: str, name: str) -> Any:
     if name.startswith(GIVEN):
         if name not in _given:
             raise ValueError(f"{what} {name} was given in Python: give it again, in this process")
-        return _given[name].value
+        value = _given[name].value
+        if _known_by(value) != name:
+            raise ValueError(f"{what} {name} has been changed since it was given: give it again")
+        return value
     module, _, function = name.partition(":")
     try:
         there = import_module(module)
@@ -158,7 +172,7 @@ def network(name: str, shape: tuple[int, ...], classes: int, sample: Tensor) -> 
     made = copy.deepcopy(found) if isinstance(found, nn.Module) else _called("network", name, found, shape, classes)
     if not isinstance(made, nn.Module):
         raise ValueError(f"network {name} must give a torch module, got {type(made).__name__}")
-    made.train()
+    made = made.cpu().train()
     if any(isinstance(p, UninitializedParameter) for p in made.parameters()):
         _outputs(name, made, sample)  # a lazy layer takes its shape from its first input
     if not any(p.requires_grad for p in made.parameters()):

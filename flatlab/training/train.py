@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -24,6 +24,10 @@ from flatlab.training.trainer import Trainer
 
 __all__ = ["Train"]
 
+if TYPE_CHECKING:
+    Named = Any  # besides a word, whatever `own.word` makes one of
+else:
+    Named = str
 NETWORKS = (*models.NAMES, "timm:*", own.PATTERN)
 SCHEDULES = ("constant", "cosine", "triangle")
 DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base optimizer", "penalty", "run"
@@ -44,8 +48,8 @@ class Train(Experiment):
 
     resumable: ClassVar[bool] = True
 
-    data: str = option("cifar10", "its name", allowed=(*data.NAMES, own.PATTERN), group=DATA)
-    network: str = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
+    data: Named = option("cifar10", "its name", allowed=(*data.NAMES, own.PATTERN), group=DATA)
+    network: Named = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
     width: tuple[int, ...] | None = option(
         None, "fast_cifar: channels of its three blocks; 64 256 256 unless given", least=1, count=3, group=NETWORK
     )

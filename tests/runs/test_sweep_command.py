@@ -57,7 +57,7 @@ UNTIL_TOLD = (
 
 def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, monkeypatch, capsys):
     """The runs are scripts that last for ever, so that the budget may be seconds."""
-    monkeypatch.setattr(command, "order", lambda run, out, threads, graph: script(out, run.method, UNTIL_TOLD))
+    monkeypatch.setattr(command, "order", lambda run, out, threads, *how: script(out, run.method, UNTIL_TOLD))
     began = time.monotonic()
     assert sweep("--out", tmp_path, "--processes", 2, "--time-budget", 0.05) == 3
     assert 2.6 < time.monotonic() - began < 5, "3 seconds, and what a busy machine adds"
@@ -68,7 +68,7 @@ def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, 
 
 def test_a_failed_run_is_named_with_its_command_and_what_it_said(tmp_path, monkeypatch, capsys):
     dies = "print('the reason', file=sys.stderr); sys.exit(2)"
-    monkeypatch.setattr(command, "order", lambda run, out, threads, graph: script(out, run.method, dies))
+    monkeypatch.setattr(command, "order", lambda run, out, threads, *how: script(out, run.method, dies))
     assert sweep("--out", tmp_path, "--processes", 3) == 1
     said = capsys.readouterr().err
     assert said.count("failed: method") == 3 and "the reason" in said and str(tmp_path / "log") in said

@@ -182,6 +182,8 @@ def test_functions_modules_and_tensors_are_given_in_python(mine):
     with torch.no_grad():
         model[0].bias += 1
     assert Train(**OWN | {"network": model}).network != given.network, "other weights to begin with are another run"
+    with pytest.raises(ValueError, match="given:Sequential-.* has been changed since it was given: give it again"):
+        given.run()
 
 
 def test_a_data_set_of_the_library_is_given_as_it_is():
@@ -236,6 +238,7 @@ def test_tied_weights_are_kept_and_loaded(tmp_path):
             {"network": lambda shape, classes: None},
             "network must be a function that its module knows by name, got .*lambda",
         ),
+        ({"network": nn.Sequential(nn.LazyLinear(2))}, "network has layers that are still lazy: run it on an input once"),
         ({"data": 3}, "data must be a word, a data set, four tensors .* or a function, got int"),
         ({"data": (1, 2)}, r"data must be a data set or the four tensors \(x_train, .*\), got 2 of them"),
     ],
