@@ -11,6 +11,7 @@ from script_orders import script
 
 from flatlab.runs import program
 from flatlab.runs.sweep import attempt, command
+from flatlab.studies import GradientPairs
 from flatlab.training import Train
 
 FILE = Path(__file__).parents[2] / "book" / "sweeps" / "nonuniformity_table_1.toml"
@@ -20,6 +21,12 @@ EXPERIMENTS = {"train": Train}
 def sweep(*words, file=FILE, size="smoke"):
     argv = [str(file), "--size", size, *map(str, words)]
     return command.main(argv, EXPERIMENTS, "python -m flatlab", time.monotonic())
+
+
+def test_a_sweep_without_weights_says_so_to_the_runs_that_would_keep_some(tmp_path):
+    wanted = {cls: command.order(cls(), tmp_path, 1, weights=False).command for cls in (Train, GradientPairs)}
+    assert wanted[Train][-1] == "--no-weights" and "--no-weights" not in wanted[GradientPairs]
+    assert "--no-weights" not in command.order(Train(), tmp_path, 1).command
 
 
 def test_a_smoke_sweep_finishes_although_one_of_its_runs_is_killed(tmp_path, monkeypatch, capsys):
