@@ -123,11 +123,12 @@ def test_the_recipe_for_tensorboard_writes_every_epoch_once(tmp_path, monkeypatc
 
 def test_the_recipe_for_wandb_logs_every_epoch(tmp_path, monkeypatch):
     """Without a network wandb writes a log, in which the values stand as JSON."""
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     exec(compile(recipe("wandb.init"), str(PAGE), "exec"), {})
+    wandb.teardown()  # returns once all is written
     sys.modules.pop("mine", None)
     (log,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     curves = records.only("runs", "train", seed=7)["result"]["curves"]
