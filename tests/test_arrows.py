@@ -20,7 +20,7 @@ BELOW = {
     "optim": "methods landscape",
     "measures": "landscape rules",
     "penalties": "landscape",
-    "training": "data methods models optim penalties runs",
+    "training": "data landscape methods models optim penalties runs",
     "studies": "data landscape measures models rules runs training",
     "explorable": "palette",
     "widgets": "explorable palette runs stats training",

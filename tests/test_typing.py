@@ -32,6 +32,7 @@ direction = rules.sam(net.w0, net.grad, rho=0.05)
 trace = measures.hessian_trace(net, net.w0)
 batch = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
 penalty = penalties.hessian_frobenius_penalty(model, nn.functional.cross_entropy, batch)
+own = Train(network=model, data=(*batch, *batch), epochs=1).finished("runs", seed=1).landscape()
 accuracy = Train(data="digits", network="logistic", epochs=1).run()["final"]["accuracy"]
 reveal_type(net)
 reveal_type(optimizer)

@@ -13,12 +13,30 @@ FOLDER = "notebooks"  # of the published site
 PAGES_BRANCH = "gh-pages"
 
 SETUP = """\
-# On Colab: fetch the book (library, toys, frozen results) and work in this chapter's folder. Elsewhere: nothing to do.
-import os, sys
-if "google.colab" in sys.modules and not os.path.isdir("/content/flatlab"):
-    !git clone --quiet --depth 1 {url} /content/flatlab
-    %pip install --quiet {package}
-    %cd /content/flatlab/{folder}
+# Sets the notebook up. In a checkout of the book there is nothing to do; elsewhere, as on Colab, the book is fetched.
+# RUNS: a folder that outlives this machine, as /content/drive/MyDrive/flatlab. Runs are kept there, and go on from there.
+RUNS = ""  # @param {{type: "string"}}
+
+import importlib.util, os, sys
+from pathlib import Path
+
+on_colab, page = "google.colab" in sys.modules, "{folder}/{page}"
+beside = Path("/content/flatlab" if on_colab else "flatlab").absolute()
+book = next((place for place in (Path.cwd(), *Path.cwd().parents, beside) if (place / page).exists()), None)
+if book is None:
+    book = beside
+    print(f"fetching the book (library, toys, frozen results) into {{book}}")
+    !git clone --quiet --depth 1 "{url}" "{{book}}"
+    if not (book / page).exists():
+        raise FileNotFoundError(f"{url} could not be fetched into {{book}}: see the message of git above")
+if not all(importlib.util.find_spec(package) for package in ("flatlab", "toy_problems")):
+    %pip install --quiet "{{book}}{extra}"
+os.chdir(book / "{folder}")
+if RUNS:
+    if on_colab and RUNS.startswith("/content/drive"):
+        from google.colab import drive
+        drive.mount("/content/drive")
+    os.environ["FLATLAB_RUNS"] = RUNS
 import torch
 print("running on", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU")"""
 
@@ -92,8 +110,8 @@ def notebook(source: Path, folder: str, url: str, page: str, values: dict[str, s
         if cell.cell_type == "markdown":
             cell.source = plain_markdown(cell.source + "\n", page, values).rstrip("\n")
         cell.metadata = {}
-    package = f'"/content/flatlab[{book.metadata["extra"]}]"' if "extra" in book.metadata else "/content/flatlab"
-    setup = SETUP.format(url=url, folder=folder, package=package)
+    extra = f"[{book.metadata['extra']}]" if "extra" in book.metadata else ""
+    setup = SETUP.format(url=url, folder=folder, page=source.name, extra=extra)
     first = {"cell_type": "code", "metadata": {}, "source": setup, "outputs": []}
     cells = [first | {"execution_count": None, "id": "set-up"}]
     cells += [{**cell, "id": f"cell-{k}"} for k, cell in enumerate(book.cells)]

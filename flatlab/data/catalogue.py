@@ -43,7 +43,8 @@ def load(name: str, root: str | Path | None = None) -> ImageSet | FeatureSet | T
     The sets that are not bundled live under `root`: the argument, else `$FLATLAB_DATA`, else the user's cache folder.
     Files that lie there in their official layout are used as they are: `MNIST/raw/*-ubyte` or `*-ubyte.gz`,
     `cifar-10-batches-bin/*.bin`, `cifar-100-binary/*.bin`, `20news-bydate_py3.pkz`. What is missing
-    is fetched and checked against its published checksum; a broken download of images is continued.
+    is fetched and checked against its published checksum; a broken download of images is continued. What the image files
+    hold is checked, too, when they are first read and after every change of a file.
 
     Raises `ValueError` for another name, for a damaged file and for a download with the wrong checksum;
     `FileNotFoundError` for a missing file that cannot be fetched; another `OSError` if `root` cannot be written. Each

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import torch
 from torch import Tensor
 
 from flatlab.data.fetch import Remote, fetch
+from flatlab.data.genuine import genuine
 from flatlab.data.image_set import ImageSet
 from flatlab.data.unpack import unpack
 
-__all__ = ["CIFAR10", "CIFAR100", "Cifar", "cifar"]
+__all__ = ["CIFAR10", "CIFAR100", "Cifar", "cifar", "digest"]
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
 PIXELS = 3 * 32 * 32
@@ -21,13 +24,16 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Cifar:
-    """One of the two sets: a record of its files is `labels` bytes, of which the last is the class, and the pixels."""
+    """One of the two sets: a record of its files is `labels` bytes, of which the last is the class, and the pixels.
+
+    `train` and `test` have the `digest` of each file by its name.
+    """
 
     name: str
     archive: Remote
     folder: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+    train: Mapping[str, str]
+    test: Mapping[str, str]
     labels: int
     classes: tuple[str, ...]
     n_train: int = 50_000
@@ -38,8 +44,14 @@ CIFAR10 = Cifar(
     "cifar10",
     Remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", MIRRORS),
     "cifar-10-batches-bin",
-    tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
-    ("test_batch.bin",),
+    {
+        "data_batch_1.bin": "02bce57ec0c9a230da33d891be222261",
+        "data_batch_2.bin": "f98e0edaace4c98eadd7f9ae2c2ab3e2",
+        "data_batch_3.bin": "98c855d89c4f6a6800505f6657a61e47",
+        "data_batch_4.bin": "79a0c7dcf6686750105288c1ffa6ce03",
+        "data_batch_5.bin": "18fc227bea9ee5a35fb8789071d8fb89",
+    },
+    {"test_batch.bin": "5c541f6619e05a6b3e6c4b873d02048d"},
     labels=1,
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
@@ -56,8 +68,8 @@ CIFAR100 = Cifar(
     "cifar100",
     Remote("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", MIRRORS),
     "cifar-100-binary",
-    ("train.bin",),
-    ("test.bin",),
+    {"train.bin": "737c07b94cd0a50322ca4d8b6e7e9649"},
+    {"test.bin": "3c6bd781c1ad61d3b7ac9dfb43e78c82"},
     labels=2,
     classes=tuple(FINE.split()),
 )
@@ -74,19 +86,25 @@ def cifar(which: Cifar, root: Path) -> ImageSet:
     return ImageSet(which.name, *train, *test, white=255, classes=which.classes)
 
 
-def _split(which: Cifar, folder: Path, files: tuple[str, ...], count: int) -> tuple[Tensor, Tensor]:
-    each, width, known = count // len(files), which.labels + PIXELS, len(which.classes)
+def _split(which: Cifar, folder: Path, files: Mapping[str, str], count: int) -> tuple[Tensor, Tensor]:
+    each, width = count // len(files), which.labels + PIXELS
     x, y = np.empty((count, PIXELS), np.uint8), np.empty(count, np.int64)
-    for k, path in enumerate(folder / file for file in files):
+    for k, (file, published) in enumerate(files.items()):
+        path, rows = folder / file, slice(k * each, (k + 1) * each)
         raw = np.fromfile(path, np.uint8)
         if raw.size != each * width:
             raise ValueError(f"{path} is damaged ({raw.size} bytes of {each * width}): delete it and load again")
-        records, rows = raw.reshape(each, width), slice(k * each, (k + 1) * each)
-        x[rows], y[rows] = records[:, which.labels :], records[:, which.labels - 1]
-        if y[rows].max() >= known:
-            raise ValueError(f"{path} is damaged (it has a label above {known - 1}): delete it and load again")
-    if (np.bincount(y, minlength=known) != count // known).any():
-        raise ValueError(
-            f"{folder}: {', '.join(files)} do not hold {count // known} images of each class: delete them and load again"
-        )
+        records = raw.reshape(each, width)[:, which.labels - 1 :]
+        genuine(path, published, lambda records=records: digest(records))  # type: ignore[misc]
+        x[rows], y[rows] = records[:, 1:], records[:, 0]
     return torch.from_numpy(x).view(count, 3, 32, 32), torch.from_numpy(y)
+
+
+def digest(records: np.ndarray) -> str:
+    """The MD5 of the MD5s of the rows, in ascending order: the same for copies that have them in another order.
+
+    >>> rows = np.array([[1, 2], [3, 4]], np.uint8)
+    >>> digest(rows) == digest(rows[::-1]), digest(rows) == digest(rows[:, ::-1])
+    (True, False)
+    """
+    return hashlib.md5(b"".join(sorted(hashlib.md5(row.tobytes()).digest() for row in records))).hexdigest()

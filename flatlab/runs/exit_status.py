@@ -1,6 +1,8 @@
-"""How the command of a run ends, for the shell and for a sweep; 1 is a crash, which another attempt may not meet."""
+"""How the command of a run ends, for the shell and for a sweep."""
 
 DONE = 0
+AGAIN = 1
+"""A crash, a full disk, a file that cannot be reached: another attempt may not meet it."""
 WRONG = 2
 """A setting, a word of the command line, or a package that is missing: it would be so again."""
 DIVERGED = 4

@@ -17,9 +17,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from flatlab.runs import exit_status, records
+import torch
+from torch import Tensor
+
+from flatlab.runs import exit_status, records, tensor_file
 from flatlab.runs.clock import Clock
-from flatlab.runs.host import Host, Stopped, stop_on_signals
+from flatlab.runs.host import Busy, Host, Stopped, stop_on_signals
 from flatlab.runs.nearest import nearest
 from flatlab.runs.option import inherited, option, options
 
@@ -115,7 +118,8 @@ def perform(chosen: Experiment, out: str | Path, *, report: Report = lambda line
     """Run the experiment with the settings `chosen` and write its record under `out`; returns the record's path.
 
     A resumable experiment takes up its unfinished state, under `out` or where `host` keeps it, and its wall time counts
-    from the first start. Raises what the experiment raises, and `RuntimeError` if another process is at the same run.
+    from the first start. The network that it has trained is kept beside the record, for `Train.finished`.
+    Raises what the experiment raises, and `Busy`, a `RuntimeError`, if another process is at the same run.
 
     >>> import tempfile
     >>> from flatlab.training import Train
@@ -132,14 +136,22 @@ def perform(chosen: Experiment, out: str | Path, *, report: Report = lambda line
     host.config = config_of(chosen)
     with host.only_one():
         result = chosen.run(report, host)
-        path = _save(chosen, out, result, host.clock)
+        path = _save(chosen, out, result, host.clock, host.trained if host.weights else None)
         host.forget()
     return path
 
 
-def _save(chosen: Experiment, out: str | Path, result: dict, clock: Clock) -> Path:
-    config, command = config_of(chosen), command_of(chosen)
-    return records.save(out, chosen.experiment, config, result, command=command, **clock.times())
+def _save(
+    chosen: Experiment, out: str | Path, result: dict, clock: Clock, trained: Mapping[str, Tensor] | None = None
+) -> Path:
+    config, how = config_of(chosen), {"command": command_of(chosen), **clock.times()}
+    file = record_of(chosen, out).with_suffix(records.WEIGHTS)
+    if trained is None:
+        file.unlink(missing_ok=True)  # those of an earlier run with these settings
+    else:  # before the record, which names them
+        tensor_file.write(file, trained, {"config": config})
+        how["trained"] = file.name
+    return records.save(out, chosen.experiment, config, result, **how)
 
 
 def config_of(chosen: Experiment) -> dict[str, Any]:
@@ -189,6 +201,7 @@ def main(
     try:
         path = record_of(chosen, place.out)
         if chosen.resumable and path.exists() and not place.again:
+            records.read(path)
             _to_stderr("already there (--again runs it anew)")
         else:
             check_out(place.out)
@@ -199,14 +212,27 @@ def main(
         sub.exit(exit_status.DIVERGED, f"{sub.prog}: {error}\n")
     except Stopped as stopped:
         sub.exit(exit_status.STOPPED, f"{stopped}; the same command goes on from there\n")
+    except (Busy, OSError, torch.OutOfMemoryError) as error:
+        sub.exit(exit_status.AGAIN, f"{sub.prog}: {' '.join(_told(error).split())}\n")
+    except KeyboardInterrupt:
+        sub.exit(exit_status.STOPPED, f"{sub.prog}: stopped, with nothing saved\n")
     print(path)
+
+
+def _told(error: Exception) -> str:
+    """What to say of something that another attempt may not meet."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"the device has not enough memory ({error}): a smaller batch or network takes less"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 
 
 def _resumably(chosen: Experiment, place: argparse.Namespace) -> Path:
     from flatlab.runs.progress import Bar  # only a run at a terminal needs it
 
     where, bar = {"device": place.device, "every": place.every, "graph": place.graph}, Bar.for_stderr(chosen)
-    host = Host(unfinished(chosen, place.out), watch=bar, **where)
+    host = Host(unfinished(chosen, place.out), watch=bar, weights=not place.no_weights, **where)
     try:
         with stop_on_signals(host):
             return perform(chosen, place.out, report=_to_stderr, host=host)
@@ -269,13 +295,14 @@ def _add_options(parser: Parser, cls: type[Experiment]) -> None:
         shape = {"nargs": ("*" if known.empty else "+") if known.many else None, "metavar": known.kind.__name__}
         group.add_argument(_flag(name), help=known.help.replace("%", "%%"), default=argparse.SUPPRESS, **shape)
     place = parser.add_argument_group("where and how it runs (not part of the record's key)")
-    out = "folder of the records (default: %(default)s)"
-    place.add_argument("--out", type=Path, default=Path("book/results"), help=out)
+    out = "folder of the records (default: $FLATLAB_RUNS, else book/results)"
+    place.add_argument("--out", type=Path, default=records.out(), help=out)
     if cls.resumable:
         place.add_argument("--device", default="auto", help="auto (default: CUDA if there is one), cpu, cuda, cuda:N")
         every = "minutes between two checkpoints inside an epoch (default: %(default)s)"
         place.add_argument("--every", type=float, default=5.0, help=every)
         place.add_argument("--graph", action="store_true", help="CUDA: replay each step as one graph")
+        place.add_argument("--no-weights", action="store_true", help="keep the record alone, not the trained weights")
         place.add_argument("--again", action="store_true", help="run although the record is there")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -14,14 +13,13 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from flatlab.runs.atomic_write import PART, atomic_write
+from flatlab.runs import tensor_file
+from flatlab.runs.atomic_write import PART
 from flatlab.runs.clock import Clock
 
-__all__ = ["Host", "Stopped", "device_of", "on_signals", "stop_on_signals"]
+__all__ = ["Busy", "Host", "Stopped", "device_of", "on_signals", "stop_on_signals"]
 
 Tensors = dict[str, Tensor]
 Watch = Callable[[dict[str, Any]], None]
@@ -29,6 +27,10 @@ Watch = Callable[[dict[str, Any]], None]
 
 class Stopped(Exception):
     """The run was asked to stop, and did so after it had saved its state; the message says where it stands."""
+
+
+class Busy(RuntimeError):
+    """Another process is at the same run."""
 
 
 class Host:
@@ -40,6 +42,7 @@ class Host:
       would take more than a hundredth of the time.
     - `graph`: whether a GPU replays the step as one CUDA graph, for networks too small to keep it busy.
     - `watch`: called with the run's news, a dict with `epoch`, `step`, `steps`, `loss` and the like.
+    - `weights`: whether the trained weights are kept beside the record.
 
     `stop` is an event: once it is set, the run saves its state at the end of the step and raises `Stopped`.
     Raises `ValueError` for a device that is not there, a graph without a CUDA device, or another `every`.
@@ -53,6 +56,7 @@ class Host:
         every: float = 5.0,
         graph: bool = False,
         watch: Watch = lambda news: None,
+        weights: bool = True,
     ):
         self.file = None if file is None else Path(file)
         if not every >= 0:
@@ -60,6 +64,9 @@ class Host:
         self.device, self.every, self.graph, self.watch = device_of(device), every, graph, watch
         if graph and self.device.type != "cuda":
             raise ValueError(f"graph needs a CUDA device, got {self.device}")
+        self.weights = weights
+        self.trained: Tensors | None = None
+        """The weights and buffers of the network at the end of its run, by name, where it leaves any."""
         self.stop = threading.Event()
         self.config: dict[str, Any] = {}
         """The settings of the run, kept with its state for whoever looks at what is unfinished."""
@@ -81,9 +88,7 @@ class Host:
         if self.file is None:
             return
         now = time.perf_counter()
-        header = {"state": json.dumps(state | {"times": self.clock.times(), "config": self.config}, allow_nan=False)}
-        whole = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
-        atomic_write(self.file, whole)
+        tensor_file.write(self.file, tensors, state | {"times": self.clock.times(), "config": self.config})
         self._last = time.perf_counter()
         self._saving = self._last - now
 
@@ -92,12 +97,11 @@ class Host:
         if self.file is None or not self.file.exists():
             return None
         try:
-            with safe_open(self.file, "pt") as whole:
-                state = json.loads(whole.metadata()["state"])
-                tensors = {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            tensors, state = tensor_file.read(self.file)
+            times = state.pop("times")
+            self.clock.before = {name: float(times[name]) for name in self.clock.before}
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.file} is no checkpoint ({error}): delete it to start anew") from None
-        self.clock.before = state.pop("times")
         state.pop("config", None)
         return tensors, state
 
@@ -108,7 +112,7 @@ class Host:
 
     @contextmanager
     def only_one(self) -> Iterator[None]:
-        """For the length of a run: `RuntimeError` if another process is at the same one. Sweeps up broken writes."""
+        """For the length of a run: `Busy` if another process is at the same one. Sweeps up broken writes."""
         if self.file is None:
             yield
             return
@@ -120,7 +124,7 @@ class Host:
                     broken.unlink()
                 yield
         except Timeout:
-            raise RuntimeError(f"another process is at this run ({lock.lock_file} is locked)") from None
+            raise Busy(f"another process is at this run ({lock.lock_file} is locked)") from None
 
 
 def device_of(name: str) -> torch.device:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
+from flatlab.runs.frame import write_csv
 from flatlab.runs.nearest import nearest
-from flatlab.runs.records import UNFINISHED
+from flatlab.runs.records import UNFINISHED, out, read
 
 __all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "standing"]
 
@@ -57,13 +60,9 @@ class Folder:
         records, unfinished, damaged = [], [], []
         for file in sorted((out / experiment).glob("*.json")):
             try:
-                record = json.loads(file.read_text())
-                for key in ("key", "config", "wall_s", "result"):
-                    record[key]
-                datetime.fromisoformat(record["provenance"]["finished"])
-                records.append(record)
-            except (ValueError, KeyError, TypeError, OSError) as error:
-                damaged.append(f"{file} is no record ({type(error).__name__}: {error}); delete it to run it anew")
+                records.append(read(file))
+            except ValueError as error:
+                damaged.append(str(error))
         for file in sorted((out / UNFINISHED / experiment).glob("*.safetensors")):
             try:
                 unfinished.append(standing(file))
@@ -145,15 +144,20 @@ def main(argv: Sequence[str], program: str = "python -m flatlab") -> None:
     """List the records under a folder: `argv` as `--help` says. Ends the process with 2 on a wrong word."""
     parser = argparse.ArgumentParser(prog=f"{program} runs", description=__doc__, allow_abbrev=False)
     parser.add_argument("words", nargs="*", metavar="EXPERIMENT | SETTING=VALUE", help="only these")
-    parser.add_argument("--out", default="book/results", type=Path, help="folder of the records (%(default)s)")
+    parser.add_argument("--out", default=out(), type=Path, help="folder of the records ($FLATLAB_RUNS, else book/results)")
     parser.add_argument("--sort", default="date", help="date, wall, a setting or a score (%(default)s)")
     parser.add_argument("--reverse", action="store_true", help="largest first")
+    over = "mean ± standard deviation of the runs that differ in this setting alone, as seed"
+    parser.add_argument("--over", metavar="SETTING", help=over)
+    parser.add_argument("--csv", metavar="FILE", help="write them as CSV, - to the standard output, in place of tables")
     parser.add_argument("--curve", help=f"draw this curve of the first {CURVES_AT_ONCE} runs, as accuracy or distance")
     given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         show(console, given)
-    except ValueError as error:
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, ImportError, OSError) as error:
         parser.error(str(error))
 
 
@@ -170,7 +174,10 @@ def show(console: Console, given: argparse.Namespace) -> None:
     settings = {k: 0 for folder in folders for c in configs(folder) for k in c}
     for name in wanted:
         known(f"no run has a setting {name!r}", name, settings)
-    drawn, fitting = False, 0
+    drawn, fitting, written = False, 0, []
+    aside = Console(stderr=True) if given.csv else console
+    if given.over:
+        known(f"no run has a setting {given.over!r}", given.over, settings)
     for folder in folders:
         found = [r for r in folder.records if all(fits(r["config"], *pair) for pair in wanted.items())]
         open_ = [s for s in folder.unfinished if all(fits(s.config, *pair) for pair in wanted.items())]
@@ -180,7 +187,9 @@ def show(console: Console, given: argparse.Namespace) -> None:
             if by is None and len(folders) == 1:
                 known(f"runs cannot be sorted by {given.sort!r}", given.sort, sortable(found))
             found.sort(key=by or key_of("date", found), reverse=given.reverse)
-            console.print(table(folder.experiment, found))
+            written += found
+            if not given.csv:
+                console.print(over(folder.experiment, found, given.over) if given.over else table(folder.experiment, found))
         if given.curve and found:
             names = {name for r in found for name in curves(r)}
             if given.curve in names:
@@ -188,11 +197,14 @@ def show(console: Console, given: argparse.Namespace) -> None:
                 drawn = True
             elif len(folders) == 1:
                 known(f"{folder.experiment} has no curve {given.curve!r}", given.curve, sorted(names))
-        for s in open_:
+        for s in [] if given.csv else open_:
             told = called(s.config, differing([*configs(folder)])) if s.config else "settings unknown"
             console.print(f"unfinished: {s.key}  {told}  ({s})", highlight=False)
         for line in folder.damaged:
-            console.print(f"[red]damaged:[/] {line}", highlight=False, soft_wrap=True)
+            aside.print(f"[red]damaged:[/] {line}", highlight=False, soft_wrap=True)
+    if given.csv:
+        with contextlib.nullcontext(sys.stdout) if given.csv == "-" else open(given.csv, "w", newline="") as file:
+            write_csv(written, file)
     if given.curve and not drawn and len(folders) > 1:
         raise ValueError(f"no run has a curve {given.curve!r}")
     if not fitting and wanted:
@@ -269,10 +281,34 @@ def table(title: str, records: list[Record]) -> Table:
     return out
 
 
+def over(title: str, records: list[Record], name: str) -> Table:
+    """Mean ± standard deviation (with n - 1) of the scores of runs that differ in the setting `name` alone."""
+    groups: dict[str, list[Record]] = {}
+    for r in records:
+        rest = {k: v for k, v in r["config"].items() if k != name}
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(r)
+    names = [n for n in differing([r["config"] for r in records]) if n != name]
+    told = list(dict.fromkeys(score for r in records for score in scores(r)))
+    out = Table(title=f"{title}: {len(records)} runs, mean ± standard deviation over {name}")
+    out.add_column("setting", overflow="fold")
+    for column in ("runs", *told):
+        out.add_column(column, justify="right")
+    for group in groups.values():
+        cells = []
+        for score in told:
+            has = [scores(r)[score] for r in group if score in scores(r)]
+            spread = f" ± {statistics.stdev(has):.4f}" if len(has) > 1 else ""
+            cells.append(f"{statistics.mean(has):.4f}{spread}" if has else "")
+        out.add_row(called(group[0]["config"], names), str(len(group)), *cells)
+    return out
+
+
 def draw(console: Console, records: list[Record], name: str) -> None:
     """The curves of the first few records that have one of that name, in the terminal."""
-    import plotext  # half the time of a plain listing
-
+    try:
+        import plotext  # half the time of a plain listing
+    except ImportError:
+        raise ImportError('--curve needs plotext: pip install "flatlab[plot]"') from None
     having = [r for r in records if name in curves(r)]
     names = differing([r["config"] for r in having])
     figure = plotext.figure

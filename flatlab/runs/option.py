@@ -66,7 +66,8 @@ class Option:
     def wanted(self) -> str:
         """What is allowed, in words, as after "must be"; empty if everything of its kind is."""
         if self.allowed:
-            return f"{'among' if self.many else 'one of'} {', '.join(self.allowed)}"
+            named = (word.replace("*:*", "MODULE:FUNCTION").replace("*", "NAME") for word in self.allowed)
+            return f"{'among' if self.many else 'one of'} {', '.join(named)}"
         if self.count is not None:
             return f"{self.count} {KINDS[self.kind][1]} {self.bounds}".rstrip()
         return " and ".join(filter(None, ["increasing" if self.increasing else "", self.bounds]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ def main(program: str, packages: Sequence[str], about: str, argv: Sequence[str] 
     """The command line of `program`, whose experiments are those of `packages`."""
     began = time.monotonic()
     argv = sys.argv[1:] if argv is None else argv
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())  # as `python -m` has it: somebody's own networks and data lie where they work
     if argv[:1] == ["runs"]:
         from flatlab.runs import listing as runs  # without torch: it answers at once
 

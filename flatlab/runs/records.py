@@ -12,11 +12,14 @@ from importlib import metadata
 from pathlib import Path
 
 from flatlab.runs.atomic_write import atomic_write
+from flatlab.runs.frame import to_frame
 
-__all__ = ["describe", "find", "key", "only", "path", "provenance", "save"]
+__all__ = ["describe", "find", "key", "only", "out", "path", "provenance", "read", "save", "to_frame"]
 
 UNFINISHED = ".unfinished"
 """Folder, among those of the records, of the states of runs that have not ended."""
+WEIGHTS = ".safetensors"
+"""How the name of the file of trained weights ends; it begins as the record's."""
 LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
@@ -41,18 +44,32 @@ def provenance() -> dict:
     }
 
 
+def out() -> Path:
+    """The folder of the records unless another is given: `$FLATLAB_RUNS`, else `book/results`."""
+    return Path(os.environ.get("FLATLAB_RUNS") or "book/results").expanduser()
+
+
 def path(folder: str | Path, experiment: str, config: dict) -> Path:
     """Where the record of these settings lies, or would."""
     return Path(folder) / experiment / f"{key(config)}.json"
 
 
 def save(
-    folder: str | Path, experiment: str, config: dict, result: dict, *, wall_s: float, cpu_s: float, command: str
+    folder: str | Path,
+    experiment: str,
+    config: dict,
+    result: dict,
+    *,
+    wall_s: float,
+    cpu_s: float,
+    command: str,
+    trained: str | None = None,
 ) -> Path:
     """Write the record `folder/experiment/key.json` in one move, so that a reader never meets half of it.
 
     `wall_s` is the run's wall time in seconds, `cpu_s` the processor time of all its threads, which neighbours on the
-    machine do not lengthen; `command` is the command line that makes the record again.
+    machine do not lengthen; `command` is the command line that makes the record again; `trained` is the name of the file
+    with the trained weights, beside the record.
     """
     record = {
         "experiment": experiment,
@@ -63,18 +80,34 @@ def save(
         "cpu_s": round(cpu_s, 2),
         "provenance": provenance(),
         "result": result,
-    }
+    } | ({} if trained is None else {"trained": trained})
     place = path(folder, experiment, config)
     atomic_write(place, json.dumps(record, separators=(",", ":"), allow_nan=False).encode())
     return place
 
 
+def read(file: str | Path) -> dict:
+    """The record in that file. Raises `ValueError`, naming the file and the remedy, if it is none that is whole."""
+    try:
+        record = json.loads(Path(file).read_text())
+        if not (isinstance(record["config"], dict) and isinstance(record["result"], dict)):
+            raise TypeError("config and result must be objects")
+        datetime.fromisoformat(record["provenance"]["finished"])
+        for name in ("key", "command", "wall_s"):
+            record[name]
+        return record
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{file} is no record ({lacks}): delete it or move it away, and run it anew") from None
+
+
 def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:
     """The records of an experiment whose config has these values, oldest first; none where nothing fits.
 
-    A value of None also fits a config without that field.
+    A value of None also fits a config without that field. Raises `ValueError`, naming the file, where one is damaged or
+    of a version that left out what belongs to a record.
     """
-    records = (json.loads(file.read_text()) for file in (Path(folder) / experiment).glob("*.json"))
+    records = (read(file) for file in (Path(folder) / experiment).glob("*.json"))
     fitting = [r for r in records if all(r["config"].get(k) == v for k, v in config.items())]
     return sorted(fitting, key=lambda r: r["provenance"]["finished"])
 

@@ -79,6 +79,7 @@ class Minimum(Train):
         report(f"{self.title()}: {probe.d:,} parameters on {host.device}")
         with arithmetic(host.device, self.precision):
             drive(trainer, host)
+            host.trained = trainer.model.state_dict()
             trained = host.clock.times()
             report(f"training loss {trainer.curves[-1]['train_loss']:.3f} after {trainer.epoch} epochs; measuring")
             found = self._measured(trainer, source.held, host)

@@ -42,11 +42,19 @@ def drive(job: Job, host: Host) -> None:
     """Take up what `host` has kept of the job and go on to its end.
 
     A checkpoint is written every `host.every` minutes, at the end, and after the epochs where it costs little. Raises
-    `Stopped`, with all saved, if `host.stop` is set before the end.
+    `Stopped`, with all saved, if `host.stop` is set before the end, and `ValueError`, naming the file, for a checkpoint
+    that is damaged or does not fit the job.
     """
     kept = host.kept()
     if kept is not None:
-        job.restore(*kept)
+        try:
+            job.restore(*kept)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            told = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise ValueError(
+                f"{host.file} does not fit this run ({told[:200]}): another version or other data, network or device made "
+                "it; delete it to start anew"
+            ) from error
     done, began, told = 0, time.perf_counter(), 0.0
     while not job.finished:
         before = job.step

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flatlab import data
+from flatlab.training import own
 from flatlab.training.batches import Scale
 
 if TYPE_CHECKING:
@@ -36,12 +37,15 @@ class Examples:
 def examples(setting: Train) -> Examples:
     """The examples of a run. Inputs are scaled by the statistics of the whole official training set.
 
-    Raises `ValueError` if the settings ask for more examples than there are, or for a batch larger than what is left.
+    Raises `ValueError` if the settings ask for more examples than there are, for a batch larger than what is left, or to
+    augment what is no image.
     """
-    found = data.load(setting.data)
+    found = own.load(setting.data) if own.is_own(setting.data) else data.load(setting.data)
     if isinstance(found, data.TextSet):
         found = found.features()
     x, y = found.x_train, found.y_train
+    if setting.augment != "none" and x.ndim != 4:
+        raise ValueError(f"augment {setting.augment} is for images (channels, height, width), got {tuple(x.shape[1:])}")
     scale, held, evaluated_on = Scale(x), (found.x_test, found.y_test), "test"
     asked = (setting.examples or 0) + (setting.validation or 0)
     if asked > len(y) or setting.validation == len(y):

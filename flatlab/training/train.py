@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from flatlab import data, models
-from flatlab.runs.experiment import Experiment, option
-from flatlab.runs.host import Host
+from flatlab.runs import records, tensor_file
+from flatlab.runs.experiment import Experiment, option, setting
+from flatlab.runs.host import Host, device_of
 from flatlab.runs.option import SEEDS
+from flatlab.training import own
 from flatlab.training.arithmetic import PRECISIONS, arithmetic
 from flatlab.training.batches import AUGMENTATIONS
 from flatlab.training.drive import drive
@@ -21,7 +24,11 @@ from flatlab.training.trainer import Trainer
 
 __all__ = ["Train"]
 
-NETWORKS = (*models.NAMES, "timm:*")
+if TYPE_CHECKING:
+    Named = Any  # besides a word, whatever `own.word` makes one of
+else:
+    Named = str
+NETWORKS = (*models.NAMES, "timm:*", own.PATTERN)
 SCHEDULES = ("constant", "cosine", "triangle")
 DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base optimizer", "penalty", "run"
 """What the settings belong to."""
@@ -32,14 +39,17 @@ DATA, NETWORK, METHOD, BASE, PENALTY, RUN = "data", "network", "method", "base o
 class Train(Experiment):
     """Train a network by one method, and record its curves and its last epoch's scores.
 
-    A setting that is None takes the method's own default, or is off. Raises `ValueError` for a value that is not
-    allowed, and for a setting that the others leave without effect.
+    A setting that is None takes the method's own default, or is off. `network` and `data` may be anybody's: a function
+    `MODULE:FUNCTION`, which gets `(shape, classes)` and gives a module, or gets nothing and gives
+    `(x_train, y_train, x_test, y_test)`; in Python also that function, a module with the weights to begin with, and the
+    four tensors themselves. Raises `ValueError` for a value that is not allowed, and for a setting that the others leave
+    without effect.
     """
 
     resumable: ClassVar[bool] = True
 
-    data: str = option("cifar10", "data set", allowed=data.NAMES, group=DATA)
-    network: str = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
+    data: Named = option("cifar10", "its name", allowed=(*data.NAMES, own.PATTERN), group=DATA)
+    network: Named = option("resnet20", "its name", allowed=NETWORKS, group=NETWORK)
     width: tuple[int, ...] | None = option(
         None, "fast_cifar: channels of its three blocks; 64 256 256 unless given", least=1, count=3, group=NETWORK
     )
@@ -91,12 +101,18 @@ class Train(Experiment):
     )
     precision: str = option(
         "fp32",
-        "of forward and backward passes: bf16 and fp16 by autocast, tf32 on a GPU alone",
+        "of forward and backward passes: bf16 and fp16 by autocast; tf32 and fp16 on a GPU alone",
         allowed=PRECISIONS,
         group=NETWORK,
     )
 
     def __post_init__(self):
+        kept = []
+        for what in ("network", "data"):
+            word, given = own.word(what, getattr(self, what))
+            object.__setattr__(self, what, word)
+            kept.append(given)
+        object.__setattr__(self, "_given", kept)  # what was given in Python lives as long as the settings that name it
         super().__post_init__()
         self._own_settings()
         if self.nesterov and self.momentum == 0:
@@ -105,9 +121,9 @@ class Train(Experiment):
 
     def _own_settings(self) -> None:
         """Fill in the defaults of the settings that the method, base and penalty have; refuse those that they have not."""
-        own = {name: option.default for name, option in options_of(self.method).items()}
+        defaults = {name: option.default for name, option in options_of(self.method).items()}
         for name, owners in OWNERS.items():
-            self._own(name, name in own, own.get(name), f"method {' or '.join(owners)}")
+            self._own(name, name in defaults, defaults.get(name), f"method {' or '.join(owners)}")
         own_width = models.WIDTH.get(self.network)
         self._own("width", own_width is not None, own_width, f"network {' or '.join(models.WIDTH)}")
         self._own("peak", self.schedule == "triangle", 0.2, "schedule triangle")
@@ -150,14 +166,66 @@ class Train(Experiment):
         evaluations of a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss
         is not finite, and `Stopped` where `host.stop` is set.
         """
-        return summary(self.trained(report, Host() if host is None else host))
+        host = Host() if host is None else host
+        return summary(self.trained(report, host))
 
     def trained(self, report: Callable[[str], None], host: Host) -> Trainer:
         """The trainer at the end of its run, with all that `run` raises."""
-        trainer = Trainer(self, examples(self), host.device, host.graph)
-        report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
         with arithmetic(host.device, self.precision):
+            trainer = Trainer(self, examples(self), host.device, host.graph)
+            report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
             drive(trainer, host)
+        host.trained = trainer.model.state_dict()
+        return trainer
+
+    @classmethod
+    def finished(cls, where: str | Path, *, device: str = "auto", **config: Any) -> Trainer:
+        """The trainer of a run that has ended: `model` has the trained weights, `evaluate(x, y)` gives loss and accuracy.
+
+        `where` is the file of the record, or a folder of records, in which one fits `config`. `train` and `held` are the
+        run's examples as stored, `scale` brings inputs to the network's scale, `landscape()` is what measures take. A run
+        in tf32 or fp16 is evaluated in fp32 on a device that has neither.
+
+        Raises `LookupError` where not just one record fits; `ValueError`, naming the file, where the record is damaged,
+        kept no weights, or the weights, the network or the data are no longer those of the record.
+
+        >>> import tempfile
+        >>> from flatlab.runs.experiment import perform
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> chosen = Train(data="digits", network="logistic", epochs=2, lr=0.05)
+        >>> file = perform(chosen, folder.name)
+        >>> run = Train.finished(folder.name, seed=1)
+        >>> loss, accuracy = run.evaluate(*run.held)
+        >>> accuracy == run.curves[-1]["accuracy"]
+        True
+        """
+        where = Path(where)
+        if config or where.is_dir():
+            where = where / cls.experiment / f"{records.only(where, cls.experiment, **config)['key']}.json"
+        record = records.read(where)
+        if "trained" not in record:
+            raise ValueError(f"{where} is of a run that kept no weights: run it again with `--again`")
+        file, at = where.with_name(record["trained"]), device_of(device)
+        try:
+            chosen = setting(cls, record["config"])
+            weights, _ = tensor_file.read(file)
+        except ValueError as error:
+            raise ValueError(f"{file} cannot be loaded ({error}): run it again with `--again`") from None
+        if at.type != "cuda" and chosen.precision in ("tf32", "fp16"):
+            chosen = replace(chosen, precision="fp32")
+        source = examples(chosen)
+        if source.checksum != record["result"]["data_checksum"]:
+            raise ValueError(f"{chosen.data} is no longer the data that {where} was trained on (another checksum)")
+        with torch.random.fork_rng([at] if at.type == "cuda" else []):
+            trainer = Trainer(chosen, source, at)
+        try:
+            trainer.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{file} does not fit the network {chosen.network}: {' '.join(str(error).split())}") from None
+        if trainer.checksum() != record["result"]["weights"]:
+            raise ValueError(f"{file} does not hold the weights of {where}: run it again with `--again`")
+        trainer.model.eval()
+        trainer.curves, trainer.epoch = record["result"]["curves"], len(record["result"]["curves"])
         return trainer
 
 

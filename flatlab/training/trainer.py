@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flatlab import models
+from flatlab.landscape import Landscape, Network
 from flatlab.models.fast_cifar import FastCifar
 from flatlab.optim import RuleOptimizer
 from flatlab.penalties import gradient_noise_penalty, hessian_frobenius_penalty
+from flatlab.training import own
 from flatlab.training.arithmetic import autocast, layout
 from flatlab.training.batches import Batches, epoch_seed
 from flatlab.training.captured import Captured
@@ -47,11 +49,16 @@ class Trainer:
             )
         self.setting, self.source, self.device, self.scale = setting, source, device, source.scale.to(device)
         torch.manual_seed(setting.seed)
-        model = models.build(setting.network, tuple(source.train[0].shape[1:]), source.classes, width=setting.width)
+        shape = tuple(source.train[0].shape[1:])
+        if own.is_own(setting.network):
+            model = own.network(setting.network, shape, source.classes, source.scale(source.train[0][:2]))
+        else:
+            model = models.build(setting.network, shape, source.classes, width=setting.width)
         if isinstance(model, FastCifar):
             model.whiten(source.scale(source.train[0][:WHITENED]))
         self.layout = layout(device, setting.precision)
-        self.model = model.to(device, memory_format=self.layout)
+        flat = all(p.ndim != 5 for p in model.parameters())  # torch lays out no volumes so
+        self.model = model.to(device, memory_format=self.layout) if flat else model.to(device)
         lr = torch.tensor(setting.lr, device=device) if graph else setting.lr
         base = base_optimizer(self.model, setting.base, lr, setting.momentum, setting.nesterov, setting.weight_decay)
         options = {k: getattr(setting, k) for k in options_of(setting.method)}
@@ -219,6 +226,14 @@ class Trainer:
         self.model.train(training)
         return float(loss) / len(y), float(right) / len(y)
 
+    def landscape(self, examples: int | None = None) -> Network:
+        """The mean cross-entropy of the first training examples, all unless given, as a landscape; `w0` is the network.
+
+        It is evaluated as in use: with the running averages of BatchNorm, and without dropout.
+        """
+        x, y = (t[:examples] for t in self.train)
+        return Landscape.of(self.model.eval(), cross_entropy, (self.scale(x), y))
+
     def weights(self) -> Tensor:
         """All parameters as one vector, `(d,)`."""
         return torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
@@ -227,7 +242,7 @@ class Trainer:
         """Twelve hexadecimal digits of a SHA-256 over parameters and buffers, to the bit."""
         digest = hashlib.sha256()
         for t in self.model.state_dict().values():
-            digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()[:12]
 
     def news(self) -> dict[str, Any]:
@@ -253,10 +268,12 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         names = ("epoch", "step", "samples", "curves")
-        return tensors, {"parts": rest} | {name: getattr(self, name) for name in names}
+        return tensors, {"parts": rest, "data": self.source.checksum} | {name: getattr(self, name) for name in names}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
+        if state.get("data", self.source.checksum) != self.source.checksum:
+            raise ValueError("its data have another checksum")
         parts = join(tensors, state["parts"])
         self.model.load_state_dict(parts["model"])
         self.opt.load_state_dict(parts["optimizer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ import ipywidgets
 from safetensors import SafetensorError, safe_open
 
 from flatlab.explorable import page
+from flatlab.runs import records
 from flatlab.runs.experiment import perform, record_of, setting, unfinished
 from flatlab.runs.host import Host, Stopped
 from flatlab.runs.option import Option, options
@@ -32,8 +34,8 @@ class TrainingPanel(ipywidgets.VBox):
     """Train a network from a notebook: choose, start, stop, resume, and watch the curves.
 
     - `frozen`: records to show beside the panel's own, and alone on a page without a kernel.
-    - `out`: folder of the panel's records. The state of a stopped run stays there, too, and a panel on the same folder
-      offers to resume it, also in another kernel or after a disconnect.
+    - `out`: folder of the panel's records, `$FLATLAB_RUNS` or `runs` unless given. The state of a stopped run stays there,
+      too, and a panel on the same folder offers to resume it, also in another kernel or after a disconnect.
     - `device`: as for `Host`. `experiment`: `Train`, or `Twins`.
     - `settings`: what the form begins with, any setting of the experiment.
 
@@ -46,16 +48,18 @@ class TrainingPanel(ipywidgets.VBox):
         self,
         frozen: Iterable[Mapping[str, Any]] = (),
         *,
-        out: str | Path = "runs",
+        out: str | Path | None = None,
         device: str = "auto",
         experiment: type[Train] = Train,
         **settings: Any,
     ):
-        self.frozen, self.out, self.device, self.experiment = list(frozen), Path(out), device, experiment
+        self.out = Path(out or os.environ.get("FLATLAB_RUNS") or "runs")
+        self.frozen, self.device, self.experiment = list(frozen), device, experiment
         self.host: Host | None = None
         self.thread: threading.Thread | None = None
         self.running = False
-        begin = asked(setting(experiment, settings))
+        self.first = setting(experiment, settings)  # kept: a network given in Python lives as long as a setting names it
+        begin = asked(self.first)
         self.form = {name: _entry(known, begin[name]) for name, known in options(experiment).items()}
         self.start = ipywidgets.Button(description="Start", button_style="primary", icon="play")
         self.stop = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
@@ -73,7 +77,8 @@ class TrainingPanel(ipywidgets.VBox):
             entry.observe(lambda _: self._look(), "value")
         main = ipywidgets.Box([self.form[name] for name in FIRST], layout=ROW)
         rest = ipywidgets.Box([entry for name, entry in self.form.items() if name not in FIRST], layout=ROW)
-        more = ipywidgets.Accordion([rest], titles=("more settings",), selected_index=None)
+        more = ipywidgets.Accordion([rest], selected_index=None)
+        more.set_title(0, "more settings")
         buttons = ipywidgets.Box([self.start, self.stop, self.waiting, self.resume], layout=ROW)
         super().__init__([main, more, self.said, buttons, self.bar, self.told, self.curves])
         self._look_for_unfinished()
@@ -190,7 +195,7 @@ class TrainingPanel(ipywidgets.VBox):
             self._draw()
 
     def _draw(self) -> None:
-        own = [json.loads(f.read_text()) for f in sorted((self.out / self.experiment.experiment).glob("*.json"))]
+        own = [records.read(f) for f in sorted((self.out / self.experiment.experiment).glob("*.json"))]
         known = {record.get("key"): record for record in [*self.frozen, *own]}
         runs = compact([*known.values(), *([self._live] if self._live else [])])
         self.curves.runs = runs
@@ -200,7 +205,11 @@ class TrainingPanel(ipywidgets.VBox):
             self.curves.rho = "all"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
+        if hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
+            bundle = super()._repr_mimebundle_(**kwargs)
+        else:  # ipywidgets 7, as in Colab
+            view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+            bundle = {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
         content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         curves = RunCurves.of(self.frozen)
         state = {name: getattr(curves, name) for name in curves.public_state()}
@@ -224,12 +233,14 @@ def stopped_runs(out: Path, experiment: type[Train]) -> list[tuple[Train, int]]:
 
 
 STYLE = {"description_width": "7.5rem"}
+TOOLTIP = "tooltip" if "tooltip" in ipywidgets.Text.class_trait_names() else "description_tooltip"
+"""Its name in ipywidgets 8, and in 7, which Colab has."""
 ROW = {"flex_flow": "row wrap", "grid_gap": "0.2rem 1rem"}
 
 
 def _entry(known: Option, value: Any) -> ipywidgets.DOMWidget:
     """The form's control of one setting; one that may be None is a text, and None is an empty one."""
-    look = {"description": known.name, "tooltip": known.help, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
+    look = {"description": known.name, TOOLTIP: known.help, "style": STYLE, "layout": {"width": "min(100%, 21rem)"}}
     look["value"] = _shown(known, value)
     if isinstance(look["value"], bool):
         return ipywidgets.Checkbox(indent=True, **look)

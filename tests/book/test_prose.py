@@ -55,7 +55,7 @@ def test_a_name_without_a_value_is_no_notebook():
 
 
 def test_a_notebook_installs_the_extra_that_its_page_names(tmp_path):
-    for extra, installed in (("", "/content/flatlab\n"), ("extra: frameworks\n", '"/content/flatlab[frameworks]"\n')):
+    for extra, installed in (("", '"{book}"\n'), ("extra: frameworks\n", '"{book}[frameworks]"\n')):
         (tmp_path / "page.md").write_text(PAGE.replace("---\n\n#", f"{extra}---\n\n#").replace("{glue:text}", ""))
         set_up = colab.notebook(tmp_path / "page.md", "book", "https://example.org", "https://example.org/page")["cells"][0]
         assert f"%pip install --quiet {installed}" in set_up["source"]

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from flatlab.data import load
-from flatlab.data.cifar import CIFAR10, CIFAR100, cifar
+from flatlab.data.cifar import CIFAR10, CIFAR100, cifar, digest
 
-SMALL = replace(CIFAR100, n_train=1000, n_test=200)
 FINE = {"train.bin": np.arange(1000) % 100, "test.bin": np.arange(200) % 100}
 
 
@@ -24,6 +23,14 @@ def records(fine):
     out[:, 2:] = np.repeat([1, 2, 3], 1024)
     out[:, 2 + 1024 + 32 * 5 + 7] = 200  # green, row 5, column 7
     return out.tobytes()
+
+
+def digests(*files):
+    """Those of the small files, as the catalogue has them of the large ones."""
+    return {name: digest(np.frombuffer(records(FINE[name]), np.uint8).reshape(-1, 3074)[:, 1:]) for name in files}
+
+
+SMALL = replace(CIFAR100, n_train=1000, n_test=200, train=digests("train.bin"), test=digests("test.bin"))
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def test_the_archive_is_fetched_through_a_broken_connection_and_unpacked(laid_ou
     fetched = cifar(replace(SMALL, archive=remote), root)
     assert len(server.asked) == 2 and fetched.checksum() == cifar(SMALL, laid_out).checksum()
     assert {p.name for p in root.iterdir() if p.suffix != ".lock"} == {remote.name, "cifar-100-binary"}
-    assert {p.name for p in (root / "cifar-100-binary").iterdir()} == set(FINE)
+    assert {p.name for p in (root / "cifar-100-binary").iterdir() if p.name[0] != "."} == set(FINE)
     (root / "cifar-100-binary" / "test.bin").unlink()
     assert cifar(replace(SMALL, archive=remote), root).checksum() == fetched.checksum()
     assert len(server.asked) == 2  # the second time, the archive was there and whole
@@ -66,17 +73,28 @@ def test_the_archive_is_fetched_through_a_broken_connection_and_unpacked(laid_ou
     [
         (lambda raw: raw[:-1], r"test\.bin is damaged \(614799 bytes of 614800\): delete it and load again"),
         (lambda raw: b"", r"test\.bin is damaged \(0 bytes"),
-        (lambda raw: raw[:1] + b"\x64" + raw[2:], r"test\.bin is damaged \(it has a label above 99\): delete it"),
-        (lambda raw: raw[:1] + b"\x07" + raw[2:], r"test\.bin do not hold 2 images of each class: delete them"),
-        (lambda raw: raw[: len(raw) // 2] + bytes(len(raw) // 2), r"do not hold 2 images of each class"),
+        (lambda raw: raw[:1] + b"\x07" + raw[2:], r"test\.bin is damaged \(its checksum is .*\): delete it and load again"),
+        (lambda raw: raw[: len(raw) // 2] + bytes(len(raw) // 2), r"test\.bin is damaged \(its checksum is"),
+        (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), r"test\.bin is damaged \(its checksum is"),
     ],
-    ids=["cut by a byte", "empty", "label 100", "a wrong label", "half of it zeros"],
+    ids=["cut by a byte", "empty", "a wrong label", "half of it zeros", "one bit of one pixel"],
 )
-def test_a_damaged_cifar_file_is_refused(laid_out, damage, message):
+@pytest.mark.parametrize("seen", [False, True], ids=["at first sight", "after it was found right"])
+def test_a_damaged_cifar_file_is_refused_and_no_other_file_blamed(laid_out, damage, message, seen):
+    if seen:
+        cifar(SMALL, laid_out)
     path = laid_out / "cifar-100-binary" / "test.bin"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         cifar(SMALL, laid_out)
+    assert "train.bin" not in str(refused.value)
+
+
+def test_a_copy_with_its_records_in_another_order_is_as_good(laid_out):
+    path = laid_out / "cifar-100-binary" / "test.bin"
+    rows = np.fromfile(path, np.uint8).reshape(-1, 3074)
+    path.write_bytes(rows[::-1].tobytes())
+    assert cifar(SMALL, laid_out).y_test.tolist() == FINE["test.bin"].tolist()[::-1]
 
 
 @pytest.mark.parametrize("which", [CIFAR10, CIFAR100], ids=lambda which: which.name)

@@ -26,12 +26,13 @@ def idx(shape, fill):
 
 
 @pytest.fixture
-def raw(tmp_path):
-    """The four files, plain: every pixel 7, every label 3."""
+def raw(tmp_path, monkeypatch):
+    """The four files, plain: every pixel 7, every label 3, as if published so."""
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name, shape in SHAPES.items():
         (folder / name).write_bytes(idx(shape, 7 if len(shape) == 3 else 3))
+        monkeypatch.setitem(source.PLAIN, name, hashlib.md5((folder / name).read_bytes()).hexdigest())
     return folder
 
 
@@ -73,9 +74,10 @@ def test_a_missing_file_without_a_network_is_named_with_the_remedy(offline, tmp_
         ("train-images-idx3-ubyte", lambda raw: idx((59_999, 28, 28), 7)),
         ("t10k-labels-idx1-ubyte", lambda raw: raw[:100]),
         ("t10k-labels-idx1-ubyte", lambda raw: b""),
-        ("t10k-labels-idx1-ubyte", lambda raw: raw[:-1] + b"\x0a"),
+        ("t10k-labels-idx1-ubyte", lambda raw: raw[:-1] + b"\x04"),
+        ("t10k-images-idx3-ubyte", lambda raw: raw[:5000] + b"\x06" + raw[5001:]),
     ],
-    ids=["cut by a byte", "too few images", "cut short", "empty", "label 10"],
+    ids=["cut by a byte", "too few images", "cut short", "empty", "another label", "one bit of one pixel"],
 )
 def test_a_damaged_mnist_file_is_refused(raw, tmp_path, name, damage):
     (raw / name).write_bytes(damage((raw / name).read_bytes()))

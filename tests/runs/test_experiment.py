@@ -18,6 +18,7 @@ import pytest
 
 from flatlab.runs import records
 from flatlab.runs.experiment import asked, command_of, config_of, experiments, main, parser_of, perform, setting, unfinished
+from flatlab.runs.host import Host
 from flatlab.studies import GradientPairs
 from flatlab.training import Train
 
@@ -63,6 +64,7 @@ def test_the_command_in_the_record_makes_the_record(tmp_path, capsys):
         (["--rho", "0.1"], "rho = 0.1 has no effect here: it needs method"),
         (["--device", "cuda:77"], "device 'cuda:77' is not there"),
         (["--device", "tpu"], "device 'tpu' is not there"),
+        (["--precision", "fp16", "--device", "cpu"], "precision fp16 needs a CUDA device, got cpu; use bf16 here"),
         (["--every", "-1"], "every must be >= 0 minutes, got -1.0"),
         (["--examples", "5000"], "ask for 5000 of the 1437 training examples of digits"),
         (["--network", "resnet20", "--data", "breast_cancer"], "resnet20 takes images (channels, height, width)"),
@@ -85,6 +87,52 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(tmp_path,
         run("train", *SHORT, "--out", tmp_path / "file" / "folder")
     (said,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2 and f"{tmp_path / 'file'} is no folder that can be written" in said
+
+
+SMALL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))  # no file may grow beyond it, as on a disk that is full
+from flatlab.__main__ import run
+run()
+"""
+
+
+def test_a_full_disk_is_named_in_a_line_and_nothing_half_written_is_left(tmp_path):
+    words = ["train", *SHORT, "--out", str(tmp_path)]
+    ended = subprocess.run([sys.executable, "-c", SMALL_DISK, *words], capture_output=True, text=True)
+    *_, last = ended.stderr.splitlines()
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert re.fullmatch(
+        r"python -m flatlab train: .*\.safetensors could not be written \(File too large\): free some.*", last
+    )
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
+
+
+def test_a_run_that_another_process_is_at_is_told_in_a_line(tmp_path, capsys):
+    chosen = setting(Train, {"data": "digits", "network": "logistic", "epochs": 2, "lr": 0.05})
+    with Host(unfinished(chosen, tmp_path)).only_one(), pytest.raises(SystemExit) as ended:
+        run("train", *SHORT, "--out", tmp_path)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and "another process is at this run" in said
+
+
+def test_data_that_cannot_be_fetched_are_told_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FLATLAB_DATA", str(tmp_path / "file" / "folder"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        run("train", *SHORT, "--data", "cifar10", "--out", tmp_path)
+    *_, said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and f"{tmp_path}/file/folder" in said and said.startswith("python -m flatlab train: ")
+
+
+def test_a_damaged_record_is_not_taken_for_one_that_is_there(tmp_path, capsys):
+    run("train", *SHORT, "--out", tmp_path)
+    (path,) = (tmp_path / "train").glob("*.json")
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(SystemExit) as ended:
+        run("train", *SHORT, "--out", tmp_path)
+    *_, said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and f"{path} is no record" in said and "run it anew" in said
 
 
 def test_a_loss_that_is_not_finite_has_a_status_of_its_own(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """The table of records: what it lists, filters, sorts, draws, and how it names what is wrong."""
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -70,6 +72,24 @@ def test_runs_are_sorted_by_score_setting_or_time(capsys, out):
 )
 def test_what_is_not_there_is_named_with_the_nearest(capsys, out, words, said):
     assert said in refused(capsys, out, *words)
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row_with_mean_and_deviation(capsys, tmp_path):
+    for method, seed, accuracy in (("SAM", 1, 0.9), ("SAM", 2, 0.8), ("plain", 1, 0.5)):
+        config, result = {"method": method, "seed": seed}, {"final": {"accuracy": accuracy}}
+        records.save(tmp_path, "train", config, result, wall_s=1, cpu_s=1, command="")
+    sam, plain = (
+        [cell.strip() for cell in row.split("│")[1:-1]] for row in rows(listed(capsys, tmp_path, "--over", "seed"))
+    )
+    assert sam == ["method SAM", "2", "0.8500 ± 0.0707"] and plain == ["method plain", "1", "0.5000"]
+    assert "no run has a setting 'sed'; did you mean 'seed'?" in refused(capsys, tmp_path, "--over", "sed")
+
+
+def test_the_runs_that_were_asked_for_are_written_as_csv(capsys, out, tmp_path):
+    table = list(csv.DictReader(io.StringIO(listed(capsys, out, "method=SAM", "--sort", "rho", "--csv", "-"))))
+    assert [(row["config.rho"], row["result.final.accuracy"]) for row in table] == [("0.05", "0.8"), ("0.2", "0.81")]
+    assert listed(capsys, out, "--csv", str(tmp_path / "all.csv")) == ""
+    assert len(list(csv.DictReader((tmp_path / "all.csv").open()))) == 3
 
 
 def test_an_empty_folder_is_named(capsys, tmp_path):

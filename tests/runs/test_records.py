@@ -33,6 +33,22 @@ def test_what_is_not_there_is_an_empty_list_and_what_was_asked_for_as_one_is_nam
         records.only(tmp_path, "trial", lr=0.1)
 
 
+def test_a_record_that_is_broken_or_of_an_older_version_is_named_with_the_remedy(tmp_path):
+    path = records.save(tmp_path, "trial", {"lr": 0.1}, {}, wall_s=0, cpu_s=1, command="")
+    whole = json.loads(path.read_text())
+    del whole["provenance"]
+    for text, why in (
+        (path.read_text()[:50], "Unterminated|Expecting"),
+        (json.dumps(whole), "it has no 'provenance'"),
+        ("[]", ""),
+    ):
+        path.write_text(text)
+        with pytest.raises(
+            ValueError, match=rf"{path} is no record \(.*({why}).*\): delete it or move it away, and run it anew"
+        ):
+            records.find(tmp_path, "trial")
+
+
 def test_not_a_number_never_reaches_a_record(tmp_path):
     with pytest.raises(ValueError, match="[Nn]a[Nn]|JSON"):
         records.save(tmp_path, "trial", {"lr": 0.1}, {"loss": float("nan")}, wall_s=0, cpu_s=1, command="")

@@ -11,6 +11,7 @@ from script_orders import script
 
 from flatlab.runs import program
 from flatlab.runs.sweep import attempt, command
+from flatlab.studies import GradientPairs
 from flatlab.training import Train
 
 FILE = Path(__file__).parents[2] / "book" / "nonuniformity" / "sweeps" / "nonuniformity_table_1.toml"
@@ -20,6 +21,12 @@ EXPERIMENTS = {"train": Train}
 def sweep(*words, file=FILE, size="smoke"):
     argv = [str(file), "--size", size, *map(str, words)]
     return command.main(argv, EXPERIMENTS, "python -m flatlab", time.monotonic())
+
+
+def test_a_sweep_without_weights_says_so_to_the_runs_that_would_keep_some(tmp_path):
+    wanted = {cls: command.order(cls(), tmp_path, 1, weights=False).command for cls in (Train, GradientPairs)}
+    assert wanted[Train][-1] == "--no-weights" and "--no-weights" not in wanted[GradientPairs]
+    assert "--no-weights" not in command.order(Train(), tmp_path, 1).command
 
 
 def test_a_smoke_sweep_finishes_although_one_of_its_runs_is_killed(tmp_path, monkeypatch, capsys):
@@ -57,7 +64,7 @@ UNTIL_TOLD = (
 
 def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, monkeypatch, capsys):
     """The runs are scripts that last for ever, so that the budget may be seconds."""
-    monkeypatch.setattr(command, "order", lambda run, out, threads, graph: script(out, run.method, UNTIL_TOLD))
+    monkeypatch.setattr(command, "order", lambda run, out, threads, *how: script(out, run.method, UNTIL_TOLD))
     began = time.monotonic()
     assert sweep("--out", tmp_path, "--processes", 2, "--time-budget", 0.05) == 3
     assert 2.6 < time.monotonic() - began < 5, "3 seconds, and what a busy machine adds"
@@ -68,7 +75,7 @@ def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, 
 
 def test_a_failed_run_is_named_with_its_command_and_what_it_said(tmp_path, monkeypatch, capsys):
     dies = "print('the reason', file=sys.stderr); sys.exit(2)"
-    monkeypatch.setattr(command, "order", lambda run, out, threads, graph: script(out, run.method, dies))
+    monkeypatch.setattr(command, "order", lambda run, out, threads, *how: script(out, run.method, dies))
     assert sweep("--out", tmp_path, "--processes", 3) == 1
     said = capsys.readouterr().err
     assert said.count("failed: method") == 3 and "the reason" in said and str(tmp_path / "log") in said

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from flatlab.runs import records
+from flatlab.runs import records, tensor_file
 from flatlab.runs.experiment import config_of, perform, unfinished
 from flatlab.runs.host import Host, Stopped
 from flatlab.training import Train
@@ -97,6 +97,21 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     file.write_bytes(b"half of it")
     with pytest.raises(ValueError, match=r"state\.safetensors is no checkpoint .*delete it to start anew"):
         Host(file).kept()
+
+
+def test_a_checkpoint_of_an_older_layout_or_another_run_is_named_with_the_remedy(tmp_path):
+    setting, other = settings("the draws of LSAM"), Train(data="digits", network="logistic", epochs=1)
+    host = Host(tmp_path / "state.safetensors")
+    host.keep({"model/x": torch.zeros(2)}, {"epoch": 0})
+    with pytest.raises(ValueError, match=r"state\.safetensors does not fit .* has no 'parts'.*delete it to start anew"):
+        setting.run(host=Host(host.file))
+    host.file.unlink()
+    other.run(host=Host(host.file))
+    with pytest.raises(ValueError, match=r"state\.safetensors does not fit this run"):
+        setting.run(host=Host(host.file))
+    tensor_file.write(host.file, {}, {"epoch": 0})
+    with pytest.raises(ValueError, match=r"state\.safetensors is no checkpoint \('times'\): delete it"):
+        Host(host.file).kept()
 
 
 def test_two_processes_do_not_work_at_one_run(tmp_path):

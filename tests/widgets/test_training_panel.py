@@ -1,11 +1,13 @@
 """The panel that trains, on the real trainer: nothing lost by a stop, a wrong setting or a new kernel."""
 
+import gc
 import html
 import json
 import re
 import threading
 
 import pytest
+import torch
 
 from flatlab.studies import Twins
 from flatlab.training import Train
@@ -117,6 +119,16 @@ def test_a_failed_run_says_why_and_the_panel_can_be_used_again(tmp_path):
     panel.form["batch"].value = "32"
     panel.start.click()
     assert panel.wait(60) and "Done" in said(panel)
+
+
+def test_a_network_and_data_of_ones_own_are_trained_and_drawn(tmp_path):
+    x, y = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
+    panel = TrainingPanel(out=tmp_path, network=torch.nn.Linear(4, 2), data=(x, y, x, y), batch=16, epochs=2)
+    gc.collect()
+    panel.start.click()
+    assert panel.wait(60) and "Done" in said(panel)
+    (run,) = panel.curves.runs["runs"]
+    assert len(run["accuracy"]) == 2
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from flatlab.runs import records
 from flatlab.runs.experiment import Experiment, Parser, check_out, command_of, config_of, record_of, unfinished, words
 from flatlab.runs.host import device_of, on_signals
 from flatlab.runs.listing import called, differing
@@ -53,7 +54,8 @@ def main(argv: Sequence[str], experiments: Mapping[str, type[Experiment]], progr
     add("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, local or host:port")
     add("--device", default="auto", help="as for a single run (%(default)s)")
     add("--graph", action="store_true", help="CUDA: replay each step as one graph, in the runs where that is possible")
-    add("--out", type=Path, default=Path("book/results"), help="folder of the records (%(default)s)")
+    add("--no-weights", action="store_true", help="keep the records alone, not the trained weights")
+    add("--out", type=Path, default=records.out(), help="folder of the records ($FLATLAB_RUNS, else book/results)")
     add("--dry-run", action="store_true", help="list the commands of the missing runs, and run nothing")
     given = parser.parse_args(argv)
     if given.processes is not None and given.processes < 1:
@@ -102,7 +104,9 @@ def _sweep(plan: Plan, missing: list[Experiment], given: argparse.Namespace, con
     flag = unfinished(missing[0], out).with_name(f"sweep-{platform.node()}-{os.getpid()}.stop")
     with hands(given, missing[0].resumable, stopping, flag) as (submit, at_once, ask):
         threads = max(1, cores() // at_once)
-        labels = {order(run, out, threads, given.graph): called(config_of(run), names) for run in missing}
+        labels = {
+            order(run, out, threads, given.graph, not given.no_weights): called(config_of(run), names) for run in missing
+        }
         with Board(console, labels, len(plan.runs) - len(missing)) as board, signals(stop, board):
             outcome = work(list(labels), submit, at_once, ask, board)
     report(outcome, labels, console, "the time budget is used up" if not stop.is_set() else "stopped")
@@ -128,10 +132,11 @@ def hands(given: argparse.Namespace, resumable: bool, stop: Callable[[], bool], 
         flag.unlink(missing_ok=True)
 
 
-def order(run: Experiment, out: Path, threads: int, graph: bool = False) -> Order:
+def order(run: Experiment, out: Path, threads: int, graph: bool = False, weights: bool = True) -> Order:
     """The order of a run, as a graph where it can; it takes `threads` threads unless the user has said how many."""
     _, *module = run.program.split()
-    command = (sys.executable, *module, *words(run), "--out", str(out), *["--graph"] * (graph and run.replays))
+    how = ["--graph"] * (graph and run.replays) + ["--no-weights"] * (run.resumable and not weights)
+    command = (sys.executable, *module, *words(run), "--out", str(out), *how)
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     environment |= {k: os.environ[k] for k in ("FLATLAB_DATA",) if k in os.environ}
     return Order(command, tuple(environment.items()), record_of(run, out), unfinished(run, out))
