@@ -181,7 +181,9 @@ def answers(frame, name):
     if first.evaluate("(x) => x.tagName") == "SELECT":
         values = first.locator("option").evaluate_all("(all) => all.map((x) => x.value)")
         return any(changes(frame, lambda v=v: first.select_option(v)) for v in [*values[1:], values[0]])
-    if first.get_attribute("type") in ("radio", "checkbox"):
+    if first.get_attribute("type") == "checkbox":
+        return changes(frame, first.click)
+    if first.get_attribute("type") == "radio":
         several = [k for k in range(controls.count()) if not controls.nth(k).is_checked()]
         return any(changes(frame, controls.nth(k).click) for k in several)
     put(first, 0)
