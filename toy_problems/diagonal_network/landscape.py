@@ -114,6 +114,7 @@ def implicit_regularizer(theta: Tensor, alpha: float | Tensor) -> Tensor:
 
     Source: Woodworth et al. 2020, Theorem 1.
 
+    >>> import math
     >>> theta = torch.tensor([3.0, -4.0], dtype=torch.float64)
     >>> implicit_regularizer(theta, 100.0) * 4 * 100**2                     # 9 + 16
     tensor(25.0000, dtype=torch.float64)
