@@ -163,7 +163,8 @@ class Trainer:
         self.samples += self._samples_a_step
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(outputs.float(), y, label_smoothing=self.setting.label_smoothing)
+        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()  # a proof of curvature runs in float64
+        return cross_entropy(outputs, y, label_smoothing=self.setting.label_smoothing)
 
     def _penalties(self, x: Tensor, y: Tensor) -> Tensor | float:
         s, total = self.setting, 0.0

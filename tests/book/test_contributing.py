@@ -33,8 +33,7 @@ def copy(folder):
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, folder)
         else:
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results", "_build"))
-    (folder / "book" / "results").symlink_to(ROOT / "book" / "results")
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build", ".unfinished"))
 
 
 def put(folder, text):

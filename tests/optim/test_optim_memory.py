@@ -86,7 +86,7 @@ def test_the_average_of_csam_over_more_numbers_than_memory_is_fresh_for_is_that_
         direction, mean = rules.csam(v, lambda u: u**3, mean, rho=0.5)
         v = v - 0.1 * direction
         assert mean.abs().max() > 1e-4
-        torch.testing.assert_close(opt.state_dict()["rule"]["mean"][0], mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(mean_of(opt.state_dict()), mean, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(w.detach(), v, rtol=1e-12, atol=1e-12)
 
 

@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_a_checkpoint_of_an_older_layout_or_another_run_is_named_with_the_remedy(tmp_path):
-    setting, other = settings("the draws of LSAM"), Train(data="digits", network="logistic", epochs=1)
+    setting, other = settings("the draws of LSAM in every second step"), Train(data="digits", network="logistic", epochs=1)
     host = Host(tmp_path / "state.safetensors")
     host.keep({"model/x": torch.zeros(2)}, {"epoch": 0})
     with pytest.raises(ValueError, match=r"state\.safetensors does not fit .* has no 'parts'.*delete it to start anew"):
