@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\n", re.M | re.S)
 FILE = re.compile(r"(?:#|//|<!--) ([\w./]+)(?:, (at the end|after: .+?))?(?: -->)?\n")
+LEFT = shutil.ignore_patterns("__pycache__", "_build", ".unfinished")
 COPIED = ("flatlab", "toy_problems", "tests", "book", "_toc.yml", "pyproject.toml")
 
 
@@ -33,7 +34,7 @@ def copy(folder):
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, folder)
         else:
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build", ".unfinished"))
+            shutil.copytree(ROOT / name, folder / name, ignore=LEFT)
 
 
 def put(folder, text):
