@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from script_orders import script
 
 from flatlab.runs import program
@@ -27,6 +28,21 @@ def test_a_sweep_without_weights_says_so_to_the_runs_that_would_keep_some(tmp_pa
     wanted = {cls: command.order(cls(), tmp_path, 1, weights=False).command for cls in (Train, GradientPairs)}
     assert wanted[Train][-1] == "--no-weights" and "--no-weights" not in wanted[GradientPairs]
     assert "--no-weights" not in command.order(Train(), tmp_path, 1).command
+
+
+def test_steps_are_replayed_as_graphs_in_the_runs_whose_steps_can_be(tmp_path):
+    replayed = {run: command.order(run, tmp_path, 1, graph=True).command[-1] == "--graph" for run in (
+        Train(), Train(method="SAM"), Train(method="LSAM"), Train(fa=0.1), Train(precision="fp16"), GradientPairs(),
+    )}  # fmt: skip
+    assert list(replayed.values()) == [True, True, False, False, False, False]
+    assert "--graph" not in command.order(Train(), tmp_path, 1).command
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_graphs_without_a_gpu_are_refused_before_anything_runs(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        sweep("--out", tmp_path, "--graph")
+    assert "--graph needs a CUDA device, got cpu" in capsys.readouterr().err and not any(tmp_path.iterdir())
 
 
 def test_a_smoke_sweep_finishes_although_one_of_its_runs_is_killed(tmp_path, monkeypatch, capsys):
