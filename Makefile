@@ -51,8 +51,8 @@ test: $(VENV)/.ready
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(SITE)/.built
-	@echo "== Timing, about 6 minutes; leave the machine alone meanwhile"
-	@$(BIN)/python -m benchmarks
+	@echo "== Timing; leave the machine alone meanwhile (PART=\"optimizers trainer\" takes some parts alone)"
+	@$(BIN)/python -m benchmarks $(PART)
 
 clean:
 	rm -rf _build

@@ -1,23 +1,26 @@
-"""All timings: `make bench`."""
+"""Timings: `make bench` takes them all, `make bench PART="optimizers trainer"` some."""
 
-from benchmarks import (
-    diagonal_network,
-    escape,
-    explorables,
-    measures,
-    optimizers,
-    success_rate,
-    sweep,
-    trainer,
-)
+import sys
+from importlib import import_module
+
 from flatlab.runs import records
 
+PARTS = {
+    "explorables": 1,
+    "optimizers": 5,
+    "measures": 1,
+    "success_rate": 1,
+    "escape": 1,
+    "diagonal_network": 1,
+    "trainer": 8,
+    "sweep": 1,
+}
+"""Each with the minutes that it takes on two cores of a laptop, roughly."""
+
+chosen = sys.argv[1:] or list(PARTS)
+if unknown := [part for part in chosen if part not in PARTS]:
+    sys.exit(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
 print("Machine:", records.provenance()["hardware"])
-explorables.main()
-optimizers.main()
-measures.main()
-success_rate.main()
-escape.main()
-diagonal_network.main()
-trainer.main()
-sweep.main()
+for part in chosen:
+    print(f"== {part}, about {PARTS[part]} min", flush=True)
+    import_module(f"benchmarks.{part}").main()

@@ -3,15 +3,20 @@
 import ctypes
 import importlib.util
 import random
+import resource
 import statistics
+import subprocess
 import sys
 import time
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
+from flatlab import optim
+from flatlab.methods import METHODS
 from flatlab.models import build
 from flatlab.optim import SAM, StableSAM
 from flatlab.penalties import hessian_frobenius_penalty
@@ -21,6 +26,10 @@ PEER = "pytorch_optimizer"
 
 def mlp():
     return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def narrow():
+    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(150)))
 
 
 def resnet20():
@@ -72,6 +81,74 @@ def sam_steps(network, x, y):
 
     steps = {"two passes": plain(), "SAM": ours(SAM), "StableSAM": ours(StableSAM)}
     return steps | ({"peer": peer()} if importlib.util.find_spec(PEER) else {})
+
+
+def method_steps(method, network, x, y):
+    """A method's step, and as many plain passes over as much data with one SGD step: what is left is the method's own."""
+
+    def made(wrap):
+        torch.manual_seed(0)
+        net = network()
+        opt = wrap(SGD(net.parameters(), lr=0.001, momentum=0.9))
+
+        def closure(x, y):
+            opt.zero_grad()
+            loss = cross_entropy(net(x), y)
+            loss.backward()
+            return loss
+
+        return opt, closure
+
+    parts = {"m": len(x) // 2} if "m" in method.method.options else {}
+    opt, closure = made(lambda base: method(base, rho=0.05, **parts))
+    sizes = []
+    opt.step(lambda x, y: sizes.append(len(x)) or closure(x, y), x, y)
+    base, plain = made(lambda base: base)
+
+    def passes():
+        for size in sizes:
+            plain(x[:size], y[:size])
+        base.step()
+
+    return {"step": lambda: opt.step(closure, x, y), "passes": passes}
+
+
+def memory(kind):
+    """Bytes that a step of an MLP of 40 million parameters needs at its peak, over those of the parameters."""
+    net = nn.Sequential(*(nn.Linear(2000, 2000) for _ in range(10)))
+    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    x, y = torch.randn(8, 2000), torch.randint(2000, (8,))
+
+    def closure():
+        opt.zero_grad()
+        loss = cross_entropy(net(x), y)
+        loss.backward()
+        return loss
+
+    if kind == "peer":
+        from pytorch_optimizer import SAM as Peer
+
+        opt = Peer(net.parameters(), SGD, rho=0.05, lr=0.01, momentum=0.9)
+    else:
+        opt = SGD(net.parameters(), lr=0.01, momentum=0.9)
+        opt = opt if kind == "SGD" else getattr(optim, kind)(opt, rho=0.05)
+    for _ in range(3):
+        if kind in ("SGD", "peer"):
+            closure()
+        opt.step(closure)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / size
+
+
+def print_memory():
+    """One process each: the peak of a process never falls."""
+    kinds = ["SGD", "SAM", "StableSAM", "CSAM", "LSAM", *(["peer"] if importlib.util.find_spec(PEER) else [])]
+    code = "import sys; from benchmarks.optimizers import memory; print(memory(sys.argv[1]))"
+    peaks = {}
+    for kind in kinds:
+        told = subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, check=True).stdout
+        peaks[kind] = float(told)
+    print("  Peak memory of a process with 40 million parameters, in multiples of the parameters:")
+    print("    " + ", ".join(f"{kind} {peak:.2f}" for kind, peak in peaks.items()))
 
 
 def penalty_steps(network, x, y):
@@ -137,6 +214,17 @@ def main():
             print(f"    over pytorch-optimizer's SAM           {ratio(times, 'SAM', 'peer'):.3f}")
         else:
             print("    over pytorch-optimizer's SAM           not measured: pip install --no-deps pytorch_optimizer")
+    resnet56 = partial(build, "resnet56", (3, 32, 32), 10)
+    small = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
+    for title, network, batch, count in (
+        ("ResNet-56, batch 8", resnet56, small, 15),
+        ("300 small tensors, batch 32", narrow, (torch.randn(32, 8), torch.randint(8, (32,))), 60),
+    ):
+        print(f"  {title}: a method's step over its own passes and an SGD step")
+        for method in METHODS:
+            times = rounds(method_steps(getattr(optim, method), network, *batch), count)
+            print(f"    {method:12} {ratio(times, 'step', 'passes'):.3f}")
+    print_memory()
     for title, network, batch, count in (("MLP", mlp, flat_batch, 60), ("ResNet-20", resnet20, image_batch, 1)):
         times = rounds(penalty_steps(network, *batch), count, idle=min(3, count))
         mean = (9 + ratio(times, "penalized", "plain")) / 10
