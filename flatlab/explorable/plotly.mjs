@@ -58,6 +58,18 @@ export function houseLayout(el, { xaxis = {}, yaxis = {}, ...rest }) {
   };
 }
 
+// An axis beside the two of `houseLayout`, for a figure of several panels.
+export function houseAxis(el) {
+  const { grid } = ink(el);
+  return { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+}
+
+// A panel's title over the left end of its top edge, which is at the share `y` of the figure's height.
+export function panelTitle(el, text, y = 1) {
+  const place = { xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false };
+  return { ...place, text, font: { color: ink(el).text, size: 13 } };
+}
+
 // Calls `redraw` when the page turns light or dark, or `el` changes its width; returns what stops that.
 export function onAppearance(el, redraw) {
   let width = el.clientWidth;

@@ -3,7 +3,15 @@
 // d, and drawn as well where d is small.
 
 import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { normal, uniform } from "flatlab/explorable/random.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
@@ -62,17 +70,7 @@ const TOP = 1e6;
 
 function drawFrames(Plotly, left, right) {
   const { text } = ink(left);
-  const title = (content) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y: 1,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
+  const title = (content) => panelTitle(left, content);
   Plotly.react(
     left,
     [{ x: [], y: [] }],

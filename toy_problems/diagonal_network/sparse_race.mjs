@@ -2,7 +2,16 @@
 // damping, seed. Shows the recovered coefficients over the true ones, the losses and the l1 norm, as they come.
 
 import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseAxis,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { FIXED, LANES } from "./race.mjs";
 import program from "./race_worker.mjs?text";
@@ -124,19 +133,9 @@ function drawBars(strokes, history) {
 }
 
 function drawCurveFrame(Plotly, div) {
-  const { text, grid } = ink(div);
-  const title = (content, y) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
-  const axis = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+  const { text } = ink(div);
+  const title = (content, y) => panelTitle(div, content, y);
+  const axis = houseAxis(div);
   const log = (range) => ({ ...axis, type: "log", range, dtick: 2, exponentformat: "power" });
   const layout = houseLayout(div, {
     margin: { l: 44, r: 10, t: 22, b: 40 },

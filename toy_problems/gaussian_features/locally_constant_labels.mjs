@@ -4,7 +4,15 @@
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { block, dots, path, words } from "flatlab/explorable/pen.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { draw, fit, LABELS, relativeFlatness, risk, robustness, SAMPLES, trainLoss } from "./landscape.mjs";
 
@@ -73,17 +81,7 @@ const EDGE = 7; // of the plane of features
 
 function drawFrames(Plotly, left, right, top) {
   const { text } = ink(left);
-  const title = (content) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y: 1,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
+  const title = (content) => panelTitle(left, content);
   const margin = { l: 44, r: 10, t: 26, b: 44 };
   const axis = { range: [-EDGE, EDGE], dtick: 2, showgrid: false };
   Plotly.react(

@@ -7,11 +7,13 @@ import { handle } from "flatlab/explorable/handle.mjs";
 import {
   CONFIG,
   FATE_COLOURS,
+  houseAxis,
   houseLayout,
   ink,
   loadPlotly,
   METHOD_COLOURS,
   onAppearance,
+  panelTitle,
 } from "flatlab/explorable/plotly.mjs";
 import { RULES } from "flatlab/explorable/rules.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
@@ -108,19 +110,9 @@ function leaving(path) {
 }
 
 function drawFrame(Plotly, div, steps) {
-  const { text, grid } = ink(div);
-  const title = (content, y) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
-  const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+  const { text } = ink(div);
+  const title = (content, y) => panelTitle(div, content, y);
+  const second = houseAxis(div);
   const layout = houseLayout(div, {
     margin: { l: 48, r: 10, t: 26, b: 40 },
     xaxis: { range: [0, steps], anchor: "y", showticklabels: false },

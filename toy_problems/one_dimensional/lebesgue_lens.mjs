@@ -2,7 +2,16 @@
 // Shows a loss, its average and its maximum over [w - rho, w + rho], where each is least, and both sides of equation (21).
 
 import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseAxis,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { DASHES, Strokes } from "flatlab/explorable/strokes.mjs";
 import { average, CURVES, GRID, maxima, oscillation, rows, table } from "./landscape.mjs";
 
@@ -93,22 +102,12 @@ class Lens extends Strokes {
 const inked = (name, words) => `<b style="color:${COLOURS[name]}">${words}</b>`;
 
 function drawFrame(Plotly, div, curve) {
-  const { text, grid } = ink(div);
+  const { text } = ink(div);
   const values = GRID.map(curve.value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = 0.08 * (high - low);
-  const title = (content, y) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
-  const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+  const title = (content, y) => panelTitle(div, content, y);
+  const second = houseAxis(div);
   const layout = houseLayout(div, {
     margin: { l: 52, r: 10, t: 26, b: 40 },
     xaxis: { range: [-2, 2], dtick: 1, anchor: "y", showticklabels: false },

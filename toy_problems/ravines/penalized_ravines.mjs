@@ -7,11 +7,13 @@ import { handle } from "flatlab/explorable/handle.mjs";
 import {
   CONFIG,
   FATE_COLOURS,
+  houseAxis,
   houseLayout,
   ink,
   loadPlotly,
   METHOD_COLOURS,
   onAppearance,
+  panelTitle,
 } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { axisMinima, CELLS, descend, eigenvalues, fate, FATES, HALF_WIDTH, look, penalized } from "./landscape.mjs";
@@ -159,19 +161,9 @@ const XS = Array.from({ length: 401 }, (_, k) => -HALF_WIDTH + (k * 2 * HALF_WID
 const SECTION = XS.map((x) => look(x, 0));
 
 function drawFrame(Plotly, div) {
-  const { text, grid } = ink(div);
-  const title = (content, y) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
-  const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+  const { text } = ink(div);
+  const title = (content, y) => panelTitle(div, content, y);
+  const second = houseAxis(div);
   const inked = (name, content) => `<b style="color:${METHOD_COLOURS[name]}">${content}</b>`;
   const layout = houseLayout(div, {
     margin: { l: 48, r: 10, t: 24, b: 40 },

@@ -3,7 +3,15 @@
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { dots, path, words } from "flatlab/explorable/pen.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { INPUTS, measures, NETWORKS, output, rescaled, sweep, TARGETS } from "./landscape.mjs";
 
@@ -71,17 +79,7 @@ function sentence(s, base, now) {
 
 function drawFrames(Plotly, left, right) {
   const { text } = ink(left);
-  const title = (content) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y: 1,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
+  const title = (content) => panelTitle(left, content);
   const margin = { l: 52, r: 12, t: 26, b: 44 };
   Plotly.react(
     left,

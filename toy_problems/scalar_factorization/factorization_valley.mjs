@@ -4,7 +4,16 @@
 
 import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
+import {
+  CONFIG,
+  houseAxis,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  onAppearance,
+  panelTitle,
+} from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { loss, minibatches, minibatchFactor, moments, restingProduct, run, sample } from "./landscape.mjs";
 
@@ -121,20 +130,10 @@ function drawRuns(strokes, all, halfWidth) {
 }
 
 function drawFrame(Plotly, div, data, s, top) {
-  const { text, grid } = ink(div);
+  const { text } = ink(div);
   const valley = data.b / data.a;
-  const title = (content, y) => ({
-    text: content,
-    xref: "paper",
-    yref: "paper",
-    x: 0,
-    y,
-    xanchor: "left",
-    yanchor: "bottom",
-    showarrow: false,
-    font: { color: text, size: 13 },
-  });
-  const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
+  const title = (content, y) => panelTitle(div, content, y);
+  const second = houseAxis(div);
   const dotted = (axis, x, y) => ({
     type: "line",
     xref: axis,
