@@ -51,7 +51,7 @@ function rough(alpha = 0.5, terms = 11, height = 0.55) {
   return {
     value: (x) => 1 - height * sum(x, (_scaled, r, k) => ratios[k] * Math.abs(r)),
     primitive: (x) =>
-      x - 4 * height * sum(x, (_scaled, r, k) => (ratios[k] / 2 ** k) * ((scaled - r) / 4 + (r * Math.abs(r)) / 2)),
+      x - 4 * height * sum(x, (scaled, r, k) => (ratios[k] / 2 ** k) * ((scaled - r) / 4 + (r * Math.abs(r)) / 2)),
     peaks: Array.from({ length: 2 ** terms + 1 }, (_, k) => (4 * k) / 2 ** terms - 2),
   };
 }
