@@ -19,7 +19,7 @@ const both = (x) => (slope(x, CURVATURES[0]) + slope(x, CURVATURES[1])) / 2;
 
 // One step, the t-th, of a particle {x, v} on the term of curvature c (GD takes both).
 export const STEPS = {
-  SGD: (p, _c, lr) => void (p.x -= lr * slope(p.x, c)),
+  SGD: (p, c, lr) => void (p.x -= lr * slope(p.x, c)),
   Momentum: (p, c, lr) => {
     p.v = MOMENTUM * p.v - lr * slope(p.x, c);
     p.x += p.v;
