@@ -3,15 +3,7 @@
 // d, and drawn as well where d is small.
 
 import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
-import {
-  CONFIG,
-  houseLayout,
-  ink,
-  loadPlotly,
-  METHOD_COLOURS,
-  onAppearance,
-  panelTitle,
-} from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { normal, uniform } from "flatlab/explorable/random.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
@@ -69,7 +61,6 @@ export function drawn({ d, k, stiff }, seed = 1) {
 const TOP = 1e6;
 
 function drawFrames(Plotly, left, right) {
-  const { text } = ink(left);
   const title = (content) => panelTitle(left, content);
   Plotly.react(
     left,

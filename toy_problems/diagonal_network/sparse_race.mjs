@@ -133,7 +133,6 @@ function drawBars(strokes, history) {
 }
 
 function drawCurveFrame(Plotly, div) {
-  const { text } = ink(div);
   const title = (content, y) => panelTitle(div, content, y);
   const axis = houseAxis(div);
   const log = (range) => ({ ...axis, type: "log", range, dtick: 2, exponentformat: "power" });

@@ -4,15 +4,7 @@
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { block, dots, path, words } from "flatlab/explorable/pen.mjs";
-import {
-  CONFIG,
-  houseLayout,
-  ink,
-  loadPlotly,
-  METHOD_COLOURS,
-  onAppearance,
-  panelTitle,
-} from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { draw, fit, LABELS, relativeFlatness, risk, robustness, SAMPLES, trainLoss } from "./landscape.mjs";
 
@@ -80,7 +72,6 @@ function sentence({ held, real, crossed }) {
 const EDGE = 7; // of the plane of features
 
 function drawFrames(Plotly, left, right, top) {
-  const { text } = ink(left);
   const title = (content) => panelTitle(left, content);
   const margin = { l: 44, r: 10, t: 26, b: 44 };
   const axis = { range: [-EDGE, EDGE], dtick: 2, showgrid: false };

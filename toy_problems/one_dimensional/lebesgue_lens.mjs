@@ -102,7 +102,6 @@ class Lens extends Strokes {
 const inked = (name, words) => `<b style="color:${COLOURS[name]}">${words}</b>`;
 
 function drawFrame(Plotly, div, curve) {
-  const { text } = ink(div);
   const values = GRID.map(curve.value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = 0.08 * (high - low);

@@ -3,15 +3,7 @@
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { dots, path, words } from "flatlab/explorable/pen.mjs";
-import {
-  CONFIG,
-  houseLayout,
-  ink,
-  loadPlotly,
-  METHOD_COLOURS,
-  onAppearance,
-  panelTitle,
-} from "flatlab/explorable/plotly.mjs";
+import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { INPUTS, measures, NETWORKS, output, rescaled, sweep, TARGETS } from "./landscape.mjs";
 
@@ -78,7 +70,6 @@ function sentence(s, base, now) {
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
 function drawFrames(Plotly, left, right) {
-  const { text } = ink(left);
   const title = (content) => panelTitle(left, content);
   const margin = { l: 52, r: 12, t: 26, b: 44 };
   Plotly.react(
