@@ -1,8 +1,6 @@
 """Gradients accumulated outside of the closure: said once, with the remedy, which is the step of the whole batch."""
 
 import copy
-import sys
-import types
 import warnings
 
 import pytest
@@ -157,19 +155,6 @@ def test_neither_is_a_copy_that_trains_on():
     plain(model, opt)(0)
     twin, twin_opt = copy.deepcopy((model, opt))
     assert not told(lambda: plain(twin, twin_opt)(1))
-
-
-def test_accelerates_setting_is_told_of_for_it_skips_steps_whose_gradients_nobody_sees(monkeypatch):
-    state = types.ModuleType("accelerate.state")
-    steps = [1]
-    state.GradientState = lambda: types.SimpleNamespace(num_steps=steps[0])
-    monkeypatch.setitem(sys.modules, "accelerate.state", state)
-    model = network()
-    opt = SAM(SGD(model.parameters(), lr=0.1))
-    assert not told(lambda: plain(model, opt)(0))
-    steps[0] = 4
-    found = told(lambda: [plain(model, opt)(step) for step in range(2)])
-    assert len(found) == 1 and "gradient_accumulation_steps=4 leaves all but every 4th batch out" in str(found[0].message)
 
 
 def over_parts(model, opt, x, y, parts):
