@@ -31,6 +31,7 @@ def test_a_learning_rate_may_differ_by_row():
     assert torch.equal(both[1], second)
 
 
+@pytest.mark.slow
 def test_fused_steps_give_the_same_points():
     assert can_fuse(), "torch.compile needs a C++ compiler; install g++ (Debian, Ubuntu) or the Xcode tools (macOS)"
     f = Lucchi()

@@ -127,6 +127,7 @@ def operations(net, x, y, probes):
     return counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_the_cost_in_plain_steps_does_not_grow_with_the_number_of_weights():
     """Operations of one step with five draws over those of a plain one: 50 thousand to 9 million weights."""
 
@@ -194,6 +195,7 @@ def at_equal_loss(seed, loss):
     return math.exp(line[0] + line[1] * math.log(loss))
 
 
+@pytest.mark.slow
 def test_penalized_runs_end_sharper_and_are_flatter_at_equal_loss():
     flatter_by = []
     for seed in (1, 2, 3):

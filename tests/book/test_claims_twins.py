@@ -106,6 +106,7 @@ def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, set
         assert 0.8 < nudged[epoch] / example[epoch] < 1.25
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("FLATLAB_DATA"), reason="no CIFAR on this disk: FLATLAB_DATA is not set")
 def test_unchanged_training_images_cannot_be_told_from_test_images_and_cropped_ones_can():
     """Logistic regression on blocks of 4 x 4 pixels and on how much the four edges vary, judged on other images."""

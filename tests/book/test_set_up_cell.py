@@ -82,6 +82,7 @@ def test_in_a_checkout_nothing_is_fetched(source):
     (source / "book" / "toys" / "cell.ipy").unlink()
 
 
+@pytest.mark.slow
 def test_a_downloaded_notebook_fetches_the_book_beside_it_says_so_and_finds_it_again(source, tmp_path):
     cell = first_cell(source) + WHERE
     first, again = run(cell, tmp_path), run(cell, tmp_path)
@@ -103,6 +104,7 @@ def test_an_address_that_cannot_be_reached_is_named(source, tmp_path):
     assert f"{tmp_path}/not there could not be fetched into {tmp_path}/flatlab: see the message of git above" in said
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_that_outlives_the_machine_goes_on_in_another_session(source, tmp_path):
     kept, code = tmp_path / "a drive", {}
     for name, cells in (("first", TRAIN + STOP), ("second", TRAIN + GO_ON)):

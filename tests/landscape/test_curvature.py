@@ -152,6 +152,7 @@ def test_first_derivatives_of_single_samples_are_right_wherever_the_weights_are(
     assert measures.noise_energy(net, w, v) == pytest.approx((gradients @ v).var(correction=0).item(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attention", "weight norm", "differentiable once"])
 def test_nonuniformity_is_that_of_the_single_hessians(name):
     net = network(name)

@@ -26,6 +26,7 @@ print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modu
 """
 
 
+@pytest.mark.slow
 def test_derivatives_and_measures_of_a_network_load_no_compiler():
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

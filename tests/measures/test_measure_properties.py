@@ -31,6 +31,7 @@ def test_the_spectrum_of_any_bowl_is_found(spectrum, seed):
     assert density.values.shape == (3, len(spectrum))
 
 
+@pytest.mark.slow
 @few
 @given(
     st.integers(1, 7),

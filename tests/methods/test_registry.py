@@ -99,6 +99,7 @@ assert result["gradients"] == 2 * result["steps"]
 """
 
 
+@pytest.mark.slow
 def test_one_file_is_all_that_a_new_method_takes(tmp_path):
     shutil.copytree(Path(flatlab.__file__).parent, tmp_path / "flatlab", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "flatlab" / "methods" / "ahead.py").write_text(NEW)

@@ -11,7 +11,10 @@ from tests.models.small_networks import IMAGE, LARGER, LENET, SMALL, shape
 LABELS = torch.tensor([0, 2])
 
 
-@pytest.mark.parametrize("name", NAMES)
+LARGE = ("wrn28_6", "wrn58_6", "wrn28_10", "pyramidnet110", "vit_small32", "resnext29_32x4d")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES])
 def test_gradient_and_hessian_product_of_every_network(name):
     """The gradient is backward's; the Hessian product is finite and not zero."""
     torch.manual_seed(0)

@@ -114,6 +114,7 @@ def workers(tmp_path_factory):
     return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_global_perturbation_is_the_single_process_step_on_the_joint_batch(workers, name):
     model = network()

@@ -140,6 +140,7 @@ def covariance_in_one_process():
     return flat(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["alone", "together", "covariance"])
 def test_two_workers_make_the_steps_of_one_process(workers, case):
     mine, other = (results[case] for results in workers)

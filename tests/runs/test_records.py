@@ -58,6 +58,7 @@ def run(*words):
     return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command_in_a_record_makes_the_same_record_again(tmp_path):
     options = ["--data", "digits", "--hidden", "8", "4", "--epochs", "1", "--batch", "300", "--windows", "1"]
     first = run("flatlab", "gradient-pairs", "--out", str(tmp_path), *options)

@@ -45,6 +45,7 @@ def test_graphs_without_a_gpu_are_refused_before_anything_runs(tmp_path, capsys)
     assert "--graph needs a CUDA device, got cpu" in capsys.readouterr().err and not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_smoke_sweep_finishes_although_one_of_its_runs_is_killed(tmp_path, monkeypatch, capsys):
     children = []
 

@@ -36,6 +36,7 @@ def patient(monkeypatch):
     monkeypatch.setenv("RAY_agent_register_timeout_ms", "3600000")  # else the raylet ends where its agents start slowly
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_a_killed_worker_costs_no_record_and_the_flag_stops_what_runs(tmp_path):
     flag = tmp_path / "stop"

@@ -51,6 +51,7 @@ def test_a_finished_run_is_measured_in_one_line(folder):
     assert measures.weight_norm(found, found.w0) == pytest.approx(float(run.weights().double().norm()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_another_process_loads_the_same_bits(folder):
     (record,) = records.find(folder, "train", method="SAM")
     code = f"from flatlab.training import Train; print(Train.finished({str(folder)!r}, method='SAM').checksum())"

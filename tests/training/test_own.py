@@ -135,6 +135,7 @@ def test_the_recipe_for_wandb_logs_every_epoch(tmp_path, monkeypatch):
     assert len(curves) == 2 and all(json.dumps(c["train_loss"]).encode() in log.read_bytes() for c in curves)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_what_lies_where_one_works(mine):
     """With the command `flatlab` as installed, whose path does not begin with the folder; and the record's command too."""
     script = "import sys; sys.path[:] = [p for p in sys.path if p not in ('', sys.argv[1])]; del sys.argv[1]; "

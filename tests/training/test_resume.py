@@ -42,6 +42,7 @@ def result(name, out):
     return record["result"]
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_a_run_ends_with_the_weights_and_record_of_an_undisturbed_one(tmp_path):
     """The processes come from a server that has all modules loaded, so that a kill falls into the work, not the imports."""
     context = multiprocessing.get_context("forkserver")
