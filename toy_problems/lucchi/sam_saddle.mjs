@@ -244,7 +244,9 @@ async function render({ model, el }) {
   };
   const pool = new BasinPool();
   let latest = null;
+  let fills = 0;
   const fill = async () => {
+    const turn = ++fills;
     const asked = performance.now();
     map.setAttribute("aria-busy", "true");
     const { method, lr, rho, steps, radius } = state();
@@ -253,7 +255,7 @@ async function render({ model, el }) {
     drawBasin(canvas, fates);
     drawCensus(list, method, fates);
     latest = fates;
-    map.setAttribute("aria-busy", "false");
+    if (turn === fills) map.setAttribute("aria-busy", "false"); // else this map is of settings that have passed
     performance.measure("flatlab:basin", { start: asked, end: performance.now() });
   };
   const place = () => {
