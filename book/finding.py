@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
+__all__ = ["CONTRADICTS", "HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
 
 Record = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
-HELD, PART, NOT = "held", "held in part", "did not hold"
+HELD, PART, NOT = "held", "held in part", "not reproduced"
+CONTRADICTS = "contradicts itself"  # decided by the paper's own numbers
 DATA = {
     "breast_cancer": "Breast Cancer", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "digits", "mnist": "MNIST",
     "newsgroups": "20 Newsgroups",
@@ -41,7 +42,7 @@ def graded(whole: bool, part: bool = False) -> str:
 
 
 def of_all(parts: Iterable[bool]) -> str:
-    """`held` where all of them hold, `did not hold` where none does, else `held in part`."""
+    """`held` where all of them hold, `not reproduced` where none does, else `held in part`."""
     parts = list(parts)
     return graded(all(parts), any(parts))
 

@@ -14,6 +14,8 @@ sys.path.append(str(Path(__file__).parents[2]))  # the book's own packages
 from book import ledger
 from book.ledger import VERDICTS
 
+DECIDED = tuple(verdict for verdict in VERDICTS if verdict not in ("not run yet", "cannot be run", "out of scope"))
+
 
 class Claims(SphinxDirective):
     """A table of the claims of one paper whose verdict is among `:verdicts:` (all that were decided, unless given).
@@ -34,7 +36,7 @@ class Claims(SphinxDirective):
         if not claims:
             raise self.error(f"no claim of {self.arguments[0]} has an id that begins with {', '.join(begins)}")
         counts = Counter(c["verdict"] for c in claims)
-        wanted = [v.strip() for v in self.options.get("verdicts", "held, held in part, did not hold").split(",")]
+        wanted = [v.strip() for v in self.options.get("verdicts", ", ".join(DECIDED)).split(",")]
         if unknown := set(wanted) - set(VERDICTS):
             raise self.error(f"no such verdict: {', '.join(unknown)}; there are {', '.join(VERDICTS)}")
         lines = [", ".join(f"**{counts[v]}** {v}" for v in VERDICTS if counts[v]) + f", of {len(claims)} claims.", ""]

@@ -27,8 +27,8 @@ def test_a_row_says_what_its_function_finds(claim):
     assert (named and named.split("/")[0]) in experiments, "the records that the row names are those that were read"
 
 
-def test_only_a_computed_row_has_a_scale_and_its_function_has_a_place():
-    assert {claim for claim, row in ROWS.items() if "scale" in row} == set(ledger.functions())
+def test_a_computed_row_has_a_scale_and_its_function_has_a_place():
+    assert {claim for claim, row in ROWS.items() if "scale" in row} >= set(ledger.functions())
     for claim in ledger.functions():
         file, line = ledger.place(claim)
         assert re.match(r"def \w+\(", (ROOT / file).read_text().splitlines()[line - 1]), claim
@@ -37,13 +37,13 @@ def test_only_a_computed_row_has_a_scale_and_its_function_has_a_place():
 def test_a_verdict_has_its_evidence():
     """What is decided names a record or a test, and both are there."""
     for claim in ROWS.values():
-        assert [key for key in claim if key != "scale"] == KEYS, claim["id"]
+        assert [key for key in claim if key not in ("scale", "needs")] == KEYS, claim["id"]
         if claim["verdict"] == "not run yet":
             assert claim["measured"] is None and claim["evidence"] is None, claim["id"]
-        elif claim["verdict"] == "cannot be run":
+        elif claim["verdict"] in ("cannot be run", "out of scope", "cited"):
             assert claim["measured"], claim["id"]
         else:
-            assert claim["verdict"] in (finding.HELD, finding.PART, finding.NOT), claim["id"]
+            assert claim["verdict"] in ledger.VERDICTS, claim["id"]
             evidence = claim["evidence"]
             assert claim["measured"] and ("record" in evidence or "test" in evidence), claim["id"]
             if "record" in evidence:
