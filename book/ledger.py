@@ -42,7 +42,7 @@ VERDICTS = {
     "refuted": "a counterexample or a proof under the claim's own assumptions, or an exact computation, says otherwise",
     "empty": "its assumptions cannot be met, or it is true of everything",
     "contradicts itself": "the paper's own numbers or sentences disagree",
-    "not reproduced": "runs at the scale that the row names do not show it; the row says which effect they would have shown",
+    "not reproduced": "runs at the scale that the row names do not show it; the row says which effect they would show",
     "cited": "what others found, as the paper reports it; ours stands beside it where we have any",
     "not run yet": "nothing of ours decides it; the row names the runs that would, and their hours",
     "cannot be run": "something is missing that only the authors have; the row says what",
