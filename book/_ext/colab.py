@@ -68,6 +68,10 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
             return f"*See [the published page]({claims}).*"
         if name == "include":
             return f"*The rest is `{Path(title).name}` in the repository, and on [the published page]({claims}).*"
+        if name == "guess":
+            last = body.index("\n\n", body.rindex("\n- "))  # the end of the last answer
+            question, told = body[:last], body[last:].strip("\n")
+            return f"**Guess first.** {question}\n\n<details><summary>What is so</summary>\n\n{told}\n\n</details>"
         if name == "math":
             return f"$$\n{body}\n$$"
         if name == "dropdown":
@@ -86,6 +90,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
 
     text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
     text = re.sub(r"\{glue:text\}`([\w-]+)`", lambda m: glued[m[1]], text)
+    text = re.sub(r"\{live\}`([^`<]+?)\s*<[^`]*>`", r"\1", text)
     text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
     text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
     text = re.sub(r"\{(?:ref|numref|doc)\}`([^`<]+?)(?: ?<[^`>]*>)?`", r"\1", text)

@@ -84,7 +84,9 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
     _plotly_url: new URL(`${root}_static/plotly.min.js`, location.href).href,
     _ranges: ranges,
   });
-  const start = async () => {
+  let drawing = null;
+  const start = () => (drawing ??= draw());
+  const draw = async () => {
     const el = h("div");
     try {
       await explorable.render({ model, el: frame.appendChild(el) });
@@ -97,13 +99,19 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
       throw error;
     }
   };
-  const near = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      near.disconnect();
-      start();
-    },
-    { rootMargin: "300px" },
-  );
+  let near = null;
+  const seen = new Promise((resolve) => {
+    near = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        near.disconnect();
+        resolve(start());
+      },
+      { rootMargin: "300px" },
+    );
+  });
   near.observe(frame);
+  // What sentences of the page hold on to: `drawn()` draws it now, `drawn(false)` waits until it is drawn.
+  (globalThis.flatlabMounted ??= []).push({ name, model, frame, drawn: (now = true) => now ? start() : seen });
+  dispatchEvent(new Event("flatlab:mounted"));
 }
