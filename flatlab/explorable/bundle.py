@@ -7,6 +7,7 @@ takes a few lines here and no JavaScript tool where the library is installed.
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib.util
 import json
@@ -18,6 +19,8 @@ from flatlab.palette import PALETTE, PALETTE_FILE
 __all__ = ["bundle", "located"]
 
 IMPORT = re.compile(r'^import (?P<names>\{[^}]*\}|\w+) from "(?P<path>[\w.][^"?]*)(?P<text>\?text)?";\n', re.MULTILINE)
+DATA = {".json": json.loads, ".wasm": lambda code: base64.b64encode(code).decode()}
+"""What a module may import besides modules, and the constant that it becomes."""
 DEFAULT = re.compile(r"^export default .*;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=const |let |function |async function |class )", re.MULTILINE)
 
@@ -49,8 +52,9 @@ def bundle(*addresses: str, exports: bool = True) -> str:
 
     An address is that of a file in a Python package, `flatlab/explorable/plane.mjs`; a module names another one so, or from
     beside it, `./x.mjs`. `import {a, b} from "./x.mjs"` places x.mjs before its importer, `import x from "./x.json"` makes
-    a constant of the data, and `import x from "./x.mjs?text"` a constant that holds x's own bundle as text, for a Web
-    Worker. Raises `FileNotFoundError` if a module is missing and `ValueError` if one uses another form of import or export.
+    a constant of the data, `import x from "./x.wasm"` one of the code in base64, and `import x from "./x.mjs?text"` one of
+    x's own bundle as text, for a Web Worker. Raises `FileNotFoundError` if a module is missing and `ValueError` if one uses
+    another form of import or export.
 
     >>> bundle("flatlab/explorable/plane.mjs").startswith("// ---- flatlab/explorable/plane.mjs")
     True
@@ -70,8 +74,8 @@ def _joined(paths: list[Path], exports: bool) -> str:
 def _collect(path: Path, seen: dict[Path, str]) -> None:
     if path in seen:
         return
-    if path.suffix == ".json":
-        data = PALETTE if path == PALETTE_FILE else json.loads(path.read_text())
+    if path.suffix in DATA:
+        data = PALETTE if path == PALETTE_FILE else DATA[path.suffix](path.read_bytes())
         seen[path] = f"const {path.stem} = {json.dumps(data)};\n"
         return
     source = path.read_text()
@@ -82,7 +86,7 @@ def _collect(path: Path, seen: dict[Path, str]) -> None:
             constants.append(f"const {match['names']} = {json.dumps(_joined([target], True))};\n")
         else:
             _collect(target, seen)
-            if target.suffix == ".json" and match["names"] != target.stem:
+            if target.suffix in DATA and match["names"] != target.stem:
                 raise ValueError(f"{path.name}: import {target.name} as {target.stem}, not as {match['names']}")
     body = IMPORT.sub("", source)
     if left := re.search(r"^(import .*|export \{.*)", body, re.MULTILINE):
