@@ -8,7 +8,6 @@ import html
 import json
 import math
 import uuid
-from importlib import resources
 from typing import Any
 
 import anywidget
@@ -16,16 +15,17 @@ import traitlets
 
 from flatlab.explorable.bundle import bundle, located
 
-__all__ = ["Explorable", "Number", "page"]
+__all__ = ["PLOTLY", "Explorable", "Number", "page"]
 
 CSS = located("flatlab/explorable/explorable.css").read_text()
+PLOTLY = located("flatlab/explorable/plotly/plotly-cartesian.min.js")
+"""The build of plotly.js for plots on axes, a third of the whole one; `python -m upkeep.plotly` renews it."""
 
 
 @functools.cache
 def plotly_js() -> bytes:
-    """plotly.js as the installed `plotly` package carries it, gzipped."""
-    source = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    return gzip.compress(source, mtime=0)
+    """What of plotly.js the explorables draw with, gzipped."""
+    return gzip.compress(PLOTLY.read_bytes(), mtime=0)
 
 
 SITE = "flatlab/explorable/site.mjs"

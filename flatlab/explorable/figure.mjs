@@ -24,7 +24,7 @@ function dressed(el, { data, layout }) {
 }
 
 async function render({ model, el }) {
-  const Plotly = await loadPlotly(model);
+  const Plotly = await loadPlotly(model, model.get("figure").data.map(({ type }) => type ?? "scatter"));
   const plot = h("div", { class: "flatlab-plot" });
   el.classList.add("flatlab");
   el.replaceChildren(plot);
