@@ -92,7 +92,7 @@ def test_an_import_that_cannot_be_is_refused_by_name(odd, source, said):
 
 
 def test_a_script_cannot_close_its_own_tag(monkeypatch):
-    monkeypatch.setattr(face, "bundle", lambda *names, exports: "'</script>'")
+    monkeypatch.setattr(face, "scripts", lambda address: {address: "'</script>'"})
     with pytest.raises(ValueError, match="cannot hold the text </script"):
         face.page("flatlab/explorable/figure.mjs", {}, name="x", caption="", linkable=False)
 
