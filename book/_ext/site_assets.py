@@ -41,9 +41,10 @@ def keep_used_files(out: Path) -> None:
     mathjax = static / "mathjax"
     wanted = {mathjax / name for name in MATHJAX}
     wanted |= {file for folder in MATHJAX_FOLDERS for file in (mathjax / folder).rglob("*")}
+    wanted.discard(mathjax / "input/tex/extensions/all-packages.js")
     for file in [f for f in mathjax.rglob("*") if f.is_file() and f not in wanted]:
         file.unlink()
-    for file in {*static.rglob("*.map"), *(static / "scripts").glob("fontawesome.*")}:
+    for file in {*static.rglob("*.map"), *(static / "scripts").glob("fontawesome.*"), *static.glob("sphinx-thebe.*")}:
         file.unlink()
     shutil.rmtree(static / "locales", ignore_errors=True)
 
