@@ -1,5 +1,6 @@
 """A real browser, cut off from every other host: on the built site, or on a page that holds one explorable."""
 
+import gc
 import subprocess
 import sys
 from importlib import resources
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"browser", "site"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.site)
+
+
+def pytest_collection_finish():
+    """What is imported stays: neither the collector nor an optimizer in search of modules walks through it in each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

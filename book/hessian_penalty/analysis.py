@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from book.finding import PART, RESULTS, Finding, graded, scale, span
+from flatlab.data import TITLES as DATA
 from flatlab.runs import records
 from flatlab.stats.comparison import Comparison, compare, holm
 from flatlab.stats.intervals import student
@@ -21,7 +22,7 @@ Runs = Mapping[float | None, Mapping[int, Record]]
 """The records of a table by weight, None without penalty and 0 where it is measured only, and by seed."""
 
 C, N, B = "cifar100", "newsgroups", "breast_cancer"
-TITLES = {C: "CIFAR-100", N: "20 Newsgroups", B: "Breast Cancer"}
+TITLES = {name: DATA[name] for name in (C, N, B)}
 LAMBDAS = (None, 0.0, 0.001, 0.01, 0.1, 1.0)
 SEEDS = {1, 2, 3, 42, 123}
 TRIALS = {C: 600, N: 3 * 7532, B: 3 * 114}

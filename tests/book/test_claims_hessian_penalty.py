@@ -79,6 +79,7 @@ def test_in_logistic_regression_the_penalty_sees_no_label():
     assert values == pytest.approx([values[0]] * 3, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_descent_on_the_penalty_alone_is_certain_and_right_no_more_than_by_chance():
     digits = data.load("digits")
     x, y = digits.flat(digits.x_train[:256]), digits.y_train[:256]
@@ -140,6 +141,7 @@ def test_the_cost_in_plain_steps_does_not_grow_with_the_number_of_weights():
     assert max(ratios) < 1.15 * min(ratios) and max(ratios) < 30
 
 
+@pytest.mark.slow
 def test_a_small_convolutional_network_is_penalized_with_fewer_operations_than_the_perceptron():
     """With five draws: 23 plain steps of LeNet-5 against 13 of the perceptron, but LeNet-5's are the smaller ones."""
     x, y = torch.randn(4, 3, 32, 32), torch.randint(100, (4,))
@@ -206,11 +208,13 @@ def test_penalized_runs_end_sharper_and_are_flatter_at_equal_loss():
     assert max(flatter_by) < 0 and math.exp(sum(flatter_by) / 3) < 0.92
 
 
+@pytest.mark.slow
 def test_under_adam_a_tenfold_weight_changes_nothing_once_it_dominates():
     (first, sharp), (second, as_sharp) = (demonstrations.path(fa, 1, epochs=5).points[-1] for fa in (1e3, 1e4))
     assert first == pytest.approx(second, rel=0.02) and sharp == pytest.approx(as_sharp, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_gap_of_the_task_loss_needs_no_penalty_in_it():
     """Section 3.2 gives up the gap of losses as biased. The recorded training loss is the task's alone."""
     run = demonstrations.path(1.0, 1, epochs=3)

@@ -211,6 +211,7 @@ def second_term(rate, G, ratio):
     return rate * G**2 * L / (4 * MU * (1 + MU * ratio))
 
 
+@pytest.mark.slow
 def test_theorem_10_fails_when_samples_disagree_about_the_curvature():
     """As the rate falls the bound goes to zero, and SAM stays beside the minimum; the shift is known in closed form."""
     for rate in (3e-3, 1e-3):
@@ -220,6 +221,7 @@ def test_theorem_10_fails_when_samples_disagree_about_the_curvature():
     assert excess > second_term(1e-3, 10.0, RHO / 10), "also with the G of the interval from -1.5 to 1.5"
 
 
+@pytest.mark.slow
 def test_theorem_11_fails_with_xi_held_and_ten_thousand_samples():
     """Assumption 1 is met: every sample is a quadratic. Of so many samples about half are of either kind."""
     held = lambda w, grad: grad(w + grad(w))  # noqa: E731  (xi = 1)
@@ -232,6 +234,7 @@ def test_theorem_11_fails_with_xi_held_and_ten_thousand_samples():
     assert excess > first / 10_000 + second_term(rate, G, 1.0)
 
 
+@pytest.mark.slow
 def test_sgd_obeys_the_bound_that_sam_breaks():
     """The second term, at three rates; the first is Theorem 8 with rho = 0."""
     for rate in (0.1, 0.01, 1e-3):
@@ -324,6 +327,7 @@ class Elements(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 def test_sam_costs_two_plain_steps_and_renormalizing_next_to_nothing():
     """LeNet-5 and a minibatch of 128: operations of products and convolutions, and numbers written by all operations."""
     x, y = torch.randn(128, 3, 32, 32), torch.randint(10, (128,))

@@ -91,6 +91,7 @@ def test_a_downloaded_notebook_fetches_the_book_beside_it_says_so_and_finds_it_a
         assert f"in {tmp_path}/flatlab/book/toys" in said
 
 
+@pytest.mark.slow
 def test_on_colab_a_restarted_runtime_comes_back_to_the_chapters_folder(source, tmp_path):
     cell = COLAB + first_cell(source).replace("/content/", f"{tmp_path}/content/") + WHERE
     (tmp_path / "home").mkdir()

@@ -97,6 +97,7 @@ def test_a_script_cannot_close_its_own_tag(monkeypatch):
         face.page("flatlab/explorable/figure.mjs", {}, name="x", caption="", linkable=False)
 
 
+@pytest.mark.slow
 def test_a_library_imported_by_a_relative_path_draws_every_method():
     """As a chapter in a folder of its own imports it."""
     code = "from flatlab.explorable.bundle import bundle; print(bundle('flatlab/explorable/plotly.mjs'))"
