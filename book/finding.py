@@ -6,13 +6,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["CONTRADICTS", "HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
+__all__ = [
+    "CANNOT", "CITED", "CONTRADICTS", "HELD", "NOT", "PART", "REFUTED", "RESULTS", "Finding", "graded", "of_all", "scale",
+    "span",
+]  # fmt: skip
 
 Record = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 HELD, PART, NOT = "held", "held in part", "not reproduced"
+REFUTED = "refuted"  # by a counterexample or an exact computation that the records hold
 CONTRADICTS = "contradicts itself"  # decided by the paper's own numbers
+CITED, CANNOT = "cited", "cannot be run"
 DATA = {
     "breast_cancer": "Breast Cancer", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "digits", "mnist": "MNIST",
     "newsgroups": "20 Newsgroups",
