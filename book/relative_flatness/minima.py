@@ -219,8 +219,8 @@ def correlates_but_does_not_explain() -> tuple[str, str]:
 
 
 def not_dominant() -> tuple[str, str]:
-    """The norm of the weights correlates more with the gap than the trace, in both studies. In part at most: the argument of
-    the paper rests on runs at chance."""
+    """The norm of the weights correlates more with the gap than the trace, in both studies. In part at most: the argument
+    of the paper rests on runs at chance."""
     ahead = all(found["‖w‖"].spearman.value > found["Tr H"].spearman.value for found in (of_digits(), of_lenet()))
     norms = " and ".join(told(found["‖w‖"].spearman) for found in (of_digits(), of_lenet()))
     words = (
@@ -298,8 +298,9 @@ def flatness_beats_norms() -> tuple[str, str]:
         f"{WORDS[name]} " + " and ".join(f"{found[name].spearman.value:+.2f}" for found in studies)
         for name in ("κ", "Tr H", "‖w‖", "−margin")
     )
-    against = "do not" if not all(ahead) else "do"
-    return CITED, f"Of Jiang et al. Ours {against} agree. Spearman's correlation with the gap, digits and LeNet5: {values}."
+    agree = "agree" if all(ahead) else "do not agree"
+    start = f"Jiang et al. report it. Ours {agree}: Spearman's correlation with the gap, digits and LeNet5, is "
+    return CITED, f"{start}{values}."
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------
@@ -318,7 +319,7 @@ def conclude(claim: Callable[[Found], str], *measures: str, on_digits: bool = Fa
     else:
         words += signs(found, measures) if len(measures) > 1 else ""
     if claim is reported:
-        words = f"Of earlier work. Ours: {words}"
+        words = f"Earlier work reports it. Ours: {words}"
     elif claim is not rescaling_takes:
         words += " The paper has five times as many images, no momentum, and a grid that it does not give."
     if on_digits:
