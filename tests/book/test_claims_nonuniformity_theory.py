@@ -15,6 +15,7 @@ from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
+from book.nonuniformity import full_batch
 from flatlab import data, measures, models, rules
 from flatlab.landscape import Landscape
 from toy_problems import DiagonalNetwork, NonuniformMinima, ScalarFactorization
@@ -73,6 +74,12 @@ def test_full_batch_descent_has_a_gap_of_exactly_one_in_n_and_the_bound_of_remar
     share = 1 - (1 - lr) ** steps  # of the way to the mean that the descent has made
     assert statistics.mean(gaps) == pytest.approx(share / n) == pytest.approx(0.208, abs=1e-3)
     assert max(noises) == 0, "Tr C of the full batch"
+
+
+def test_a_digit_replaced_changes_its_loss_by_1_65_and_the_bound_of_theorem_1_is_zero():
+    """Logistic regression in full batch on 20 digits: convex, on bounded inputs Lipschitz and smooth."""
+    change, noise = full_batch.one_replaced(20)
+    assert change == pytest.approx(1.65, abs=0.01) and noise == 0
 
 
 # ---- theorem 2 -------------------------------------------------------------------------------------------------------
