@@ -9,22 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from book.lsam import analysis
-from book.lsam.analysis import (
-    DRAWS,
-    RADII,
-    apart,
-    balls,
-    difference,
-    jumps,
-    lenet,
-    over,
-    plane,
-    states,
-    steadier,
-    surface,
-    table,
-)
+from book.lsam import analysis, said
+from book.lsam.analysis import balls, plane, states, surface
+from book.lsam.said import over, steadier, table
+from book.lsam.trainings import DRAWS, RADII, apart, difference, jumps, lenet
 from flatlab import measures, models, rules
 from flatlab.data import load
 from flatlab.landscape import Landscape
@@ -105,7 +93,9 @@ def test_the_mean_over_a_ball_can_move_where_its_maximum_does_not_and_never_by_m
     u = interval(1.0, 2000)
     base = u.abs()
     spike, below = base + 2 * (u.abs() < 0.005), base * u.abs()
-    moves = [((other.mean() - base.mean()).abs().item(), (other.max() - base.max()).abs().item()) for other in (spike, below)]
+    moves = [
+        ((other.mean() - base.mean()).abs().item(), (other.max() - base.max()).abs().item()) for other in (spike, below)
+    ]
     assert moves[0] == (pytest.approx(0.01), pytest.approx(1, abs=0.01))
     assert moves[1] == (pytest.approx(1 / 6, abs=1e-3), pytest.approx(0, abs=1e-3))
     for other, (mean, top) in zip((spike, below), moves, strict=True):
@@ -447,6 +437,59 @@ def test_lsam_is_the_best_in_five_of_ten_columns_and_not_above_sgd_in_all():
     best = [column for column in range(10) if all(over(name, column) >= 0 for name in table("accuracy"))]
     assert best == [0, 1, 3, 5, 6]
     assert [column for column in range(10) if over("SGD", column) < 0] == [7], "ResNeXt, CIFAR-100"
+
+
+def test_the_deviations_of_the_large_networks_are_not_the_least():
+    own = table("deviation")["LSAM"]
+    assert own[:5] == [0.16, 0.10, 0.04, 0.06, 0.08], "CIFAR-10: ResNeXt has the least"
+    assert own[5:] == [0.08, 0.12, 0.09, 0.09, 0.07], "CIFAR-100: WRN-28-10 has more than ResNet-20"
+
+
+def test_with_resnext_on_cifar100_the_best_is_stablesam_and_sgd_is_above_lsam():
+    column = {name: row[7] for name, row in table("accuracy").items()}
+    assert (column["SSAM"], column["SAM*"], column["SGD"], column["LSAM"]) == (81.35, 81.09, 79.93, 78.81)
+    assert over("SSAM", 7) == -2.54 == min(over(name, c) for name in table("accuracy") for c in range(10))
+
+
+def test_over_sam_lsam_gains_less_on_cifar100_with_three_of_five_networks():
+    assert [over("SAM*", c) for c in range(5)] == [3.00, 1.63, -0.61, 0.12, -0.21]
+    assert [over("SAM*", c) for c in range(5, 10)] == [9.88, 6.32, -2.28, -0.58, -1.19]
+    assert [a > 82 for a in table("accuracy")["LSAM"][5:]] == [False, False, False, True, True]
+
+
+def test_lsams_mean_deviation_is_half_of_all_others_and_sams_is_sgds():
+    mean = {name: sum(row) / 10 for name, row in table("deviation").items()}
+    assert {name: round(v, 2) for name, v in mean.items() if name != "GASAM"} == {
+        "SGD": 0.18, "SAM*": 0.18, "ASAM": 0.18, "SAM": 0.19, "SSAM": 0.16, "LSAM": 0.09,
+    }  # fmt: skip
+
+
+def test_two_sentences_exclude_each_other_where_they_are_about_the_same():
+    for pair in (said.AHEAD, said.RISING, said.SMOOTH, said.SENSITIVE):
+        assert said.excluded(pair).verdict == "contradicts itself"
+    with pytest.raises(ValueError, match="different things"):
+        said.excluded(said.Pair("in the first", "in the last", said.epochs(0, 50), said.epochs(150, 200)))
+
+
+def test_lenet_at_the_papers_radii_is_sgd_in_every_quarter_of_its_training():
+    """Figures 6 to 9 on 42 runs: curves over the epochs, seed by seed, from the records alone."""
+    sgd = lenet("plain")
+    for rho in RADII:
+        runs = lenet("LSAM", k=1, rho=rho)
+        for epoch in (4, 8, 11, 15):
+            apart_there = [
+                runs[s]["result"]["curves"][epoch - 1]["accuracy"] - sgd[s]["result"]["curves"][epoch - 1]["accuracy"]
+                for s in (1, 42, 123)
+            ]
+            assert abs(sum(apart_there) / 3) < 0.008, (rho, epoch)
+    last = [100 * sum(r["result"]["final"]["accuracy"] for r in lenet("LSAM", k=k, rho=0.05).values()) / 3 for k in DRAWS]
+    assert (round(min(last), 1), round(max(last), 1)) == (54.3, 55.2)
+
+
+def test_sam_is_slower_than_sgd_on_lenet():
+    mean, half = difference(lenet("SAM"), "train_loss")
+    assert (mean, half) == (pytest.approx(0.26, abs=0.005), pytest.approx(0.02, abs=0.005))
+    assert difference(lenet("SAM"), "accuracy") == (pytest.approx(-0.0055, abs=1e-4), pytest.approx(0.026, abs=5e-4))
 
 
 def test_a_cell_without_all_of_its_seeds_has_no_difference():
