@@ -63,7 +63,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
         name, title = match["name"], match["title"].strip()
         body = OPTION.sub("", match["body"]).strip("\n")
         if name == "claims":
-            return f"*The ledger of claims is a table of the published page: [{claims}]({claims}).*"
+            return f"*What became of the paper's claims stands on the published page: [{claims}]({claims}).*"
         if name in ("bibliography", "footbibliography"):
             return f"*See [the published page]({claims}).*"
         if name == "include":
