@@ -28,7 +28,7 @@ if book is None:
     print(f"fetching the book (library, toys, frozen results) into {{book}}")
     !git clone --quiet --depth 1 "{url}" "{{book}}"
     if not (book / page).exists():
-        raise FileNotFoundError(f"{url} could not be fetched into {{book}}: see the message of git above")
+        raise SystemExit(f"{url} could not be fetched into {{book}}: see the message of git above")
 if not all(importlib.util.find_spec(package) for package in ("flatlab", "toy_problems")):
     %pip install --quiet "{{book}}{extra}"
 os.chdir(book / "{folder}")
