@@ -67,6 +67,8 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
     def directive(match):
         name, title = match["name"], match["title"].strip()
         body = OPTION.sub("", match["body"]).strip("\n")
+        if name == "tally":
+            return ""
         if name == "claims":
             return f"*What became of the paper's claims stands on the published page: [{claims}]({claims}).*"
         if name in ("bibliography", "footbibliography"):
@@ -95,7 +97,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
 
     text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
     text = re.sub(r"\{glue:text\}`([\w-]+)`", lambda m: glued[m[1]], text)
-    text = re.sub(r"\{live\}`([^`<]+?)\s*<[^`]*>`", r"\1", text)
+    text = re.sub(r"\{(?:live|claim)\}`([^`<]+?)\s*<[^`]*>`", r"\1", text)
     text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
     text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
     text = re.sub(r"\{(?:ref|numref|doc)\}`([^`<]+?)(?: ?<[^`>]*>)?`", r"\1", text)
