@@ -9,7 +9,9 @@ import torch
 from plotly.subplots import make_subplots
 
 from book.lsam import analysis
-from book.lsam.analysis import CEILING, COLUMNS, DRAWS, LARGE_RADII, RADII, Record
+from book.lsam.analysis import CEILING
+from book.lsam.said import COLUMNS, over, steadier
+from book.lsam.trainings import DRAWS, LARGE_RADII, RADII, Record, difference, jumps, lenet
 from flatlab import plots
 from flatlab.stats.intervals import student
 from toy_problems.one_dimensional import CURVES, Rough, Valley
@@ -65,24 +67,24 @@ def draw_changes() -> None:
 
 def against(cell: dict[int, Record], score: str, scale: float = 1.0) -> str:
     """Mean over seeds and 95% interval of the differences to SGD, seed by seed."""
-    mean, half = analysis.difference(cell, score)
+    mean, half = difference(cell, score)
     return f"{scale * mean:+7.2f} ± {scale * half:.2f}"
 
 
 def print_trainings() -> list[Record]:
     """All cells of LeNet5 against SGD; returns the records."""
-    sgd = analysis.lenet("plain")
-    rows = [("SAM, ρ = 0.05", analysis.lenet("SAM"))]
-    rows += [(f"LSAM, ρ = {rho:g}, k = 1", analysis.lenet("LSAM", rho=rho, k=1)) for rho in RADII + LARGE_RADII]
-    rows += [(f"LSAM, ρ = 0.05, k = {k}", analysis.lenet("LSAM", rho=0.05, k=k)) for k in DRAWS[1:]]
+    sgd = lenet("plain")
+    rows = [("SAM, ρ = 0.05", lenet("SAM"))]
+    rows += [(f"LSAM, ρ = {rho:g}, k = 1", lenet("LSAM", rho=rho, k=1)) for rho in RADII + LARGE_RADII]
+    rows += [(f"LSAM, ρ = 0.05, k = {k}", lenet("LSAM", rho=0.05, k=k)) for k in DRAWS[1:]]
     accuracy, half = student([100 * r["result"]["final"]["accuracy"] for r in sgd.values()])
     loss, loss_half = student([r["result"]["final"]["loss"] for r in sgd.values()])
     ends = f"test accuracy {accuracy:.2f} ± {half:.2f} %, test loss {loss:.3f} ± {loss_half:.3f}"
-    print(f"SGD: {ends}, {len(sgd)} seeds; jumps {analysis.jumps(sgd):.2f}")
+    print(f"SGD: {ends}, {len(sgd)} seeds; jumps {jumps(sgd):.2f}")
     print("                         minus SGD, same seed: accuracy, points     test loss     training loss   jumps")
     for name, cell in rows:
         losses = f"{against(cell, 'loss'):>16} {against(cell, 'train_loss'):>16}"
-        print(f"{name:24} {against(cell, 'accuracy', 100):>38} {losses} {analysis.jumps(cell):7.2f}")
+        print(f"{name:24} {against(cell, 'accuracy', 100):>38} {losses} {jumps(cell):7.2f}")
     return [r for cell in (sgd, *(cell for _, cell in rows)) for r in cell.values()]
 
 
@@ -139,10 +141,10 @@ def print_text_against_table() -> None:
     ]  # fmt: skip
     print("                        the text        the table, LSAM over")
     for name, text, others, column in rows:
-        gains = ", ".join(f"{other} {analysis.over(other, column):+.2f}" for other in others)
+        gains = ", ".join(f"{other} {over(other, column):+.2f}" for other in others)
         print(f"{name:<22}  {text:14}  {gains}")
     print("\nText: lower variance in every experiment. Table: a smaller deviation has")
     for column in range(10):
-        if better := analysis.steadier(column):
+        if better := steadier(column):
             data = "CIFAR-100" if column >= 5 else "CIFAR-10"
             print(f"  {COLUMNS[column % 5]:10} {data:10} {', '.join(better)}")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flatlab.data.fetch import Remote, fetch
-from flatlab.data.genuine import genuine
+from flatlab.data.files.fetch import Remote, fetch
+from flatlab.data.files.genuine import genuine
+from flatlab.data.files.unpack import unpack
 from flatlab.data.image_set import ImageSet
-from flatlab.data.unpack import unpack
+from flatlab.data.source import Source
 
 __all__ = ["CIFAR10", "CIFAR100", "Cifar", "cifar", "digest"]
 
@@ -108,3 +110,7 @@ def digest(records: np.ndarray) -> str:
     (True, False)
     """
     return hashlib.md5(b"".join(sorted(hashlib.md5(row.tobytes()).digest() for row in records))).hexdigest()
+
+
+OF_TEN = Source(name=CIFAR10.name, title="CIFAR-10", place=4, read=partial(cifar, CIFAR10), fetched=True)
+OF_A_HUNDRED = Source(name=CIFAR100.name, title="CIFAR-100", place=5, read=partial(cifar, CIFAR100), fetched=True)

@@ -127,6 +127,7 @@ def test_cifar10_as_loaded_is_the_official_one():
     assert y.bincount().tolist() == [6000] * 10
 
 
+@pytest.mark.slow
 @on_disk
 def test_cifar100_on_disk_has_every_class_six_hundred_times():
     images = load("cifar100")

@@ -46,9 +46,11 @@ def assert_goes_on_alike(first, second):
 
 
 @every_base
-@each(OPTIMIZERS)
-@pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
-@pytest.mark.parametrize("stepped", [False, True], ids=["into a fresh one", "into a stepped one"])
+@each(OPTIMIZERS, quick=[CSAM, LSAM])
+@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["nested", "flat"])
+@pytest.mark.parametrize(
+    "stepped", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["into a fresh one", "into a stepped one"]
+)
 def test_a_run_goes_on_to_the_bit_from_a_distributed_checkpoint(tmp_path, method, base, flat, stepped):
     whole = start(method, base)
     for number in range(3):

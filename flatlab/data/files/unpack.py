@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from flatlab.data.fetch import unwritable
+from flatlab.data.files.fetch import unwritable
 
 __all__ = ["unpack"]
 
