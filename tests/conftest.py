@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.site)
 
 
-def pytest_collection_finish():
+@pytest.fixture(scope="module", autouse=True)
+def settled():
     """What is imported stays: neither the collector nor an optimizer in search of modules walks through it in each test."""
     gc.collect()
     gc.freeze()

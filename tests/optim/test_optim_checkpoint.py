@@ -70,7 +70,7 @@ def test_a_run_goes_on_to_the_bit_from_a_distributed_checkpoint(tmp_path, method
 
 
 @every_base
-@each(OPTIMIZERS)
+@each(OPTIMIZERS, quick=[CSAM, LSAM])
 def test_to_ask_a_fresh_optimizer_for_its_state_moves_no_weight_and_makes_what_the_base_makes(method, base):
     model, opt = start(method, base)
     before = [p.detach().clone() for p in model.parameters()]

@@ -330,6 +330,7 @@ def test_samgcm_counts_its_calls_and_hooks_of_the_user_stay():
     assert closure.passes == [8, *[1] * 8, 8] and steps == [1]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_makes_the_same_steps():
     for method in (MSAM, SAMGCM):
         model, twin = normed(), normed()
