@@ -260,7 +260,7 @@ def test_a_table_goes_by_the_seeds_that_all_its_weights_have(monkeypatch):
     assert {tuple(by_seed) for by_seed in analysis.whole("newsgroups").values()} == {(1, 2, 3, 123)}
     assert analysis.CLAIMS["fa/table-2-time"]().scale.endswith("4 seeds")
     runs[1.0] = {}
-    with pytest.raises(LookupError, match=r"no seed of newsgroups has a run of every weight.* 0.1: \{42\}, 1.0: \{"):
+    with pytest.raises(LookupError, match=r"no seed of newsgroups has a run of every weight.*0.1: \{42\}, 1.0: \{"):
         analysis.CLAIMS["fa/table-2-time"]()
 
 

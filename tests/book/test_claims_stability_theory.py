@@ -242,7 +242,7 @@ def test_theorem_10_fails_when_samples_disagree_about_the_curvature():
     for rate in (3e-3, 1e-3):
         excess, G, *_ = at_rest(rules.sam, rate=rate, rho=RHO, **ONE)
         assert excess == pytest.approx(RHO**2 * (L - MU) ** 2 / (4 * (L + MU)), rel=0.05)
-    assert excess > 8 * second_term(1e-3, G, RHO / G)
+    assert excess > 8 * second_term(1e-3, G, RHO / G) and second_term(1e-3, G, RHO / G) == pytest.approx(0.012, abs=1e-3)
     assert excess > second_term(1e-3, 10.0, RHO / 10), "also with the G of the interval from -1.5 to 1.5"
 
 
