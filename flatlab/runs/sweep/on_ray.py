@@ -54,8 +54,8 @@ def share(machines: Sequence[Mapping[str, float]], at_once: int) -> dict[str, fl
         each = math.ceil(at_once / gpus)
         cpus = min(there.get("CPU", 0) // (there["GPU"] * each) for there in machines if there.get("GPU"))
         return {"num_cpus": max(1, int(cpus)), "num_gpus": 10_000 // each / 10_000}  # Ray counts in ten-thousandths
-    cpus = [int(there["CPU"]) for there in machines if there.get("CPU")]
-    fitting = (c for c in range(min(cpus, default=1), 1, -1) if sum(there // c for there in cpus) >= at_once)
+    sizes = [int(there["CPU"]) for there in machines if there.get("CPU")]
+    fitting = (c for c in range(min(sizes, default=1), 1, -1) if sum(size // c for size in sizes) >= at_once)
     return {"num_cpus": next(fitting, 1), "num_gpus": 0}
 
 
