@@ -8,6 +8,11 @@ def drawn(frame):
     frame.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def set_equations(page):
+    """Have all equations of a page set, also those that no reader has come near."""
+    page.evaluate("window.MathJax?.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
+
+
 def mapped(frame):
     """Wait until the basin map answers the controls: a worker computes it."""
     drawn(frame)
