@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.gestures import press, slide
+from tests.browser.gestures import press, shown, slide
 from toy_problems import BallInD
 
 MODULE = "toy_problems/ball_in_d/ball_in_d.mjs"
@@ -41,11 +41,6 @@ def test_the_ball_in_d_is_the_formula_and_the_draws_agree_with_it(call):
 
 def words(frame):
     return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
-    return float(text.replace(",", ""))
 
 
 def cells(frame, row):

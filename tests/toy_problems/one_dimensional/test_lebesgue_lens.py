@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.gestures import drawn, press, slide
+from tests.browser.gestures import drawn, press, shown, slide
 from toy_problems import LebesgueLens
 from toy_problems.one_dimensional import CURVES, Table
 
@@ -48,11 +48,6 @@ def test_the_minimizers_agree(call, name):
 
 def words(frame):
     return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
-    return float(text.replace(",", ""))
 
 
 def cells(frame, row):
