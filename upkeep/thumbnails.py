@@ -1,4 +1,4 @@
-"""The pictures on the home page's cards, each drawn by its own explorable: `python -m upkeep.thumbnails`, after `make book`."""
+"""The pictures on the home page's cards, drawn by the explorables: `python -m upkeep.thumbnails`, after `make book`."""
 
 import io
 from pathlib import Path

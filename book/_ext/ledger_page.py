@@ -22,7 +22,7 @@ TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=
 TEMPLATES.filters |= {"symbols": lambda text: Markup(set_in_html(text)), "verdict": lambda v: Markup(named(v))}
 
 
-class whole_ledger(nodes.General, nodes.Element):  # noqa: N801 - docutils names its nodes so
+class whole_ledger(nodes.General, nodes.Element):
     """Where the table comes once every chapter has been read."""
 
 
@@ -35,7 +35,7 @@ class Ledger(SphinxDirective):
 
 
 def section(env, paper, name):
-    """`(page, fragment)` of the section called so; the paper's own chapters come first. Raises `ExtensionError` if none is."""
+    """`(page, fragment)` of the section called so, the paper's own chapters first. Raises `ExtensionError` if none is."""
     pages = sorted(env.found_docs, key=lambda page: env.metadata[page].get("claims_of") != paper)
     labels = env.domaindata["std"]["anonlabels"]
     for page in pages:
@@ -72,7 +72,8 @@ def table(app):
     """The page's HTML: verdicts, bars, filters, and a row a claim."""
     claims, read = ledger.claims(), evidence.findings()
     rows = [
-        claim | {"anchor": evidence.anchor(claim["id"]), "links": links(app, claim, read.get(claim["id"]))} for claim in claims
+        claim | {"anchor": evidence.anchor(claim["id"]), "links": links(app, claim, read.get(claim["id"]))}
+        for claim in claims
     ]
     papers = [[c for c in claims if c["paper"] == paper] for paper in ledger.NAMES]
     return TEMPLATES.get_template("ledger.html").render(

@@ -1,8 +1,8 @@
 """Pages of the records, light enough that there is one for each: settings, scores, curves, provenance, command.
 
 `records/EXPERIMENT/KEY.html`, beside it the record itself; a list an experiment; and for each claim whose verdict several
-records decide, `records/claims/CLAIM.html`, the list of those that its function read. Where a chapter names a record under a
-figure, the name leads to its page.
+records decide, `records/claims/CLAIM.html`, the list of those that its function read. Where a chapter names a record
+under a figure, the name leads to its page.
 """
 
 import re
@@ -21,7 +21,7 @@ WIDTH, HEIGHT, POINTS = 220, 90, 40
 """Of the drawing of one curve; more points than these are thinned evenly."""
 CHARTS, READERS = 8, 10
 """No more curves, and no more claims that read a record, are on its page; it says how many are left out."""
-NAMED = re.compile(r'(Record )(\w+)/([0-9a-f]{12})(?=:)')
+NAMED = re.compile(r"(Record )(\w+)/([0-9a-f]{12})(?=:)")
 
 
 def chart(name, points):

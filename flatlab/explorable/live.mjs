@@ -71,7 +71,7 @@ async function number(span) {
   const input = () => frame.querySelector(`input[type="range"][data-name="${name}"]`);
   const draw = () => {
     const value = model.get(name);
-    const told = input()?.parentElement.querySelector("output")?.textContent;
+    const told = input()?.getAttribute("aria-valuetext");
     span.textContent = value === written ? words : told ?? String(value);
     span.setAttribute("aria-valuenow", value);
     span.setAttribute("aria-valuetext", span.textContent);

@@ -44,3 +44,9 @@ def slide(frame, name, share):
         "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
     )
     drawn(frame)
+
+
+def shown(frame, name):
+    """The number beside a slider, as the reader sees it."""
+    beside = ':is(output, input[type="number"])'
+    return float(frame.locator(f'.flatlab-control:has([data-name="{name}"]) {beside}').evaluate("(x) => x.value"))

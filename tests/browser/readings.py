@@ -7,11 +7,6 @@ def words(frame):
     return frame.locator(".flatlab-status").inner_text()
 
 
-def shown(frame, name):
-    text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
-    return float(text.replace(",", ""))
-
-
 def cells(frame, row):
     texts = frame.locator(f'tr[data-row="{row}"] td').all_inner_texts()
     return [float(t.replace("−", "-")) for t in texts if t not in ("", "–")]

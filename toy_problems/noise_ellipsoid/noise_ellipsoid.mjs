@@ -215,7 +215,7 @@ async function render({ model, el }) {
       step: 0.05,
     }),
     slider(model, "across", { label: "noise across", hint: "standard deviation across it", step: 0.05 }),
-    slider(model, "angle", { label: "direction", hint: "of the main noise", show: (v) => `${v}°` }),
+    slider(model, "angle", { label: "direction in °", hint: "of the main noise", step: 1, show: (v) => `${v}°` }),
     slider(model, "rho", { label: "radius ρ", hint: "of SAM’s disc; the ellipses have its area", step: 0.01 }),
     slider(model, "damping", { label: "damping δ", log: true }),
   );

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.gestures import press, slide
-from tests.browser.readings import cells, shown, words
+from tests.browser.gestures import press, shown, slide
+from tests.browser.readings import cells, words
 from toy_problems import BallInD
 
 MODULE = "toy_problems/ball_in_d/ball_in_d.mjs"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.gestures import drawn, press, slide
-from tests.browser.readings import cells, shown, words
+from tests.browser.gestures import drawn, press, shown, slide
+from tests.browser.readings import cells, words
 from toy_problems import LebesgueLens
 from toy_problems.one_dimensional import CURVES, Table
 
