@@ -9,12 +9,18 @@ from typing import Any, NamedTuple
 from flatlab.data import TITLES as DATA
 from flatlab.models import TITLES as NETWORKS
 
-__all__ = ["HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
+__all__ = [
+    "CANNOT", "CITED", "CONTRADICTS", "HELD", "NOT", "PART", "REFUTED", "RESULTS", "Finding", "graded", "of_all", "scale",
+    "span",
+]  # fmt: skip
 
 Record = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
-HELD, PART, NOT = "held", "held in part", "did not hold"
+HELD, PART, NOT = "held", "held in part", "not reproduced"
+REFUTED = "refuted"  # by a counterexample or an exact computation that the records hold
+CONTRADICTS = "contradicts itself"  # decided by the paper's own numbers
+CITED, CANNOT = "cited", "cannot be run"
 
 
 class Finding(NamedTuple):
@@ -36,7 +42,7 @@ def graded(whole: bool, part: bool = False) -> str:
 
 
 def of_all(parts: Iterable[bool]) -> str:
-    """`held` where all of them hold, `did not hold` where none does, else `held in part`."""
+    """`held` where all of them hold, `not reproduced` where none does, else `held in part`."""
     parts = list(parts)
     return graded(all(parts), any(parts))
 

@@ -7,9 +7,10 @@ paper     key in references.bib
 where     figure, table, theorem or section
 claim     what the paper reports, with its numbers; symbols are spelled out
 kind      theory | toy | measurement | benchmark
-verdict   held | held in part | did not hold | not run yet | cannot be run
+verdict   one of `VERDICTS`, which says what each means
 measured  what we found, in a sentence; null until there is something to say
-scale     network, data, length and seeds of the runs: of claims whose verdict is computed from records
+scale     network, data, length and seeds of the runs behind an empirical verdict
+needs     of a claim that is not run yet: the sweep file and the hours that would decide it
 evidence  null, or a mapping of record (a file or a folder under book/results), test ("tests/...::name") and section (an
           anchor in the chapter), one or more of them
 
@@ -32,10 +33,27 @@ import yaml
 
 from book.finding import Finding
 
-__all__ = ["PAPERS", "VERDICTS", "claims", "files", "functions", "outdated", "place", "write"]
+__all__ = ["NAMES", "PAPERS", "VERDICTS", "claims", "files", "functions", "outdated", "place", "write"]
 
 PAPERS = ("stable_sam", "nonuniformity", "lsam", "hessian_penalty", "relative_flatness")
-VERDICTS = ("held", "held in part", "did not hold", "not run yet", "cannot be run")
+NAMES = {
+    "tan2025stablesam": "StableSAM", "zhou2025nonuniformity": "Nonuniformity", "anonymous2025lsam": "LSAM",
+    "anonymous2025fa": "FA-regularization", "petzka2021relative": "Relative flatness",
+}  # fmt: skip
+"""What a reader calls a paper, by its key in references.bib."""
+VERDICTS = {
+    "held": "as stated: by a proof, an exact computation, or runs at the scale that the row names",
+    "held in part": "some of it, or in some of the settings; the row says which",
+    "refuted": "a counterexample or a proof under the claim's own assumptions, or an exact computation, says otherwise",
+    "empty": "its assumptions cannot be met, or it is true of everything",
+    "contradicts itself": "the paper's own numbers or sentences disagree",
+    "not reproduced": "runs at the scale that the row names do not show it; the row says which effect they would show",
+    "cited": "what others found, as the paper reports it; ours stands beside it where we have any",
+    "not run yet": "nothing of ours decides it; the row names the runs that would, and their hours",
+    "cannot be run": "something is missing that only the authors have; the row says what",
+    "out of scope": "no statement about flat minima, or at a size that this book does not try; the row says why",
+}
+"""What a claim's verdict may be, and what it means."""
 BOOK = Path(__file__).parent
 WIDTH = 106
 """Of a line of the ledger."""
@@ -82,9 +100,9 @@ def write(text: str, findings: dict[str, Finding]) -> str:
     r"""A ledger's text with verdict, words and scale of these claims; all else, comments too, as it was.
 
     >>> row = "- id: a/b\n  verdict: held\n  measured: >-\n    Old.\n  evidence: null\n"
-    >>> print(write(row, {"a/b": Finding("did not hold", "New.", "LeNet5", [])}), end="")
+    >>> print(write(row, {"a/b": Finding("not reproduced", "New.", "LeNet5", [])}), end="")
     - id: a/b
-      verdict: did not hold
+      verdict: not reproduced
       measured: >-
         New.
       scale: >-

@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 
+from flatlab.explorable.face import PLOTLY
 from tests.browser.served import SITE, browser_path, served
 
 CHAPTER = "book/toys/sam_saddle.html"
@@ -152,8 +153,8 @@ def stage(tmp_path_factory):
     """A folder that is served, with plotly.js where pages look for it: its path and its address."""
     folder = tmp_path_factory.mktemp("stage")
     (folder / "_static").mkdir()
-    plotly = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    (folder / "_static" / "plotly.min.js").write_bytes(plotly)
+    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
+        (folder / "_static" / build.name).write_bytes(build.read_bytes())
     with served(folder) as address:
         yield folder, address
 

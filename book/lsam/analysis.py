@@ -1,4 +1,4 @@
-"""LSAM: the paper's table against its text, our trainings, planes and gradients, and the verdicts that follow."""
+"""LSAM: planes around solutions and gradients of ResNet-20; the verdicts that follow from these and all other records."""
 
 from __future__ import annotations
 
@@ -8,79 +8,11 @@ import math
 import statistics
 from typing import Any
 
-from book import accuracies
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
+from book.lsam import said, trainings
+from book.lsam.trainings import DRAWS, RADII, SETTING, Record, apart, by_draws, jumps, lenet, trained
 from book.stable_sam import success_rates
 from flatlab.runs import records
-from flatlab.stats.intervals import student
-
-Record = dict[str, Any]
-
-RADII = (0.01, 0.02, 0.05, 0.1, 0.15)
-"""The paper's."""
-LARGE_RADII = (0.5, 1.5, 5.0, 10.0)
-"""Ours, far beyond."""
-DRAWS = (1, 2, 3, 4, 8, 16)
-SEEDS = (1, 42, 123)
-SETTING = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15}
-
-
-# ---- the paper's table -----------------------------------------------------------------------------------------------
-
-NAMES = {"SGD": "SGD", "SAM": "SAM*", "ASAM": "ASAM", "USAM": "SAM", "GASAM": "GASAM", "StableSAM": "SSAM", "LSAM": "LSAM"}
-"""The paper's name of each method."""
-COLUMNS = ("ResNet-20", "ResNet-56", "ResNeXt", "WRN-28-10", "PyramidNet")
-"""Of the table, first for CIFAR-10, then for CIFAR-100."""
-
-
-@functools.cache
-def table(field: str) -> dict[str, list[float]]:
-    """Table 1 by the paper's names: `accuracy` or `deviation` of the ten columns."""
-    found = {}
-    for method, name in NAMES.items():
-        cells = [a for data in ("cifar10", "cifar100") for a in accuracies.column("LSAM", data, method)]
-        found[name] = [getattr(a, field) for a in cells]
-    return found
-
-
-def over(other: str, column: int) -> float:
-    """By how many points LSAM is ahead of another method in the table."""
-    return round(table("accuracy")["LSAM"][column] - table("accuracy")[other][column], 2)
-
-
-def steadier(column: int) -> list[str]:
-    """The methods with a smaller deviation than LSAM's."""
-    return [name for name, row in table("deviation").items() if row[column] < table("deviation")["LSAM"][column]]
-
-
-# ---- whole trainings of LeNet5 ---------------------------------------------------------------------------------------
-
-
-@functools.cache
-def lenet(method: str, **config: Any) -> dict[int, Record]:
-    """The runs of one cell, by seed."""
-    found = records.find(RESULTS, "train", **SETTING, lr=0.03, method=method, **config)
-    return {r["config"]["seed"]: r for r in found if r["config"]["seed"] in SEEDS}
-
-
-def apart(score: str, k: int = 1, **config: Any) -> tuple[float, float]:
-    """Mean difference of an LSAM cell to SGD in a last score, seed by seed, and its 95% half-width."""
-    return difference(lenet("LSAM", k=k, **config), score)
-
-
-def difference(cell: dict[int, Record], score: str) -> tuple[float, float]:
-    """Of any cell. Raises `LookupError` unless it has all seeds."""
-    sgd = lenet("plain")
-    if set(cell) != set(SEEDS) or set(sgd) != set(SEEDS):
-        raise LookupError(f"runs of seeds {sorted(cell)} against SGD's of {sorted(sgd)}, wanted {SEEDS} of both")
-    return student([cell[s]["result"]["final"][score] - sgd[s]["result"]["final"][score] for s in SEEDS])
-
-
-def jumps(cell: dict[int, Record]) -> float:
-    """Mean change of the test accuracy from one epoch to the next, up or down, over the last ten; in points."""
-    curves = [[point["accuracy"] for point in r["result"]["curves"]][-11:] for r in cell.values()]
-    return 100 * statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
-
 
 # ---- planes around solutions -----------------------------------------------------------------------------------------
 
@@ -171,91 +103,6 @@ def in_words() -> dict[str, str]:
     return {f"lsam-{name}": text for name, text in numbers.items()}
 
 
-# ---- the claims: LeNet5 ----------------------------------------------------------------------------------------------
-
-WHERE = "LeNet5 on 10,000 images of CIFAR-10"
-
-
-def points(mean: float, half: float) -> str:
-    """A difference in points of accuracy."""
-    return f"{100 * mean:+.1f} ± {100 * half:.1f}"
-
-
-def trained(verdict: str, words: str, *cells: dict[int, Record], more: tuple[Record, ...] = ()) -> Finding:
-    """The finding from cells of trainings and SGD's."""
-    used = [r for cell in (lenet("plain"), *cells) for r in cell.values()]
-    return Finding(verdict, words, scale(used), [*used, *more])
-
-
-def by_draws(*draws: int) -> list[dict[int, Record]]:
-    """The cells at a radius of 0.05."""
-    return [lenet("LSAM", k=k, rho=0.05) for k in draws]
-
-
-def moderate_k_suffices() -> Finding:
-    """With 2, 3 and 4 draws the accuracy is above SGD's for certain."""
-    found = [apart("accuracy", k=k, rho=0.05) for k in (2, 3, 4)]
-    told = ", ".join(points(*f) for f in found)
-    words = f"{WHERE} at rho = 0.05, three seeds: with 2, 3 and 4 draws the accuracy differs by {told} points from SGD's."
-    return trained(of_all(mean > half for mean, half in found), words, *by_draws(2, 3, 4))
-
-
-def optimal_radius() -> Finding:
-    """A radius between others has the lowest test loss; held whole if the accuracy there is above SGD's for certain."""
-    every = (*RADII, *LARGE_RADII)
-    accuracy, loss = ({rho: apart(score, rho=rho) for rho in every} for score in ("accuracy", "loss"))
-    best = min(every, key=lambda rho: loss[rho][0])
-    inner, clear = best not in (every[0], every[-1]), sum(abs(accuracy[r][0]) > accuracy[r][1] for r in RADII)
-    words = (
-        f"For {WHERE} (three seeds) {clear or 'none'} of five radii from 0.01 to 0.15 can be told from SGD by the "
-        f"accuracy. The test loss is lowest at {best:g}, by {-loss[best][0]:.2f} ± {loss[best][1]:.2f} below SGD's, with a "
-        f"difference in accuracy of {points(*accuracy[best])} points; at {every[-1]:g} that is "
-        f"{points(*accuracy[every[-1]])}."
-    )
-    verdict = graded(inner and accuracy[best][0] > accuracy[best][1], inner)
-    return trained(verdict, words, *(lenet("LSAM", k=1, rho=rho) for rho in every))
-
-
-def one_draw_suffices() -> Finding:
-    """One draw is above SGD for certain, and 16 are not above one; in part if only the second."""
-    found = {k: apart("accuracy", k=k, rho=0.05) for k in DRAWS}
-    one, no_more = found[1][0] > found[1][1], found[16][0] - found[16][1] < found[1][0]
-    zero = sum(abs(mean) <= half for mean, half in found.values())
-    words = (
-        f"For {WHERE} at rho = 0.05 (three seeds) 1 to 16 draws end "
-        f"{span([100 * mean for mean, _ in found.values()], '+.1f')} points from SGD, {zero} of {len(DRAWS)} with an "
-        f"interval that holds zero. With one draw it is {points(*found[1])}."
-    )
-    return trained(graded(one and no_more, no_more), words, *by_draws(*DRAWS))
-
-
-def draws_reduce_noise() -> Finding:
-    """The draws move the gradient less with k, and the curves are calmer by a third at 16 draws than at one."""
-    falls = all(share(state, 0.05, 16) < share(state, 0.05, 1) for state in states())
-    one, sixteen, sgd = jumps(by_draws(1)[0]), jumps(by_draws(16)[0]), jumps(lenet("plain"))
-    calmer = sixteen < one / 1.5
-    words = (
-        "The noise of the draws falls with k, but at rho = 0.05 it is small beside that of the minibatches. LeNet5's "
-        f"curves on 10,000 images of CIFAR-10 (three seeds) jump from epoch to epoch by {sixteen:.1f} points of accuracy "
-        f"at k = 16, {one:.1f} at k = 1 and {sgd:.1f} with SGD."
-    )
-    return trained(graded(falls and calmer, falls or calmer), words, *by_draws(1, 16), more=(gradients(),))
-
-
-def roles_of_rho_and_k() -> Finding:
-    """No number of draws changes the end for certain, and the radius changes it."""
-    same = all(abs(mean) <= half for mean, half in (apart("accuracy", k=k, rho=0.05) for k in DRAWS))
-    change = {score: apart(score, rho=5.0) for score in ("train_loss", "loss")}
-    words = (
-        f"{WHERE}, three seeds: from 1 to 16 draws the end "
-        f"{'cannot be told from' if same else 'is not always'} SGD's; at a radius of 5 the training loss is "
-        f"{change['train_loss'][0]:+.2f} ± {change['train_loss'][1]:.2f} from SGD's, the test loss "
-        f"{change['loss'][0]:+.2f} ± {change['loss'][1]:.2f}."
-    )
-    moved = all(abs(mean) > half for mean, half in change.values())
-    return trained(graded(same and moved, same or moved), words, *by_draws(*DRAWS), lenet("LSAM", k=1, rho=5.0))
-
-
 # ---- the claims: planes ----------------------------------------------------------------------------------------------
 
 
@@ -303,6 +150,34 @@ def sgd_lower_and_sharper() -> Finding:
     return pictured(of_all([low, narrow, worse_loss, worse_accuracy]), words)
 
 
+def rises() -> dict[str, float]:
+    """By how much the training loss rises over half a filter's length, around each of the four solutions."""
+    names = ("SGD", "SAM", "LSAM at 0.05", "LSAM at 5")
+    return {name: height(r, 0.5) - height(r, 0) for name, r in zip(names, planes(), strict=True)}
+
+
+def average_calms() -> Finding:
+    """The loss rises less around LSAM's solutions than around SGD's, by 2%, at a radius of the paper and far beyond."""
+    found = rises()
+    told = ", ".join(f"{name} {v:.2f}" for name, v in found.items())
+    words = f"Rise of the training loss over half a filter's length from the solution, on the same plane: {told}."
+    return pictured(of_all(found[name] < 0.98 * found["SGD"] for name in ("LSAM at 0.05", "LSAM at 5")), words)
+
+
+def calm_generalizes() -> Finding:
+    """Where the loss rises less than around SGD's solution, by 2%, the test loss is lower and the accuracy higher."""
+    found, final = rises(), [r["result"]["final"] for r in planes()]
+    calm = [f for f, rise in zip(final, found.values(), strict=True) if rise < 0.98 * found["SGD"]]
+    lower = all(f["loss"] < final[0]["loss"] for f in calm)
+    higher = all(f["accuracy"] > final[0]["accuracy"] for f in calm)
+    told = ", ".join(
+        f"{name} {rise:.2f}, {f['loss']:.2f} and {f['accuracy']:.1%}"
+        for (name, rise), f in zip(found.items(), final, strict=True)
+    )
+    words = f"Rise of the training loss over half a filter's length, test loss and accuracy: {told}. One seed each."
+    return pictured(of_all([lower, higher]), words)
+
+
 # ---- the claims: gradients -------------------------------------------------------------------------------------------
 
 
@@ -342,40 +217,17 @@ def rho_trades() -> Finding:
     return measured(graded(all(falls), any(falls)), words)
 
 
-# ---- the claims: the text against its table --------------------------------------------------------------------------
-
-
-def read(verdict: str, words: str) -> Finding:
-    """The finding from the paper alone."""
-    return Finding(verdict, f"In the paper's own table {words}.", "the paper's Table 1", [])
-
-
-def gain_cifar10() -> Finding:
-    """1.6 points over SAM with ResNet-20 and 1.64 with ResNet-56."""
-    gains = [over("SAM", column) for column in (0, 1)]
-    words = f"LSAM gains {gains[0]:.2f} over SAM with ResNet-20 and {gains[1]:.2f} with ResNet-56"
-    return read(of_all(abs(gain - told) < 0.006 for gain, told in zip(gains, (1.6, 1.64), strict=True)), words)
-
-
-def gain_cifar100() -> Finding:
-    """11.07 points with ResNet-20 and 6.11 with ResNet-56, over one and the same method; in part if over two."""
-    first, second = ([name for name in table("accuracy") if over(name, c) == told] for c, told in ((5, 11.07), (6, 6.11)))
-    words = f"11.07 is the gain over {' and '.join(first)}, 6.11 the one over {' and '.join(second)}"
-    return read(graded(bool(set(first) & set(second)), bool(first or second)), words)
-
-
-def pyramidnet_matches() -> Finding:
-    """No other method is above LSAM."""
-    column, means = 4, table("accuracy")
-    above = [name for name in means if over(name, column) < 0]
-    told = ", ".join(f"{name} ({means[name][column]:.2f})" for name in above)
-    return read(graded(not above), f"{means['LSAM'][column]:.2f} is below {told}")
-
-
-def lower_variance() -> Finding:
-    """No other method has a lower deviation, in any column."""
-    beaten = [column for column in range(10) if steadier(column)]
-    return read(graded(not beaten), f"another method has the lower deviation in {len(beaten)} of 10 columns")
+def draws_reduce_noise() -> Finding:
+    """The draws move the gradient less with k, and the curves are calmer by a third at 16 draws than at one."""
+    falls = all(share(state, 0.05, 16) < share(state, 0.05, 1) for state in states())
+    one, sixteen, sgd = jumps(by_draws(1)[0]), jumps(by_draws(16)[0]), jumps(lenet("plain"))
+    calmer = sixteen < one / 1.5
+    words = (
+        "The noise of the draws falls with k, but at rho = 0.05 it is small beside that of the minibatches. LeNet5's "
+        f"curves on 10,000 images of CIFAR-10 (three seeds) jump from epoch to epoch by {sixteen:.1f} points of accuracy "
+        f"at k = 16, {one:.1f} at k = 1 and {sgd:.1f} with SGD."
+    )
+    return trained(graded(falls and calmer, falls or calmer), words, *by_draws(1, 16), more=(gradients(),))
 
 
 # ---- the claims: the saddle of another paper --------------------------------------------------------------------------
@@ -392,20 +244,18 @@ def sam_is_held_by_saddles() -> Finding:
     return success_rates.concluded(of_all(held > gd for held in sam), words)
 
 
-CLAIMS = {
-    "lsam/background-sam-saddles": sam_is_held_by_saddles,
-    "lsam/moderate-k-suffices": moderate_k_suffices,
-    "lsam/optimal-radius": optimal_radius,
-    "lsam/figure-8-k-one-suffices": one_draw_suffices,
-    "lsam/figure-8-k-reduces-noise": draws_reduce_noise,
-    "lsam/roles-of-rho-and-k": roles_of_rho_and_k,
-    "lsam/summary-flatter": flatter,
-    "lsam/figure-1-landscape": broader_than_sgd,
-    "lsam/sgd-lower-training-loss": sgd_lower_and_sharper,
-    "lsam/samples-improve-gradient": draws_improve_gradient,
-    "lsam/rho-trades-bias-variance": rho_trades,
-    "lsam/gain-cifar10": gain_cifar10,
-    "lsam/gain-cifar100": gain_cifar100,
-    "lsam/cifar10-pyramidnet-matches": pyramidnet_matches,
-    "lsam/lower-variance": lower_variance,
-}
+CLAIMS = (
+    trainings.CLAIMS
+    | said.CLAIMS
+    | {
+        "lsam/background-sam-saddles": sam_is_held_by_saddles,
+        "lsam/figure-8-k-reduces-noise": draws_reduce_noise,
+        "lsam/summary-flatter": flatter,
+        "lsam/figure-1-landscape": broader_than_sgd,
+        "lsam/sgd-lower-training-loss": sgd_lower_and_sharper,
+        "lsam/low-oscillation-generalizes": calm_generalizes,
+        "lsam/corollary-1-oscillation": average_calms,
+        "lsam/samples-improve-gradient": draws_improve_gradient,
+        "lsam/rho-trades-bias-variance": rho_trades,
+    }
+)

@@ -20,8 +20,9 @@ from flatlab.optim.moved import Known
 from flatlab.optim.outside import Outside
 from flatlab.optim.parts import Batch, PartPasses, told
 from flatlab.optim.passes import Passes, all_finite, capturing
-from flatlab.optim.split import Elsewhere, Split, splits
+from flatlab.optim.split import Elsewhere, Split
 from flatlab.optim.trained import Trained
+from flatlab.optim.trial import reads_late, splits
 from flatlab.optim.wrapper import STEPS, Wrapper, signature
 
 __all__ = ["RuleOptimizer"]
@@ -49,6 +50,7 @@ class RuleOptimizer(Wrapper):
         self._running: Passes | None = None
         self._half: tuple[Split, Groups, GradScaler | None] | None = None
         self._splits: bool | None = None
+        self._late: bool | None = None
         self.passes = 0
         """Passes that the last step made."""
 
@@ -60,6 +62,7 @@ class RuleOptimizer(Wrapper):
         """
         return self._running is not None and self._running.count == 1
 
+    @torch._disable_dynamo  # in a compiled training loop: what a pass calls may be compiled, what looks at it not
     @torch.no_grad()
     def step(
         self, closure: Callable[..., Tensor] | Landscape | None = None, *data: Any, scaler: GradScaler | None = None
@@ -85,6 +88,8 @@ class RuleOptimizer(Wrapper):
         """
         name = type(self).__name__
         self._refuse_half("stepped")
+        if self._running is not None:
+            raise RuntimeError(f"{name}.step runs already: neither its closure nor another thread can call it meanwhile")
         if isinstance(closure, Landscape):
             if data or (scaler is not None and scaler.is_enabled()):
                 what = "data of its own and takes none" if data else "no scaled loss"
@@ -107,14 +112,17 @@ class RuleOptimizer(Wrapper):
             )
         elif data:
             closure = functools.partial(closure, *data)
+        if self._late is None:
+            self._late = reads_late(self.method, self._chosen())
         groups, params = self._begin()
-        passes = self._passes(PartPasses if self.method.cuts else Passes, groups, params, scaler, closure=closure)
+        kind = PartPasses if self.method.cuts else Passes
+        passes = self._passes(kind, groups, params, scaler, closure=closure, late=self._late)
         self._running = passes
         try:
             with passes:
                 direction, memory = self._direction(passes.w, passes, groups)
                 direction, sound = self._sound(passes, direction)
-            passes.hand_over(direction)
+            passes.hand_over(direction, kept=memory is not None)
         finally:
             self._running, self.passes = None, len(passes.losses)
             self._outside.keep(params)
@@ -153,7 +161,7 @@ class RuleOptimizer(Wrapper):
                 f"{name}: every={self.every} counts steps of a closure; a split loop calls opt.base.step() itself"
             )
         if self._splits is None:
-            self._splits = splits(self.method, {k: getattr(self, k) for k in self._shared()})
+            self._splits = splits(self.method, self._chosen())
         if not self._splits:
             raise TypeError(
                 f"{name}.first_step: only a method of two gradients, the first at the weights, has halves: "
@@ -307,7 +315,7 @@ class RuleOptimizer(Wrapper):
                 return grad(w), None
         if not method.capturable and capturing(w):
             raise RuntimeError(f"{method.__name__} cannot be captured: a CUDA graph would repeat this one step for ever")
-        options = {name: getattr(self, name) for name in self._shared()}
+        options = self._chosen()
         for name, option in method.options.items():
             if option.each is not None:
                 options[option.mask] = self._mask(option, w, groups)

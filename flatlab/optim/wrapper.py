@@ -159,6 +159,9 @@ class Wrapper(Optimizer):
     def _shared(self) -> list[str]:
         return [name for name, option in self.method.options.items() if option.shared]
 
+    def _chosen(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._shared()}
+
     @property
     def _memory_key(self) -> str:
         return OURS + self.method.memory

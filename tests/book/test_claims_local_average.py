@@ -9,22 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from book.lsam import analysis
-from book.lsam.analysis import (
-    DRAWS,
-    RADII,
-    apart,
-    balls,
-    difference,
-    jumps,
-    lenet,
-    over,
-    plane,
-    states,
-    steadier,
-    surface,
-    table,
-)
+from book.lsam import analysis, said
+from book.lsam.analysis import balls, plane, states, surface
+from book.lsam.said import over, steadier, table
+from book.lsam.trainings import DRAWS, RADII, apart, difference, jumps, lenet
 from flatlab import measures, models, rules
 from flatlab.data import load
 from flatlab.landscape import Landscape
@@ -68,12 +56,50 @@ def test_equation_4_fails_at_a_jump_and_holds_at_a_kink():
         slope = (curve.average(at(x + 1e-5), 0.1) - curve.average(at(x - 1e-5), 0.1)).item() / 2e-5
         mean = curve.grad((x + interval(0.1, 2_000))[:, None]).mean().item()
         assert (abs(slope - mean) < 1e-2) == same, (name, slope, mean)
+        if not same:
+            assert (slope, mean) == (pytest.approx(1.325, abs=1e-3), pytest.approx(-0.175, abs=1e-3))
 
 
 def test_integrability_to_every_power_does_not_make_a_loss_continuous():
     """The step is bounded, so in every L^p; its change over a distance r does not go to zero with r."""
     step = CURVES["step"]
     assert all(step.loss(at(r)) - step.loss(at(0.0)) > 0.29 for r in (1e-3, 1e-9))
+
+
+def test_averages_of_a_bounded_loss_are_continuous_however_irregular_it_is():
+    """Over an interval of half-width rho the average of values in [0, 1] changes by at most the move over 2 rho.
+
+    So a function that is everywhere the limit of its averages is a limit of continuous functions.
+    """
+    values = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round()  # a coin each cell
+    assert values.diff().abs().mean() > 0.4, "it jumps at every second cell"
+    for cells in (10, 1000):
+        average = values.unfold(0, 2 * cells, 1).mean(1)
+        assert average.diff().abs().max() <= 1 / (2 * cells) + 1e-12
+
+
+def test_the_modulus_of_theorem_4_1_is_that_of_the_steepest_place_of_all():
+    """Around 0 this loss is constant; its largest change over a distance rho, as defined, is made far away."""
+    x = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    loss, rho = torch.sigmoid(50 * (x - 20)), 0.1
+    apart = int(rho / (x[1] - x[0]).item() + 0.5)
+    everywhere = (loss[apart:] - loss[:-apart]).abs().max().item()
+    here = (loss[(x.abs() <= rho)] - loss[30_000]).abs().max().item()
+    assert here < 1e-12 and everywhere == pytest.approx(math.tanh(50 * rho / 4), abs=1e-3) and everywhere > 0.8
+
+
+def test_the_mean_over_a_ball_can_move_where_its_maximum_does_not_and_never_by_more_than_the_loss():
+    """Two samples' losses on an interval: a spike moves the maximum alone, a change below the top the mean alone."""
+    u = interval(1.0, 2000)
+    base = u.abs()
+    spike, below = base + 2 * (u.abs() < 0.005), base * u.abs()
+    moves = [
+        ((other.mean() - base.mean()).abs().item(), (other.max() - base.max()).abs().item()) for other in (spike, below)
+    ]
+    assert moves[0] == (pytest.approx(0.01), pytest.approx(1, abs=0.01))
+    assert moves[1] == (pytest.approx(1 / 6, abs=1e-3), pytest.approx(0, abs=1e-3))
+    for other, (mean, top) in zip((spike, below), moves, strict=True):
+        assert mean <= (other - base).abs().mean() + 1e-12 and top <= (other - base).abs().max()
 
 
 def test_theorem_4_1_fails_and_its_repair_holds():
@@ -87,13 +113,15 @@ def test_theorem_4_1_fails_and_its_repair_holds():
     assert one + two + repaired >= gap - 1e-9
 
 
-@pytest.mark.parametrize("d", [1, 2, 10, 1000])
-def test_equation_21_fails_at_every_quadratic_minimum(d):
+@pytest.mark.parametrize("d, ratio", [(1, 0.770), (2, 0.827), (10, 0.926), (1000, 0.967), (10**7, 0.968)])
+def test_equation_21_fails_at_every_quadratic_minimum(d, ratio):
     """Its right side over its left is at most the mean absolute deviation of a Beta variable over its mean, below 1."""
     a, b = 1 / 2, (d + 1) / 2
     log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
     most = 2 * (d + 2) * math.exp(a * math.log(a) + b * math.log(b) - (a + b + 1) * math.log(a + b) - log_beta)
-    assert most < 0.97
+    assert most == pytest.approx(ratio, abs=5e-4)
+    if d > 1000:
+        return  # the formula alone: its limit
     generator = torch.Generator().manual_seed(d)
     u2 = rules.ball(torch.zeros(8_000, d, dtype=torch.float64), 1.0, generator).square()
     assert ((u2[:, 0] - 1 / (d + 2)).abs().mean() * (d + 2)).item() == pytest.approx(most, rel=0.04)
@@ -105,8 +133,9 @@ def test_equation_21_fails_at_every_quadratic_minimum(d):
 def test_equation_22_holds_for_fixed_weights():
     n, delta = 50, 0.05
     losses = torch.rand(20_000, n, generator=torch.Generator().manual_seed(0)).round()  # 0 or 1: the widest spread
-    exceeds = ((losses.mean(1) - 0.5).abs() > math.sqrt(math.log(2 / delta) / (2 * n))).float().mean()
-    assert 0 < exceeds <= delta
+    away, bound = (losses.mean(1) - 0.5).abs(), math.sqrt(math.log(2 / delta) / (2 * n))
+    assert 0 < (away > bound).float().mean() <= delta
+    assert (away > bound / 2).float().mean() > 3 * delta, "half of it would be exceeded too often"
 
 
 def test_theorem_4_2_fails_for_a_learner_that_memorizes_coin_flips():
@@ -119,7 +148,7 @@ def test_theorem_4_2_fails_for_a_learner_that_memorizes_coin_flips():
         gap = 0.5 - torch.sigmoid(-10 * y * (x @ w)).mean().item()
         lipschitz = 10 / 4 * x.norm(dim=1).mean().item()
         bound = lipschitz * rho + math.sqrt(2 * math.log(2 / delta) / n)
-        assert gap > 0.4999 and bound < 0.14
+        assert gap > 0.4999 and bound == pytest.approx(0.136, abs=5e-4)
 
 
 def test_the_complexity_of_a_ball_in_many_dimensions_makes_the_pac_bayes_bound_vacuous():
@@ -135,7 +164,7 @@ def test_the_complexity_of_a_ball_in_many_dimensions_makes_the_pac_bayes_bound_v
     assert divergence(1, 2.0, 0.5) == pytest.approx(-log_prior.mean().item(), rel=1e-6)  # the ball has length 1
     norm = states()[-1]["weight_norm"]
     assert analysis.gradients()["result"]["parameters"] == 272_474
-    assert math.sqrt(divergence(272_474, norm, 0.15) / 1e5) == pytest.approx(3.95, abs=0.1)
+    assert math.sqrt(divergence(272_474, norm, 0.15) / 1e5) == pytest.approx(3.96, abs=5e-3)
     assert divergence(272_474, norm, 50.0) < divergence(272_474, norm, 5.0) < divergence(272_474, norm, 0.15)
 
 
@@ -183,6 +212,7 @@ def test_a_lipschitz_loss_moves_by_at_most_its_constant_times_the_radius():
             for rho in (0.01, 0.3):
                 moved = (curve.value(centre + interval(rho, 2001)) - curve.value(torch.tensor(centre))).abs().max()
                 assert moved <= constant * rho * (1 + 1e-3)
+                assert name != "kink" or moved > 0.99 * constant * rho, "half of it would not do"
 
 
 def test_the_empirical_term_of_a_pac_bayes_bound_with_a_ball_is_the_local_average():
@@ -323,11 +353,16 @@ def test_more_draws_lower_the_noise_of_the_draws_and_it_grows_with_the_radius():
 # ---- on digits, now --------------------------------------------------------------------------------------------------
 
 
-def test_averaging_does_not_lower_the_noise_of_minibatches_at_the_papers_radius():
+@pytest.mark.parametrize("steps, reached", [(0, 2.30), (100, 0.56), (400, 0.11)])
+def test_averaging_does_not_lower_the_noise_of_minibatches_at_the_papers_radius(steps, reached):
+    """At initialization and at two trained states."""
     digits = load("digits")
     torch.manual_seed(1)
     loss = Landscape.of(models.build("fcn", (1, 8, 8), 10), cross_entropy, (digits.flat(digits.x_train), digits.y_train))
     w, generator = loss.w0, torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        w = w - 0.1 * loss.grad(w, torch.randint(loss.n, (128,), generator=generator))
+    assert loss.loss(w).item() == pytest.approx(reached, abs=0.01)
     plain, averaged = [], []
     for batch in torch.arange(loss.n)[: 8 * 128].split(128):
         plain.append(loss.grad(w, batch))
@@ -403,6 +438,59 @@ def test_lsam_is_the_best_in_five_of_ten_columns_and_not_above_sgd_in_all():
     best = [column for column in range(10) if all(over(name, column) >= 0 for name in table("accuracy"))]
     assert best == [0, 1, 3, 5, 6]
     assert [column for column in range(10) if over("SGD", column) < 0] == [7], "ResNeXt, CIFAR-100"
+
+
+def test_the_deviations_of_the_large_networks_are_not_the_least():
+    own = table("deviation")["LSAM"]
+    assert own[:5] == [0.16, 0.10, 0.04, 0.06, 0.08], "CIFAR-10: ResNeXt has the least"
+    assert own[5:] == [0.08, 0.12, 0.09, 0.09, 0.07], "CIFAR-100: WRN-28-10 has more than ResNet-20"
+
+
+def test_with_resnext_on_cifar100_the_best_is_stablesam_and_sgd_is_above_lsam():
+    column = {name: row[7] for name, row in table("accuracy").items()}
+    assert (column["SSAM"], column["SAM*"], column["SGD"], column["LSAM"]) == (81.35, 81.09, 79.93, 78.81)
+    assert over("SSAM", 7) == -2.54 == min(over(name, c) for name in table("accuracy") for c in range(10))
+
+
+def test_over_sam_lsam_gains_less_on_cifar100_with_three_of_five_networks():
+    assert [over("SAM*", c) for c in range(5)] == [3.00, 1.63, -0.61, 0.12, -0.21]
+    assert [over("SAM*", c) for c in range(5, 10)] == [9.88, 6.32, -2.28, -0.58, -1.19]
+    assert [a > 82 for a in table("accuracy")["LSAM"][5:]] == [False, False, False, True, True]
+
+
+def test_lsams_mean_deviation_is_half_of_all_others_and_sams_is_sgds():
+    mean = {name: sum(row) / 10 for name, row in table("deviation").items()}
+    assert {name: round(v, 2) for name, v in mean.items() if name != "GASAM"} == {
+        "SGD": 0.18, "SAM*": 0.18, "ASAM": 0.18, "SAM": 0.19, "SSAM": 0.16, "LSAM": 0.09,
+    }  # fmt: skip
+
+
+def test_two_sentences_exclude_each_other_where_they_are_about_the_same():
+    for pair in (said.AHEAD, said.RISING, said.SMOOTH, said.SENSITIVE):
+        assert said.excluded(pair).verdict == "contradicts itself"
+    with pytest.raises(ValueError, match="different things"):
+        said.excluded(said.Pair("in the first", "in the last", said.epochs(0, 50), said.epochs(150, 200)))
+
+
+def test_lenet_at_the_papers_radii_is_sgd_in_every_quarter_of_its_training():
+    """Figures 6 to 9 on 42 runs: curves over the epochs, seed by seed, from the records alone."""
+    sgd = lenet("plain")
+    for rho in RADII:
+        runs = lenet("LSAM", k=1, rho=rho)
+        for epoch in (4, 8, 11, 15):
+            apart_there = [
+                runs[s]["result"]["curves"][epoch - 1]["accuracy"] - sgd[s]["result"]["curves"][epoch - 1]["accuracy"]
+                for s in (1, 42, 123)
+            ]
+            assert abs(sum(apart_there) / 3) < 0.008, (rho, epoch)
+    last = [100 * sum(r["result"]["final"]["accuracy"] for r in lenet("LSAM", k=k, rho=0.05).values()) / 3 for k in DRAWS]
+    assert (round(min(last), 1), round(max(last), 1)) == (54.3, 55.2)
+
+
+def test_sam_is_slower_than_sgd_on_lenet():
+    mean, half = difference(lenet("SAM"), "train_loss")
+    assert (mean, half) == (pytest.approx(0.26, abs=0.005), pytest.approx(0.02, abs=0.005))
+    assert difference(lenet("SAM"), "accuracy") == (pytest.approx(-0.0055, abs=1e-4), pytest.approx(0.026, abs=5e-4))
 
 
 def test_a_cell_without_all_of_its_seeds_has_no_difference():

@@ -44,7 +44,7 @@ def test_a_verdict_follows_the_correlations():
             m["pac_bayes"], m["weight_norm"] = m["trace"], m["trace"]["value"]
             m["relative_flatness"], m["trace"] = m["trace"]["value"], {"value": m["relative_flatness"]}
     told = predictors(made, samples=300)
-    assert leads(told, "Tr H") == leads_all(told) == "did not hold"
+    assert leads(told, "Tr H") == leads_all(told) == "not reproduced"
     assert rescaling_takes(told) == "held in part", "the trace keeps its own"
     for r in made:
         for m in (r["result"]["measures"], r["result"]["rescaled"]):

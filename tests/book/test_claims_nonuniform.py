@@ -13,10 +13,12 @@ from toy_problems.nonuniform_minima.random_product import exit_shares
 
 
 def test_sgd_escapes_above_the_almost_sure_limit_only():
-    """0.5595: below it no run has left, a little above it a part of them has arrived, further on all have."""
+    """0.5595: below it no run has left, a little above it a part of them has arrived, further on all have. Full-batch
+    descent never leaves."""
     assert all(share("SGD", lr, 2000, "left") == 0 for lr in record()["result"]["learning_rates"] if lr < 0.5595)
     assert share("SGD", 0.56, 2000) == pytest.approx(0.165, abs=0.035)
     assert all(share("SGD", lr, 2000) == 1 for lr in record()["result"]["learning_rates"] if lr > 0.57)
+    assert all(share("GD", lr, 2000, "left") == 0 for lr in record()["result"]["learning_rates"])
 
 
 def test_the_record_of_sgd_is_the_exact_share():

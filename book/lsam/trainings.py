@@ -1,0 +1,276 @@
+"""LSAM: whole trainings of LeNet5 beside SGD's, and the verdicts that follow."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+from typing import Any
+
+from book.finding import RESULTS, Finding, graded, of_all, scale, span
+from flatlab.runs import records
+from flatlab.stats.intervals import student
+
+Record = dict[str, Any]
+
+RADII = (0.01, 0.02, 0.05, 0.1, 0.15)
+"""The paper's."""
+LARGE_RADII = (0.5, 1.5, 5.0, 10.0)
+"""Ours, far beyond."""
+DRAWS = (1, 2, 3, 4, 8, 16)
+SEEDS = (1, 42, 123)
+SETTING = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs": 15}
+
+
+# ---- whole trainings of LeNet5 ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def lenet(method: str, **config: Any) -> dict[int, Record]:
+    """The runs of one cell, by seed."""
+    found = records.find(RESULTS, "train", **SETTING, lr=0.03, method=method, **config)
+    return {r["config"]["seed"]: r for r in found if r["config"]["seed"] in SEEDS}
+
+
+def apart(score: str, k: int = 1, **config: Any) -> tuple[float, float]:
+    """Mean difference of an LSAM cell to SGD in a last score, seed by seed, and its 95% half-width."""
+    return difference(lenet("LSAM", k=k, **config), score)
+
+
+def difference(cell: dict[int, Record], score: str) -> tuple[float, float]:
+    """Of any cell. Raises `LookupError` unless it has all seeds."""
+    sgd = lenet("plain")
+    if set(cell) != set(SEEDS) or set(sgd) != set(SEEDS):
+        raise LookupError(f"runs of seeds {sorted(cell)} against SGD's of {sorted(sgd)}, wanted {SEEDS} of both")
+    return student([cell[s]["result"]["final"][score] - sgd[s]["result"]["final"][score] for s in SEEDS])
+
+
+def jumps(cell: dict[int, Record]) -> float:
+    """Mean change of the test accuracy from one epoch to the next, up or down, over the last ten; in points."""
+    curves = [[point["accuracy"] for point in r["result"]["curves"]][-11:] for r in cell.values()]
+    return 100 * statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
+
+
+# ---- the claims: LeNet5 ----------------------------------------------------------------------------------------------
+
+WHERE = "LeNet5 on 10,000 images of CIFAR-10"
+
+
+def points(mean: float, half: float) -> str:
+    """A difference in points of accuracy."""
+    return f"{100 * mean:+.1f} ± {100 * half:.1f}"
+
+
+def trained(verdict: str, words: str, *cells: dict[int, Record], more: tuple[Record, ...] = ()) -> Finding:
+    """The finding from cells of trainings and SGD's."""
+    used = [r for cell in (lenet("plain"), *cells) for r in cell.values()]
+    return Finding(verdict, words, scale(used), [*used, *more])
+
+
+def by_draws(*draws: int) -> list[dict[int, Record]]:
+    """The cells at a radius of 0.05."""
+    return [lenet("LSAM", k=k, rho=0.05) for k in draws]
+
+
+def moderate_k_suffices() -> Finding:
+    """With 2, 3 and 4 draws the accuracy is above SGD's for certain."""
+    found = [apart("accuracy", k=k, rho=0.05) for k in (2, 3, 4)]
+    told = ", ".join(points(*f) for f in found)
+    most = 100 * max(mean + half for mean, half in found)
+    words = (
+        f"{WHERE} at rho = 0.05, three seeds: with 2, 3 and 4 draws the accuracy differs by {told} points from SGD's. A "
+        f"gain of more than {most:.1f} points would have shown; how flat the ends are was not measured."
+    )
+    return trained(of_all(mean > half for mean, half in found), words, *by_draws(2, 3, 4))
+
+
+def optimal_radius() -> Finding:
+    """A radius between others has the lowest test loss; held whole if the accuracy there is above SGD's for certain."""
+    every = (*RADII, *LARGE_RADII)
+    accuracy, loss = ({rho: apart(score, rho=rho) for rho in every} for score in ("accuracy", "loss"))
+    best = min(every, key=lambda rho: loss[rho][0])
+    inner, clear = best not in (every[0], every[-1]), sum(abs(accuracy[r][0]) > accuracy[r][1] for r in RADII)
+    words = (
+        f"For {WHERE} (three seeds) {clear or 'none'} of five radii from 0.01 to 0.15 can be told from SGD by the "
+        f"accuracy. The test loss is lowest at {best:g}, by {-loss[best][0]:.2f} ± {loss[best][1]:.2f} below SGD's, with a "
+        f"difference in accuracy of {points(*accuracy[best])} points; at {every[-1]:g} that is "
+        f"{points(*accuracy[every[-1]])}."
+    )
+    verdict = graded(inner and accuracy[best][0] > accuracy[best][1], inner)
+    return trained(verdict, words, *(lenet("LSAM", k=1, rho=rho) for rho in every))
+
+
+def one_draw_suffices() -> Finding:
+    """One draw is above SGD for certain, and 16 are not above one; in part if only the second."""
+    found = {k: apart("accuracy", k=k, rho=0.05) for k in DRAWS}
+    one, no_more = found[1][0] > found[1][1], found[16][0] - found[16][1] < found[1][0]
+    zero = sum(abs(mean) <= half for mean, half in found.values())
+    words = (
+        f"For {WHERE} at rho = 0.05 (three seeds) 1 to 16 draws end "
+        f"{span([100 * mean for mean, _ in found.values()], '+.1f')} points from SGD, {zero} of {len(DRAWS)} with an "
+        f"interval that holds zero. With one draw it is {points(*found[1])}."
+    )
+    return trained(graded(one and no_more, no_more), words, *by_draws(*DRAWS))
+
+
+def roles_of_rho_and_k() -> Finding:
+    """No number of draws changes the end for certain, and the radius changes it."""
+    same = all(abs(mean) <= half for mean, half in (apart("accuracy", k=k, rho=0.05) for k in DRAWS))
+    change = {score: apart(score, rho=5.0) for score in ("train_loss", "loss")}
+    words = (
+        f"{WHERE}, three seeds: from 1 to 16 draws the end "
+        f"{'cannot be told from' if same else 'is not always'} SGD's; at a radius of 5 the training loss is "
+        f"{change['train_loss'][0]:+.2f} ± {change['train_loss'][1]:.2f} from SGD's, the test loss "
+        f"{change['loss'][0]:+.2f} ± {change['loss'][1]:.2f}."
+    )
+    moved = all(abs(mean) > half for mean, half in change.values())
+    return trained(graded(same and moved, same or moved), words, *by_draws(*DRAWS), lenet("LSAM", k=1, rho=5.0))
+
+
+def sam_is_slower() -> Finding:
+    """SAM's last training loss is above SGD's and its test accuracy below it, both for certain."""
+    loss, accuracy = (difference(lenet("SAM"), score) for score in ("train_loss", "accuracy"))
+    words = (
+        f"{WHERE}, three seeds, SAM at 0.05: after as many epochs its training loss is {loss[0]:+.2f} ± {loss[1]:.2f} from "
+        f"SGD's and its accuracy {points(*accuracy)} points. That the sharpest direction is the cause does not follow."
+    )
+    return trained(of_all([loss[0] > loss[1], accuracy[0] < -accuracy[1]]), words, lenet("SAM"))
+
+
+# ---- the claims: Figures 6 to 9, a quarter of the paper's epochs for a quarter of ours --------------------------------
+
+EARLY, MIDDLE, LATE = (1, 4), (5, 11), (12, 15)
+"""The epochs of LeNet5 that stand for the paper's 0 to 50, 50 to 150 and 150 to 200."""
+
+
+def over_epochs(cell: dict[int, Record], score: str, span_of: tuple[int, int]) -> dict[int, float]:
+    """Mean of a score over these epochs, the last included, by seed."""
+    first, last = span_of
+    return {
+        seed: statistics.mean(p[score] for p in r["result"]["curves"] if first <= p["epoch"] <= last)
+        for seed, r in cell.items()
+    }
+
+
+def by_radius() -> dict[float, dict[int, Record]]:
+    """The cells of one draw at the paper's radii."""
+    return {rho: lenet("LSAM", k=1, rho=rho) for rho in RADII}
+
+
+def alike_at_first() -> Finding:
+    """At the end of the first quarter no radius can be told from SGD, nor by half a point."""
+    last = (EARLY[1], EARLY[1])
+    sgd, found = over_epochs(lenet("plain"), "accuracy", last), []
+    for cell in by_radius().values():
+        ours = over_epochs(cell, "accuracy", last)
+        found.append(student([ours[s] - sgd[s] for s in SEEDS]))
+    words = (
+        f"{WHERE}, one draw, three seeds: after {EARLY[1]} of 15 epochs, a quarter as the paper's 50 of 200, the accuracy "
+        f"at the five radii is {span([100 * mean for mean, _ in found], '+.1f')} points from SGD's. A difference of "
+        f"{100 * max(abs(mean) + half for mean, half in found):.1f} would have shown at each."
+    )
+    same = all(abs(mean) <= min(half, 0.005) or abs(mean) < 0.005 for mean, half in found)
+    return trained(graded(same), words, *by_radius().values())
+
+
+def middle_radii_lead() -> Finding:
+    """In the middle epochs 0.02 and 0.05 are more accurate than the other radii, with a lower loss, both for certain."""
+    lead = {}
+    for score in ("accuracy", "loss"):
+        found = {rho: over_epochs(cell, score, MIDDLE) for rho, cell in by_radius().items()}
+        mean = lambda rhos, s, found=found: statistics.mean(found[rho][s] for rho in rhos)  # noqa: E731
+        lead[score] = student([mean((0.02, 0.05), s) - mean((0.01, 0.1, 0.15), s) for s in SEEDS])
+    accuracy, loss = lead.values()
+    words = (
+        f"{WHERE}, one draw, three seeds: over epochs {MIDDLE[0]} to {MIDDLE[1]} of 15 the radii 0.02 and 0.05 lead the "
+        f"three others by {points(*accuracy)} points of accuracy, and their test loss is {loss[0]:+.3f} ± {loss[1]:.3f} "
+        f"from the others'. A lead of {100 * sum(accuracy):.1f} points would have shown."
+    )
+    return trained(of_all([accuracy[0] > accuracy[1], loss[0] < -loss[1]]), words, *by_radius().values())
+
+
+def radii_part_late() -> Finding:
+    """The radii lie further apart in the last quarter than in the middle, and one can be told from SGD."""
+    wide = {}
+    for name, epochs in (("middle", MIDDLE), ("late", LATE)):
+        means = [statistics.mean(over_epochs(cell, "accuracy", epochs).values()) for cell in by_radius().values()]
+        wide[name] = 100 * (max(means) - min(means))
+    ends = [apart("accuracy", rho=rho) for rho in RADII]
+    told = sum(abs(mean) > half for mean, half in ends)
+    words = (
+        f"{WHERE}, one draw, three seeds: the mean accuracies of the five radii span {wide['middle']:.2f} points over "
+        f"epochs {MIDDLE[0]} to {MIDDLE[1]} of 15 and {wide['late']:.2f} over epochs {LATE[0]} to {LATE[1]}; at the end "
+        f"{told or 'none'} can be told from SGD, and a difference of "
+        f"{100 * max(abs(mean) + half for mean, half in ends):.1f} points would have shown at each."
+    )
+    return trained(
+        graded(bool(told) and wide["late"] > wide["middle"], wide["late"] > wide["middle"]), words, *by_radius().values()
+    )
+
+
+def draws_end_alike() -> Finding:
+    """The last accuracies of all numbers of draws cannot be told from that of one; the level is another network's."""
+    one = lenet("LSAM", k=1, rho=0.05)
+    found, level = [], []
+    last = lambda cell, s: cell[s]["result"]["final"]["accuracy"]  # noqa: E731
+    for cell in by_draws(*DRAWS):
+        level.append(100 * statistics.mean(last(cell, s) for s in SEEDS))
+        found.append(student([last(cell, s) - last(one, s) for s in SEEDS]))
+    words = (
+        f"{WHERE} at rho = 0.05, three seeds: 1, 2, 3, 4, 8 and 16 draws end at {span(level, '.1f')}%, "
+        f"{span([100 * mean for mean, _ in found[1:]], '+.1f')} points from one draw; a difference of "
+        f"{100 * max(abs(mean) + half for mean, half in found):.1f} would have shown at each. The level of 0.80 is another "
+        "network's and other data's."
+    )
+    return trained(graded(False, all(abs(mean) <= half for mean, half in found)), words, *by_draws(*DRAWS))
+
+
+def late_jumps(cell: dict[int, Record]) -> float:
+    """Mean change of the test accuracy from epoch to epoch in the last quarter, in points."""
+    curves = [[p["accuracy"] for p in r["result"]["curves"] if p["epoch"] >= LATE[0] - 1] for r in cell.values()]
+    return 100 * statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
+
+
+def smoother_not_better() -> Finding:
+    """In the last quarter 16 draws jump less than one by a third, and more draws do not end higher for certain."""
+    one, *more = by_draws(*DRAWS)
+    calmer = late_jumps(more[-1]) < late_jumps(one) / 1.5
+    last = lambda cell, s: cell[s]["result"]["final"]["accuracy"]  # noqa: E731
+    gains = [student([last(cell, s) - last(one, s) for s in SEEDS]) for cell in more]
+    better = any(mean > half for mean, half in gains)
+    words = (
+        f"{WHERE} at rho = 0.05, three seeds: in the last four epochs the accuracy jumps by {late_jumps(one):.2f} points "
+        f"with one draw, by {span(map(late_jumps, more))} with more and by {late_jumps(lenet('plain')):.2f} with SGD. More "
+        f"draws {'end' if better else 'do not end'} higher for certain."
+    )
+    return trained(of_all([calmer, not better]), words, one, *more)
+
+
+def no_jumps_by_averaging() -> Finding:
+    """The test loss of LSAM jumps less from epoch to epoch than SGD's, by a third, at some radius of the paper."""
+
+    def jump(cell: dict[int, Record]) -> float:
+        curves = [[p["loss"] for p in r["result"]["curves"]] for r in cell.values()]
+        return statistics.mean(abs(b - a) for curve in curves for a, b in itertools.pairwise(curve))
+
+    sgd, ours = jump(lenet("plain")), [jump(cell) for cell in by_radius().values()]
+    words = (
+        f"{WHERE}, one draw, three seeds: from epoch to epoch the test loss changes by {span(ours, '.3f')} on average at "
+        f"the five radii, by {sgd:.3f} with SGD. Curves calmer by a third would have shown."
+    )
+    return trained(graded(min(ours) < sgd / 1.5), words, *by_radius().values())
+
+
+CLAIMS = {
+    "lsam/sam-slower": sam_is_slower,
+    "lsam/moderate-k-suffices": moderate_k_suffices,
+    "lsam/optimal-radius": optimal_radius,
+    "lsam/roles-of-rho-and-k": roles_of_rho_and_k,
+    "lsam/figure-2-no-jumps": no_jumps_by_averaging,
+    "lsam/figure-6-early-alike": alike_at_first,
+    "lsam/figure-6-middle-radii-best": middle_radii_lead,
+    "lsam/figure-7-late-differences": radii_part_late,
+    "lsam/figure-8-same-accuracy": draws_end_alike,
+    "lsam/figure-8-k-one-suffices": one_draw_suffices,
+    "lsam/figure-9-smoother-not-better": smoother_not_better,
+}
