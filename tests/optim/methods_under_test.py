@@ -9,8 +9,6 @@ from flatlab.methods import METHODS
 OPTIMIZERS = [getattr(optim, name) for name in METHODS]
 WHOLE = [opt for opt in OPTIMIZERS if not opt.method.cuts]
 CUTTING = [opt for opt in OPTIMIZERS if opt.method.cuts]
-KINDS = [optim.SAM, optim.CSAM, optim.LSAM]
-"""One of each kind: it keeps nothing, it remembers, it draws. Enough for a quick look at what the engine does for all."""
 LOCAL = [opt for opt in WHOLE if opt.method.local_ascent]
 """Those that take `no_sync` without looking at parts of the batch."""
 
@@ -22,7 +20,7 @@ def each(optimizers, quick=None):
     return pytest.mark.parametrize("method", params)
 
 
-every_method, every_kind, every_cutting_method = each(WHOLE), each(WHOLE, KINDS), each(CUTTING)
+every_method, every_cutting_method = each(WHOLE), each(CUTTING)
 
 
 def closure_of(model, opt, x, y):

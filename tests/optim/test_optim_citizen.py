@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from methods_under_test import closure_of, every_kind
+from methods_under_test import closure_of, every_method
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, lr_scheduler
 
@@ -46,7 +46,7 @@ every_base = pytest.mark.parametrize("base", BASES.values(), ids=BASES.keys())
 
 
 @every_base
-@every_kind
+@every_method
 def test_it_is_an_optimizer_that_shares_groups_state_and_defaults_with_its_base(method, base):
     model = network()
     inner = base(model.parameters())
@@ -61,7 +61,7 @@ def test_it_is_an_optimizer_that_shares_groups_state_and_defaults_with_its_base(
 
 
 @every_base
-@every_kind
+@every_method
 def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_not_interrupted(method, base):
     def start(seed, rho=0.2):
         model = network(seed)
@@ -119,7 +119,7 @@ def test_rho_and_its_like_are_saved_for_each_group_and_override_those_of_the_new
     assert [(g["rho"], g["eta"], g["scale_1d"]) for g in opt.param_groups] == [(0.1, 0.5, False), (0.2, 0.5, False)]
 
 
-@every_kind
+@every_method
 def test_a_checkpoint_of_the_bare_base_optimizer_loads_and_takes_rho_from_here(method):
     model = network()
     bare = SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -229,7 +229,7 @@ def test_a_single_rho_reaches_the_rule_as_it_is_and_differing_ones_as_a_vector()
     torch.testing.assert_close(seen[4], torch.tensor([0.5] * 3 + [0.75] * 2))
 
 
-@every_kind
+@every_method
 def test_a_group_added_later_is_trained_with_its_own_rho(method):
     model = network()
     first, last = model[0], model[3]
@@ -260,7 +260,7 @@ def test_step_hooks_on_it_run_once_a_step_and_hooks_on_the_base_see_the_directio
     assert log == ["before", 7.5, "after"]
 
 
-@every_kind
+@every_method
 def test_clipping_in_a_hook_of_the_base_bounds_the_direction(method):
     w = torch.tensor([3.0, 4.0], requires_grad=True)
     opt = method(SGD([w], lr=1.0), rho=0.5)
@@ -302,7 +302,7 @@ def test_zero_grad_clears_and_can_keep_zeros():
     assert all(p.grad is None for p in model.parameters())
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_a_copy_trains_on_alone_and_to_the_same_bits(method, duplicate):
     model = network()
@@ -342,7 +342,7 @@ def test_loading_keeps_the_step_count_of_adam():
     assert {float(s["step"]) for s in fresh.state.values()} == {3.0}
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("scaled", [False, True])
 def test_to_maximize_is_to_minimize_the_negative(method, scaled):
     ends = []

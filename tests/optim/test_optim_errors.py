@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from methods_under_test import WHOLE, each, every_kind
+from methods_under_test import WHOLE, each, every_method
 from torch.optim import LBFGS, SGD, Adadelta
 
 from flatlab.optim import ASAM, CSAM, SAM, USAM, StableSAM
@@ -23,7 +23,7 @@ def parabola(method=SAM, start=(2.0,), **options):
     return w, opt, closure
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("rho", [-0.1, math.nan, math.inf])
 def test_a_rho_that_is_no_radius_is_refused_wherever_it_comes_from(method, rho):
     message = f"rho must be finite and >= 0, got {rho}"
@@ -66,7 +66,7 @@ def test_a_tensor_rho_is_checked_too():
         opt.step(closure)
 
 
-@every_kind
+@every_method
 def test_a_class_for_an_optimizer_is_refused_with_what_to_write(method):
     with pytest.raises(TypeError, match=rf"got the class SGD: write {method.__name__}\(SGD\(model.parameters\(\)"):
         method(SGD, rho=0.1)
@@ -98,7 +98,7 @@ def test_a_base_that_is_wrapped_already_is_refused_rather_than_keeping_the_old_r
         SAM(base, rho=0.2)
 
 
-@every_kind
+@every_method
 def test_a_step_without_a_closure_says_what_to_write(method):
     _, opt, _ = parabola(method)
     with pytest.raises(TypeError, match=rf"{method.__name__}.step needs a closure.*opt.step\(closure\)"):
@@ -199,7 +199,7 @@ def diverging(method, bad_pass, kind, **options):
     return model, opt, closure, state
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("bad_pass", [1, 2])
 @pytest.mark.parametrize("kind", ["loss", "gradient", "input"])
 def test_a_pass_that_is_not_finite_raises_and_loses_nothing(method, bad_pass, kind):
@@ -264,7 +264,7 @@ def test_a_closure_may_return_a_plain_number():
     assert opt.step(lambda: closure().detach().numpy()) < 4.0
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_closure_that_raises_leaves_weights_storage_momentum_and_statistics(method, failing):
     model, opt, closure, state = diverging(method, 0, "loss")

@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from methods_under_test import KINDS, OPTIMIZERS, each
+from methods_under_test import OPTIMIZERS, each
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
@@ -45,7 +45,7 @@ def assert_same(model, other):
         assert torch.equal(a, b), name
 
 
-@each(OPTIMIZERS, KINDS)
+@each(OPTIMIZERS)
 def test_steps_between_are_those_of_the_base_to_the_bit_and_count_one_pass(method):
     """Against one optimizer whose steps are the method's in turn and its base's own in between."""
     model, twin = network(), network()
@@ -66,7 +66,7 @@ def test_steps_between_are_those_of_the_base_to_the_bit_and_count_one_pass(metho
     assert passes[1] == passes[2] == passes[4] == passes[5] == 1
 
 
-@each(OPTIMIZERS, KINDS)
+@each(OPTIMIZERS)
 def test_a_resumed_run_perturbs_in_the_steps_of_one_that_was_not_interrupted(method):
     def run(model, opt, steps):
         for step in steps:

@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from methods_under_test import closure_of, every_kind
+from methods_under_test import closure_of, every_method
 from torch.optim import SGD
 
 from flatlab import rules
@@ -27,7 +27,7 @@ def parabola(method, start=(2.0, -1.0), lr=0.1, **options):
     return w, opt, closure, met
 
 
-@every_kind
+@every_method
 def test_between_steps_it_holds_no_copy_of_weights_or_gradients(method):
     """No tensor of as many numbers is alive but those of the model, its gradients and the state."""
     model = torch.nn.Linear(1500, 1500, bias=False)

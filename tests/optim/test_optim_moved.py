@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from methods_under_test import KINDS, WHOLE, closure_of, each
+from methods_under_test import WHOLE, closure_of, each
 from torch import nn
 from torch.nn.functional import batch_norm, cross_entropy, one_hot
 from torch.nn.utils import parametrizations, spectral_norm
@@ -76,7 +76,7 @@ def same(model, other):
 
 
 @pytest.mark.filterwarnings("ignore")
-@each(EXACT, KINDS)
+@each(EXACT)
 @every_layer
 def test_without_a_radius_it_is_the_base_optimizer_to_the_bit_from_the_first_step_on(method, layer):
     plain, wrapped = network(layer), network(layer)
@@ -116,7 +116,7 @@ def test_a_step_that_fails_gives_all_of_it_back(layer, steps):
         assert torch.equal(value, before[name]), name
 
 
-@each(WHOLE, KINDS)
+@each(WHOLE)
 @pytest.mark.parametrize(
     ("draw", "seeded"),
     [(random.random, random.seed), (np.random.rand, np.random.seed), (lambda: torch.rand(()).item(), torch.manual_seed)],

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from methods_under_test import WHOLE, closure_of, each, every_kind
+from methods_under_test import WHOLE, closure_of, each, every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -46,7 +46,7 @@ def accumulate(model, opt, step, clears):
     opt.step(closure)
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("clears", [True, False], ids=["a closure that clears", "one that does not"])
 def test_gradients_that_an_outer_loop_has_accumulated_are_told_of_once(method, clears):
     model = network()

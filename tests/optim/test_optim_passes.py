@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from methods_under_test import closure_of, every_kind
+from methods_under_test import closure_of, every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -67,7 +67,7 @@ NORMS = {
 }
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS.keys())
 def test_norm_statistics_move_as_in_one_plain_pass(method, norm):
     torch.manual_seed(0)
@@ -158,7 +158,7 @@ def test_a_norm_layer_that_is_called_twice_in_a_pass_moves_twice_a_step():
     assert layer.num_batches_tracked == 2
 
 
-@every_kind
+@every_method
 def test_dropout_draws_one_mask_for_all_passes_and_the_generator_ends_as_after_one(method):
     torch.manual_seed(0)
     dropout, w = nn.Dropout(0.5), torch.ones(64, requires_grad=True)
@@ -203,7 +203,7 @@ def test_the_generator_ends_as_after_one_pass_when_the_second_raises():
     assert torch.equal(torch.get_rng_state(), ends[0])
 
 
-@every_kind
+@every_method
 def test_weights_come_back_to_the_bit_in_the_same_storage(method):
     torch.manual_seed(0)
     weights = [
@@ -268,7 +268,7 @@ def test_a_parameter_without_a_gradient_in_the_second_pass_comes_back_and_steps_
     assert b.item() == pytest.approx(4.0 - 0.1 * 0.1 * 4.0)  # it has a gradient, so it decays
 
 
-@every_kind
+@every_method
 def test_a_parameter_without_a_gradient_in_any_pass_is_skipped_as_torch_skips_it(method):
     a, b, opt, closure, _ = gated("a", "a", method, momentum=0.9, weight_decay=0.1)
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_a_parameter_without_a_gradient_in_any_pass_is_skipped_as_torch_skips_it
     assert a.item() != 3.0 and a in opt.state
 
 
-@every_kind
+@every_method
 def test_frozen_parameters_and_their_state_are_left_alone(method):
     torch.manual_seed(0)
     model = Net(nn.BatchNorm1d(6))
@@ -303,7 +303,7 @@ def test_frozen_parameters_and_their_state_are_left_alone(method):
     assert not torch.equal(model.into.weight, before["weight"])
 
 
-@every_kind
+@every_method
 def test_a_closure_that_forgets_to_clear_gradients_gives_the_same_step(method):
     results = []
     for clears in (True, False):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from methods_under_test import every_kind
+from methods_under_test import every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
@@ -36,7 +36,7 @@ def stepper(model, opt, x, y, scaler=None, dtype=None, spoil=()):
     return closure
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("base", [lambda p: SGD(p, lr=0.1, momentum=0.9), lambda p: AdamW(p, lr=0.01)])
 def test_a_finite_step_is_the_unscaled_step(method, dtype, base):
@@ -53,7 +53,7 @@ def test_a_finite_step_is_the_unscaled_step(method, dtype, base):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@every_kind
+@every_method
 def test_a_float16_step_overflows_until_the_scale_fits_and_then_trains(method):
     model, opt, x, y = setup(method)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
@@ -67,7 +67,7 @@ def test_a_float16_step_overflows_until_the_scale_fits_and_then_trains(method):
     assert scaler.get_scale() < 2.0**23 and loss < 0.7 * first
 
 
-@every_kind
+@every_method
 @pytest.mark.parametrize("spoil", [(1,), (2,), (1, 2)], ids=["pass one", "pass two", "both"])
 @pytest.mark.parametrize("base", [lambda p: SGD(p, lr=0.1, momentum=0.9), lambda p: AdamW(p, lr=0.01, fused=True)])
 def test_an_infinite_gradient_in_any_pass_skips_the_step_and_halves_the_scale(method, spoil, base):

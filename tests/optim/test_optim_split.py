@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from methods_under_test import KINDS, OPTIMIZERS, each
+from methods_under_test import OPTIMIZERS, each
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrizations import spectral_norm
@@ -61,7 +61,7 @@ def assert_same(model, other):
         assert torch.equal(a, b), name
 
 
-@each(HALVED, KINDS)
+@each(HALVED)
 @pytest.mark.parametrize("base", [lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3), lambda p: AdamW(p, lr=0.01)])
 @pytest.mark.parametrize("mixed", [False, True], ids=["halves alone", "halves and whole steps"])
 def test_two_halves_are_a_step_to_the_bit_with_the_statistics_of_norm_layers(method, base, mixed):
@@ -77,7 +77,7 @@ def test_two_halves_are_a_step_to_the_bit_with_the_statistics_of_norm_layers(met
     assert_same(*models)
 
 
-@each(HALVED, KINDS)
+@each(HALVED)
 @pytest.mark.parametrize("spoil", [0, 1, 2], ids=["finite", "pass one", "pass two"])
 @pytest.mark.parametrize("base", [lambda p: SGD(p, lr=0.1, momentum=0.9), lambda p: AdamW(p, lr=0.01, fused=True)])
 def test_with_a_scaler_they_are_a_scaled_step_which_an_infinity_in_either_skips(method, spoil, base):

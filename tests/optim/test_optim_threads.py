@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from methods_under_test import OPTIMIZERS, closure_of, each, every_kind
+from methods_under_test import OPTIMIZERS, closure_of, each, every_method
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 from torch.optim import SGD
@@ -75,7 +75,7 @@ def test_an_autocast_around_the_step_is_one_inside_the_closure(method):
 
 
 @pytest.mark.filterwarnings("ignore")
-@every_kind
+@every_method
 def test_a_cache_of_parametrized_weights_does_not_outlive_a_pass(method):
     ends = []
     for cached in (False, True):
