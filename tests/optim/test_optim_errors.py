@@ -302,7 +302,7 @@ def test_a_step_within_its_own_closure_is_refused_and_the_weights_stay():
     assert w.item() != 2.0
 
 
-@every_kind
+@every_method
 def test_parameters_without_a_number_are_refused_alone_and_no_trouble_beside_others(method):
     empty = torch.zeros(0, 3, requires_grad=True)
     with pytest.raises(ValueError, match=f"{method.__name__} has nothing to train: .* hold no numbers"):
