@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 
-from IPython.display import display
+from IPython.display import HTML, display
 
 from book.hessian_penalty import analysis
 from book.hessian_penalty.analysis import LAMBDAS, PAPER, Runs
@@ -46,15 +46,16 @@ def found(runs: Runs, fa: float | None) -> list[str]:
     return [of(analysis.final), of(analysis.best), *measured, f"{interval(times)} ×" if times else "–"]
 
 
-def print_tests(runs: Runs) -> None:
+def tests(runs: Runs) -> HTML:
     """Every weight against the run without penalty: difference in points, and three p-values."""
     if any(len(set(runs[fa]) & set(runs[None])) < 2 for fa in LAMBDAS[2:]):
-        return print("tests: not run yet")
+        return HTML("<p>The tests wait for a second seed of every row.</p>")
+    rows = []
     for which, value in (("final", analysis.final), ("best", analysis.best)):
         for g in analysis.gains(runs, value):
             ps = [analysis.p_value(p) for p in (g.by.welch_p, g.by.paired_p, g.p)]
-            difference = f"{g.by.difference:+7.2f} ± {g.by.half:.2f} points"
-            print(f"{which:5} λ = {g.fa:<5g}: {difference}; p: Welch {ps[0]}, paired {ps[1]}, Holm {ps[2]}")
+            rows.append([which, f"{g.fa:g}", f"{g.by.difference:+.2f} ± {g.by.half:.2f}", *ps])
+    return plots.table(["", "λ", "points over none", "p: Welch", "paired", "Holm"], rows, summary="The tests")
 
 
 def show(data: str, lr: float | None = None) -> None:
@@ -63,41 +64,42 @@ def show(data: str, lr: float | None = None) -> None:
     runs = analysis.study(data, lr)
     pairs = {fa: zip(told(data, fa), found(runs, fa), strict=True) for fa in LAMBDAS}
     display(plots.table(HEAD, ([f"{NAMES[fa]}<br>", *map("<br>".join, cells)] for fa, cells in pairs.items())))
-    print(f"rate {lr or analysis.SETTINGS[data]['lr']:g}, seeds", sorted(set().union(*runs.values())) or "none yet")
-    print_tests(runs)
+    seeds = ", ".join(map(str, sorted(set().union(*runs.values())))) or "none yet"
+    said = f"Rate {lr or analysis.SETTINGS[data]['lr']:g}; seeds {seeds}."
     same = [runs[None][s]["result"]["weights"] == r["result"]["weights"] for s, r in runs[0.0].items() if s in runs[None]]
     if same:
-        print(f"'0, measured' ends with the weights of '0' in {sum(same)} of {len(same)} seeds")
+        said += f" “0, measured” ends with the weights of “0” in {sum(same)} of {len(same)} seeds."
+    display(HTML(f"<p>{said}</p>"), tests(runs))
     if used := [r for by_seed in runs.values() for r in by_seed.values()]:
         plots.provenance(*used)
 
 
-def print_cost(*tables: str) -> None:
+def costs(*tables: str) -> HTML:
     """What the paper's cases took here, those that only measure left out, at the rate that the verdicts go by."""
+    rows = []
     for k, data in enumerate(tables, 1):
         minutes = [r["cpu_s"] / 60 for fa, runs in analysis.study(data).items() if fa != 0.0 for r in runs.values()]
-        name = f"{k}  {analysis.TITLES[data]}"
-        print(f"table {name:17} {len(minutes)} runs, {sum(minutes):5.1f} processor-minutes")
+        rows.append([f"{k}", analysis.TITLES[data], f"{len(minutes)}", f"{sum(minutes):.1f}"])
+    return plots.table(["table", "data", "runs", "processor-minutes"], rows)
 
 
-def print_mistakes(result: dict) -> None:
-    """What comes out of each mistake, a line a mistake and rate."""
-    n = sum(result["counts"])
-    print(f"{n} test cases; largest class {max(result['counts']) / n:.4f}, smallest {min(result['counts']) / n:.4f}")
-    print("                               accuracy               best    weights one")
-    print("mistake                rate    mean  dev.   range     = final  nan    class")
+def of_mistakes(result: dict) -> HTML:
+    """What comes out of each mistake, a row a mistake and rate."""
+    rows = []
     for row in result["rows"]:
         a = row["accuracy"]
         stuck, lost = sum(p == 1 for p in row["predicted"]), sum(v is not None for v in row["nan_from"])
-        equal = f"{sum(map(float.__eq__, a, row['best'])):4}/{len(a):<3}"
-        numbers = f"{statistics.fmean(a):.3f} {statistics.stdev(a):.3f} {min(a):.3f}–{max(a):.3f}"
-        print(f"{row['mistake']:22} {row['lr']:<6g} {numbers} {equal} {lost:4} {stuck:7}")
+        equal = f"{sum(map(float.__eq__, a, row['best']))} of {len(a)}"
+        numbers = [f"{statistics.fmean(a):.3f} ± {statistics.stdev(a):.3f}", f"{min(a):.3f}–{max(a):.3f}"]
+        rows.append([row["mistake"], f"{row['lr']:g}", *numbers, equal, f"{lost}", f"{stuck}"])
+    return plots.table(["mistake", "rate", "accuracy", "range", "best = final", "nan", "one class"], rows)
 
 
 def show_mistakes(data: str, title: str) -> None:
     """The record of a data set's mistakes, and where it comes from."""
     record = analysis.mistakes(data)
-    print(title)
-    print_mistakes(record["result"])
+    counts = record["result"]["counts"]
+    largest, smallest = (f"{f(counts) / sum(counts):.4f}" for f in (max, min))
+    cases = f"{sum(counts):,} test cases; the largest class has {largest} of them, the smallest {smallest}"
+    display(HTML(f"<p><b>{title}</b> ({cases}.)</p>"), of_mistakes(record["result"]))
     plots.provenance(record)
-    print()

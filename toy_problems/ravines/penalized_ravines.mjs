@@ -276,7 +276,7 @@ async function render({ model, el }) {
     layer,
   );
   const side = h("div", { class: "flatlab-curves" }, frame, sectionStrokes.canvas);
-  const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
+  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "runs" });
   const body = h("tbody");
   const head = ["descent", "ends at", "loss", "its slope", "tr(H²)", "H’s eigenvalues"];
   const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
