@@ -50,7 +50,8 @@ test: $(VENV)/.ready
 	@echo "== Testing: library, doctests, notebooks, links, and every explorable in a real browser, 6 to 12 minutes"
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-bench: $(SITE)/.built
+# Two parts are timed on the built site, the others need none.
+bench: $(if $(PART),$(VENV)/.ready) $(if $(or $(filter explorables site,$(PART)),$(if $(PART),,all)),$(SITE)/.built)
 	@echo "== Timing; leave the machine alone meanwhile (PART=\"optimizers trainer\" takes some parts alone)"
 	@$(BIN)/python -m benchmarks $(PART)
 

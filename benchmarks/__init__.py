@@ -1,1 +1,1 @@
-"""Timings that the book quotes: printed by `make bench`, never asserted."""
+"""Timings against peers that do the same work: printed by `make bench`, never asserted."""

@@ -8,12 +8,12 @@ from flatlab.runs import records
 PARTS = {
     "explorables": 1,
     "site": 1,
-    "optimizers": 5,
+    "optimizers": 7,
     "measures": 1,
-    "success_rate": 1,
+    "success_rate": 2,
     "escape": 1,
     "diagonal_network": 1,
-    "trainer": 8,
+    "trainer": 10,
     "sweep": 1,
 }
 """Each with the minutes that it takes on two cores of a laptop, roughly."""

@@ -201,10 +201,15 @@ def main():
     torch.manual_seed(0)
     image_batch = torch.randn(128, 3, 32, 32), torch.randint(10, (128,))
     flat_batch = torch.randn(128, 784), torch.randint(10, (128,))
-    print("Optimizers, one thread, batch 128: medians of ratios within a round")
+    resnet56 = partial(build, "resnet56", (3, 32, 32), 10)
+    small = ("ResNet-56, batch 8", resnet56, (torch.randn(8, 3, 32, 32), torch.randint(10, (8,))), 15)
+    many = ("300 small tensors, batch 32", narrow, (torch.randn(32, 8), torch.randint(8, (32,))), 60)
+    print("Optimizers, one thread: medians of ratios within a round")
     for title, network, batch, count in (
-        ("MLP 784-128-128-10", mlp, flat_batch, 400),
-        ("ResNet-20", resnet20, image_batch, 12),
+        ("MLP 784-128-128-10, batch 128", mlp, flat_batch, 400),
+        ("ResNet-20, batch 128", resnet20, image_batch, 12),
+        small,
+        many,
     ):
         times = rounds(sam_steps(network, *batch), count)
         print(f"  {title}: a SAM step takes {statistics.median(times['SAM']) * 1e3:.2f} ms")
@@ -214,21 +219,16 @@ def main():
             print(f"    over pytorch-optimizer's SAM           {ratio(times, 'SAM', 'peer'):.3f}")
         else:
             print("    over pytorch-optimizer's SAM           not measured: pip install --no-deps pytorch_optimizer")
-    resnet56 = partial(build, "resnet56", (3, 32, 32), 10)
-    small = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
-    for title, network, batch, count in (
-        ("ResNet-56, batch 8", resnet56, small, 15),
-        ("300 small tensors, batch 32", narrow, (torch.randn(32, 8), torch.randint(8, (32,))), 60),
-    ):
+    for title, network, batch, count in (small, many):
         print(f"  {title}: a method's step over its own passes and an SGD step")
         for method in METHODS:
             times = rounds(method_steps(getattr(optim, method), network, *batch), count)
             print(f"    {method:12} {ratio(times, 'step', 'passes'):.3f}")
     print_memory()
-    for title, network, batch, count in (("MLP", mlp, flat_batch, 60), ("ResNet-20", resnet20, image_batch, 1)):
-        times = rounds(penalty_steps(network, *batch), count, idle=min(3, count))
+    for title, network, batch, count in (("MLP", mlp, flat_batch, 60), ("ResNet-20", resnet20, image_batch, 3)):
+        times = rounds(penalty_steps(network, *batch), count, idle=1)
         mean = (9 + ratio(times, "penalized", "plain")) / 10
-        print(f"  FA penalty, 5 probes, every 10th step, over the plain step ({title})  {mean:.2f}")
+        print(f"  FA penalty, 5 probes, every 10th step, over the plain step ({title}, {count} rounds)  {mean:.2f}")
     torch.set_num_threads(threads)
 
 

@@ -1,4 +1,4 @@
-"""Seconds an epoch: the trainer against plain loops, bfloat16 against float32, SAM against SGD; what checkpoints cost."""
+"""Seconds an epoch: the trainer against plain loops in the same precision, SAM against SGD; what checkpoints cost."""
 
 import statistics
 import tempfile
@@ -78,8 +78,8 @@ def image_by_image(examples):
     return lambda: loader
 
 
-def batch_by_batch(examples):
-    """The trainer's own batches, in the plain loop's memory format: what is left of the difference is the trainer's."""
+def batch_by_batch(examples, layout):
+    """The trainer's own batches: with its memory format, too, what is left of the difference is the trainer's."""
     how = {"size": BATCH, "seed": 1, "scale": examples.scale, "augment": "crop_flip"}
     batches = Batches(*examples.train, **how)
 
@@ -87,7 +87,7 @@ def batch_by_batch(examples):
         batches.begin(0)
         for k in range(len(batches)):
             x, y = batches[k]
-            yield x.contiguous(), y
+            yield x.contiguous(memory_format=layout), y
 
     return epoch
 
@@ -134,10 +134,11 @@ def paired(runs, clock=time.process_time):
 def ways(examples, network, precision):
     """One epoch of the same work, each in its way."""
     setting = Train(network=network, epochs=10_000, augment="crop_flip", precision=precision)
-    build = partial(models.build, network, (3, 32, 32), 10)
+    build, last = partial(models.build, network, (3, 32, 32), 10), torch.channels_last
     return {
         "plain loop, image by image": loop(build(), image_by_image(examples), precision),
-        "plain loop, the same batches": loop(build(), batch_by_batch(examples), precision),
+        "plain loop, our batches": loop(build(), batch_by_batch(examples, torch.contiguous_format), precision),
+        "the same, channels last": loop(build().to(memory_format=last), batch_by_batch(examples, last), precision),
         "trainer, SGD": trained(examples, setting),
         "trainer, SAM": trained(examples, replace(setting, method="SAM")),
     }
