@@ -47,6 +47,7 @@ TESTS = ["tests/rules", "tests/methods", "tests/optim", "tests/measures", "tests
 TESTS += ["tests/test_penalties.py"]
 """What tries it, beside the doctests of each file."""
 NOT = ["test_in_frameworks.py", "test_optim_distributed.py", "test_optim_sharded.py", "test_optim_cuda.py"]
+NOT += ["test_optim_parts_workers.py"]
 """What needs more than the copy, or starts processes of its own, in which no line is seen."""
 LIMIT = 300
 """Seconds of processor time for one change, or for one file of tests."""
@@ -166,7 +167,8 @@ def looked_through(name: str, place: Path) -> dict[str, tuple[float, dict[str, l
         return code
 
     if (verdict := apart(place, run)) != "passed":
-        raise SystemExit(f"{name}: without any change its tests {verdict}")
+        print(f"left out, for without any change it {verdict}: {name}", flush=True)
+        return {}
     return json.loads((place / "ran.json").read_text())
 
 

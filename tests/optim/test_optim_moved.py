@@ -338,7 +338,7 @@ def test_weights_that_a_frozen_model_holds_and_a_later_group_trains_are_found_th
     results = []
     for wrap in (lambda base: base, lambda base: SAM(base, rho=0.0)):
         model = network(LAYERS["spectral norm"])
-        thawed = [p for p in model[1].parameters()]
+        thawed = list(model[1].parameters())
         opt = wrap(SGD([p for p in model.parameters() if all(p is not q for q in thawed)], lr=0.1))
         for step in range(4):
             if step == 2:
