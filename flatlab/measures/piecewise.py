@@ -77,7 +77,7 @@ def _seconds(landscape: Network, outputs: Tensor, y: Any) -> Tensor:
 
 
 def _right(landscape: Network) -> bool:
-    """Whether these are differences of gradients of the loss, on a few samples, and it sees no weights but by the outputs."""
+    """Whether these are differences of gradients of the loss on a few samples, and it sees weights by the outputs alone."""
     few, w = landscape.proving
     with torch.no_grad():
         outputs = few.outputs(w, few.x)

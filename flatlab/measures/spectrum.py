@@ -108,8 +108,9 @@ def top_eigenvalues(
     absolute Ritz value, by the smaller of the residual and the Kato-Temple bound (the residual's square over the gap
     to the next Ritz value), and an eigenvalue that is larger by more than that would have shown itself: it can hide only
     from a starting vector that is nearly orthogonal to its eigenvector, at a chance of one in a thousand. It warns if
-    `max_steps` Hessian products did not get there. Largest means most positive, not largest in size. Up to `d = 64` the values are exact. In larger dimensions one starting vector sees
-    an eigenvalue that repeats exactly only once, unless the iteration runs until its Krylov space closes.
+    `max_steps` Hessian products did not get there. Largest means most positive, not largest in size. Up to `d = 64` the
+    values are exact. In larger dimensions one starting vector sees an eigenvalue that repeats exactly only once, unless
+    the iteration runs until its Krylov space closes.
 
     Raises `ValueError` if `k`, `tol` or `max_steps` is out of range. Source: Lanczos 1950; Golub and Van Loan,
     *Matrix Computations*, chapter 10.

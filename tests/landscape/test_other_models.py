@@ -1,4 +1,4 @@
-"""Models as users have them: shared modules, tied weights, losses with a term of the weights, forwards that write to them."""
+"""Models as users have them: shared modules, tied weights, losses with a term of the weights, forwards that write them."""
 
 import copy
 
