@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, moved, refusal, shifted
+from flatlab.landscape.curvature import (
+    STEP,
+    Refused,
+    Unnarrowed,
+    differences,
+    follows,
+    math_attention,
+    moved,
+    refusal,
+    shifted,
+)
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.means import need_mean, splits
 from flatlab.landscape.replaced import replaced
@@ -167,7 +178,8 @@ class Network(Landscape):
         tensors = {f"model.{name}": v for name, v in own.items()}
         if self._wide is None:
             return replaced(self._shell, tensors, (f,))
-        with torch.autocast(self.w0.device.type, enabled=False):
+        unnarrowed = Unnarrowed() if self._wide == torch.float64 else nullcontext()
+        with torch.autocast(self.w0.device.type, enabled=False), unnarrowed:
             return replaced(self._shell, tensors, (f,))
 
     def forward(self, x: Any) -> Any:
