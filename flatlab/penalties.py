@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from flatlab.landscape.curvature import follows, math_attention, moved, refusal, shifted
+from flatlab.landscape.replaced import replaced
 from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
 
 __all__ = ["gradient_noise_penalty", "hessian_frobenius_penalty"]
@@ -171,7 +172,7 @@ def _trained(model: nn.Module) -> list[Tensor]:
 def _outputs(model: nn.Module, weights: dict[str, Tensor], x: Any) -> Any:
     """What the model makes of `x`, with copies of its buffers, so that no pass of a penalty moves them."""
     args, named = passed(model, x)(x)
-    return functional_call(model, {name: b.clone() for name, b in model.named_buffers()} | weights, args, named)
+    return replaced(model, {name: b.clone() for name, b in model.named_buffers()} | weights, args, named)
 
 
 def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
@@ -187,7 +188,7 @@ def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
     def slopes(at: list[Tensor], graph: bool = False) -> list[Tensor]:
         weights = {name: own(t.detach().clone()) for name, t in every.items()} | dict(zip(trained, at, strict=True))
         args, named = passed(model, x)(own(x))
-        loss = loss_fn(functional_call(model, weights, args, named), own(y))
+        loss = loss_fn(replaced(model, weights, args, named), own(y))
         return list(torch.autograd.grad(loss, at, create_graph=graph, materialize_grads=True))
 
     def leaves(at: list[Tensor]) -> list[Tensor]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["Refused", "differences", "follows", "math_attention", "moved", "refusal", "shifted"]
+__all__ = ["Refused", "Unnarrowed", "differences", "follows", "math_attention", "moved", "refusal", "shifted"]
 
 STEP = 1e-8
 """Of a difference in float64, relative to the point: roundings and third derivatives are both far below 1e-3 of it."""
@@ -21,6 +23,7 @@ COARSE = (3e-2, 1e-2, 3e-3, 1e-3)
 """The same in lower precisions."""
 DIRECTIONS = 4
 Map = Callable[[list[Tensor]], list[Tensor]]
+NARROW = {torch.float32, torch.float16, torch.bfloat16}
 
 
 class Refused(ValueError):
@@ -39,6 +42,34 @@ def refusal(what: str) -> Refused:
 def math_attention() -> AbstractContextManager:
     """Attention as matrix products, the one form of it that can be differentiated twice."""
     return sdpa_kernel(SDPBackend.MATH)
+
+
+class Unnarrowed(TorchFunctionMode):
+    """Meanwhile float64 stays float64: `x.float()` and its like do nothing.
+
+    A model that goes through float32 on its way, in its loss say, has differences of rounding errors there, seven digits
+    from the left. What its casts are derived by is the identity, so without them the derivatives are the same.
+
+    >>> with Unnarrowed():
+    ...     torch.ones(1).double().float().dtype, torch.ones(1).double().to(torch.int8).dtype
+    (torch.float64, torch.int8)
+    """
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in CASTS and args[0].dtype == torch.float64:
+            given = (*args[1:], *kwargs.values())
+            others = [g.dtype if isinstance(g, Tensor) else g for g in given]
+            if func not in (Tensor.to, Tensor.type, Tensor.type_as) or any(g in NARROW for g in others if is_type(g)):
+                return args[0]
+        return func(*args, **kwargs)
+
+
+CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.to, Tensor.type, Tensor.type_as}
+
+
+def is_type(given: Any) -> bool:
+    return isinstance(given, torch.dtype)
 
 
 def differences(

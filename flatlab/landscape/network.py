@@ -5,17 +5,28 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import STEP, Refused, differences, follows, math_attention, moved, refusal, shifted
+from flatlab.landscape.curvature import (
+    STEP,
+    Refused,
+    Unnarrowed,
+    differences,
+    follows,
+    math_attention,
+    moved,
+    refusal,
+    shifted,
+)
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.means import need_mean, splits
+from flatlab.landscape.replaced import replaced
 from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
 from flatlab.landscape.stillness import moved_buffers, structure
 
@@ -28,6 +39,10 @@ NUMBERS = 2**25
 PROBED = 4
 """Samples on which a derivative is proved."""
 
+WRITES = (
+    "the forward pass writes to the weights: the loss is then not a function of them; call the model on a batch first if "
+    "that initializes them, and leave out what bounds them, as max_norm=None does in an embedding"
+)
 HALF = {torch.bfloat16, torch.float16}
 
 Weights = dict[str, Tensor]
@@ -158,13 +173,14 @@ class Network(Landscape):
 
     def _replaced(self, weights: Weights, buffers: Weights, f: Callable[[], Any]) -> Any:
         own = weights | buffers
-        if self._wide is not None:  # weights outside `params` too
-            own = {n: floats(p.detach(), self._wide) for n, p in self.model.named_parameters() if n not in own} | own
-        replaced = {f"model.{name}": v for name, v in own.items()}
+        rest = {n: p.detach() for n, p in self.model.named_parameters() if n not in own}  # outside `params`
+        own |= rest if self._wide is None else floats(rest, self._wide)
+        tensors = {f"model.{name}": v for name, v in own.items()}
         if self._wide is None:
-            return functional_call(self._shell, replaced, (f,))
-        with torch.autocast(self.w0.device.type, enabled=False):
-            return functional_call(self._shell, replaced, (f,))
+            return replaced(self._shell, tensors, (f,))
+        unnarrowed = Unnarrowed() if self._wide == torch.float64 else nullcontext()
+        with torch.autocast(self.w0.device.type, enabled=False), unnarrowed:
+            return replaced(self._shell, tensors, (f,))
 
     def forward(self, x: Any) -> Any:
         """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
@@ -194,13 +210,18 @@ class Network(Landscape):
         form = structure(self.model, self.x)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
-            weights = self.named(self._generic)  # off w0, where a power iteration may have come to rest
+            point = self._generic.clone()  # off w0, where a power iteration may have come to rest
+            weights, version = self.named(point), point._version
 
             def run(x: Any, buffers: Weights) -> Any:
                 return self._replaced(weights, buffers, lambda: self.forward(x))
 
             try:
+                before = [v.clone() for v in weights.values()]
                 moved = moved_buffers(self.model, run, self.x, self._buffers(None))
+                changed = any(not torch.equal(a, b) for a, b in zip(before, weights.values(), strict=True))
+                if changed or point._version != version:
+                    raise ValueError(WRITES)
             except (RuntimeError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
                 raise ValueError(self._unfit(error)) from error
             known = LOOKED[self.model] = form, moved
@@ -319,7 +340,12 @@ class Network(Landscape):
     # --- loss and derivatives ----------------------------------------------------------------------------------------
 
     def _at(self, w: Tensor, x: Any, y: Any) -> Tensor:
-        return self.scalar(self.loss_fn(self.outputs(w, x), y))
+        version = w._version
+        # The loss in there, too: it may have a term of the model's weights.
+        loss = self.inside(self.named(w), lambda: self.scalar(self.loss_fn(self.forward(x), y)))
+        if w._version != version:
+            raise ValueError(WRITES)
+        return loss
 
     def _summed(self, one: Callable, *points: Tensor, batch: Part) -> Tensor:
         parts = self.parts(*points, batch=batch)
@@ -360,7 +386,8 @@ class Network(Landscape):
 
             def terms(v: Tensor) -> Tensor:
                 if self.splits:
-                    return each(lambda a, b: self.scalar(self.loss_fn(a, b)), self.outputs(v, x), y)
+                    each_alone = lambda: each(lambda a, b: self.scalar(self.loss_fn(a, b)), self.forward(x), y)  # noqa: E731
+                    return self.inside(self.named(v), each_alone)
                 return each(lambda a, b: self._at(v, a, b), x, y)
 
             def one_by_one(v: Tensor) -> Tensor:
@@ -402,17 +429,24 @@ class Network(Landscape):
                 lambda: self._every(lambda v: self._checked_slope(v, part), w),
             )
 
-        return self._summed(on, self.check(w), batch=batch)
+        return self._not_cut_off(self._summed(on, self.check(w), batch=batch))
+
+    def _not_cut_off(self, found: Tensor) -> Tensor:
+        """A gradient; where it is zero throughout, after a look at whether the loss says so, too."""
+        if torch._C._functorch.maybe_current_level() is None and not found.any() and not self._right["gradient"]:
+            raise refusal("the gradient")
+        return found
 
     def per_sample_grads(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """Gradients of the single terms: `(..., d) -> (..., b, d)`."""
         index = torch.arange(self.n, device=w.device) if batch is None else batch
         single = [i[None] for i in index]
-        return self._either(
+        found = self._either(
             "per_sample_grads",
             lambda: super(Network, self).per_sample_grads(w, batch),
             lambda: self._every(lambda v: torch.stack([self._checked_slope(v, i) for i in single]), self.check(w)),
         )
+        return self._not_cut_off(found)
 
     def slope(self, w: Tensor, part: Part) -> Tensor:
         """The gradient by torch's plain backward pass, which runs within the weights that it is of."""
@@ -545,6 +579,7 @@ class _Proofs(dict[str, bool]):
     def __missing__(self, kind: str) -> bool:
         few, w = self.few, self.point
         if kind == "gradient":
+            few.loss(w)  # what the model or the loss refuses is no matter of derivatives
             found = self._runs(lambda: few.slope(w, None))
             if found is not None:
                 self.free = moved(self._cut(found))
@@ -606,6 +641,10 @@ def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
             raise ValueError(f"the weights must be on one device, got {sorted(devices)}")
         return every
     names = {p: name for name, p in every.items()}
+    if isinstance(params, str | Tensor):
+        params = [params]
+    if not isinstance(params, Iterable):
+        raise ValueError(f"params must be parameters of the model or their names, got {params!r}")
     wanted = set()
     for p in params:
         name = p if isinstance(p, str) else names.get(p)

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Krylov", "lanczos"]
+__all__ = ["CLOSED", "Krylov", "lanczos"]
+
+CLOSED = 100
+"""Roundings below which a Krylov space counts as closed."""
 
 
 class Krylov:
@@ -56,7 +59,7 @@ def lanczos(
             r = r - known.T @ (known @ r)
         beta = r.norm().item()
         scale = max(scale, abs(diagonal[-1]), beta)
-        closed = beta <= 100 * torch.finfo(start.dtype).eps * scale
+        closed = beta <= CLOSED * torch.finfo(start.dtype).eps * scale
         off.append(0.0 if closed else beta)
         krylov = Krylov(known, diagonal, off)
         if m + 1 == len(basis) or (enough is not None and enough(krylov)):

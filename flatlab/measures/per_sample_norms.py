@@ -117,6 +117,8 @@ def _passed(
 
 def _used_once(loss: Tensor, weights: dict[str, Tensor]) -> bool:
     """Whether the graph of `loss` leads to each of the `weights` on one edge: that of its layer."""
+    if loss.grad_fn is None:
+        return False
     edges: dict[Tensor, int] = {}
     ahead, seen = [loss.grad_fn], {loss.grad_fn}
     while ahead:

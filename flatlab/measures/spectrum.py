@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -13,12 +14,14 @@ from torch import Tensor
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
-from flatlab.measures.lanczos import Krylov, lanczos
+from flatlab.measures.lanczos import CLOSED, Krylov, lanczos
 from flatlab.measures.probe import probe
 
 __all__ = ["SpectralDensity", "hessian_density", "largest_eigenvalues", "top_eigenvalues"]
 
 SMALL = 64  # up to this dimension the whole matrix is cheaper than an iteration, and exact
+MISSED = 1e-3
+"""The chance that a random start hides an eigenvalue from `largest_eigenvalues`."""
 
 
 def largest_eigenvalues(
@@ -31,7 +34,8 @@ def largest_eigenvalues(
 ) -> tuple[Tensor, Tensor]:
     """The `k` largest eigenvalues of a symmetric `product`, descending, `(k,)`, and unit eigenvectors, `(k, d)`.
 
-    Stops when the error of each value is at most `tol` times the largest `|theta|` seen. See `top_eigenvalues`.
+    Stops when the error of each value is at most `tol` times the largest `|theta|` seen, and no larger eigenvalue can have
+    been missed. See `top_eigenvalues`.
 
     >>> largest_eigenvalues(lambda v: torch.tensor([1., 5., 3.]) * v, torch.zeros(3), k=2)[0]
     tensor([5., 3.])
@@ -59,14 +63,27 @@ def largest_eigenvalues(
         largest = values.abs().max().item()
         return torch.minimum(near, near**2 / gap).item() / largest if largest > 0 else 0.0
 
+    def seen(krylov: Krylov) -> bool:
+        # p_m, the polynomial whose zeros are the Ritz values, has |p_m(H) q| = off_1 ... off_m for the start q. So an
+        # eigenvalue t of which q holds a share c obeys |c p_m(t)| <= off_1 ... off_m, and c is small by chance alone.
+        values = krylov.eigh()[0]
+        largest = values.abs().max().item()
+        apart, rounding = tol * largest, CLOSED * torch.finfo(like.dtype).eps * largest
+        share = MISSED * math.sqrt(math.pi / (2 * d))
+        top = values.flip(0)[:k].tolist()
+        places = [t + apart for t in top] + [t - apart for t, below in pairwise(top) if t - below > 2 * apart]
+        within = sum(math.log(b) if b > 0 else -math.inf for b in (max(b, rounding) for b in krylov.off))
+        return all(math.log(share) + (t - values).abs().log().sum().item() >= within for t in places)
+
     def enough(krylov: Krylov) -> bool:
-        return len(krylov.diagonal) >= k + 2 and error(krylov) <= tol
+        return len(krylov.diagonal) >= k + 2 and error(krylov) <= tol and seen(krylov)
 
     generator = generator_for(seed, like.device)
     krylov = lanczos(product, probe("gaussian", like, generator), max_steps, enough, generator)
-    if error(krylov) > tol:
+    if error(krylov) > tol or not seen(krylov):
+        missed = "" if error(krylov) > tol else ", and a larger eigenvalue may have been missed"
         warnings.warn(
-            f"Lanczos reached {max_steps} steps with a relative error of {error(krylov):.1e} > tol {tol}",
+            f"Lanczos reached {max_steps} steps with a relative error of {error(krylov):.1e} for tol {tol}{missed}",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -89,9 +106,11 @@ def top_eigenvalues(
     `w` has shape `(d,)`; values are in units of loss over weight squared. With `vectors=True` also the unit
     eigenvectors, shape `(k, d)`. The iteration ends when the error of the values is at most `tol` times the largest
     absolute Ritz value, by the smaller of the residual and the Kato-Temple bound (the residual's square over the gap
-    to the next Ritz value), and warns if `max_steps` Hessian products did not get there. Largest means most
-    positive, not largest in size. Up to `d = 64` the values are exact. In larger dimensions one starting vector sees
-    an eigenvalue that repeats exactly only once, unless the iteration runs until its Krylov space closes.
+    to the next Ritz value), and an eigenvalue that is larger by more than that would have shown itself: it can hide only
+    from a starting vector that is nearly orthogonal to its eigenvector, at a chance of one in a thousand. It warns if
+    `max_steps` Hessian products did not get there. Largest means most positive, not largest in size. Up to `d = 64` the
+    values are exact. In larger dimensions one starting vector sees an eigenvalue that repeats exactly only once, unless
+    the iteration runs until its Krylov space closes.
 
     Raises `ValueError` if `k`, `tol` or `max_steps` is out of range. Source: Lanczos 1950; Golub and Van Loan,
     *Matrix Computations*, chapter 10.

@@ -6,15 +6,22 @@ import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, levelled, moving, non_negative, unit
+from flatlab.methods.vectors import Gradient, levelled, moving, non_negative, own, unit
 
 
 def adaptive_ascent(w: Tensor, g: Tensor, rho: float | Tensor, eta: float, scaled: Tensor | None) -> Tensor:
     """`w + rho * T^2 g / ||T g||`; arguments and errors as in `asam`."""
-    scale = w.abs() + non_negative("eta", eta)
+    non_negative("rho", rho), non_negative("eta", eta)
+    size = w.abs()
+    scale = torch.add(size, eta, out=own(size, eta))
     if scaled is not None:
         scale = torch.where(scaled, scale, 1.0)
-    return w + non_negative("rho", rho) * scale * unit(scale * levelled(moving(g, rho))[0])
+    along = scale * levelled(moving(g, rho))[0]
+    along = unit(along, own(along))
+    along = torch.mul(along, scale, out=own(along, scale))
+    if isinstance(rho, Tensor):
+        return torch.addcmul(w, along, rho, out=own(along, w, rho))
+    return torch.add(w, along, alpha=rho, out=own(along, w))
 
 
 def asam(w: Tensor, grad: Gradient, rho: float | Tensor = 0.5, eta: float = 0.01, scaled: Tensor | None = None) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, non_negative, stepped
+from flatlab.methods.vectors import Gradient, non_negative, own, stepped
 
 
 def csam(
@@ -42,8 +43,8 @@ def csam(
     CSAM.ema.check(ema)
     g1 = grad(w)
     grown = grad(stepped(w, g1, rho)) - g1
-    m = (1 - ema) * grown if mean is None else ema * mean + (1 - ema) * grown
-    return grad(stepped(w, grown - m, rho_cov)), m
+    m = (1 - ema) * grown if mean is None else torch.lerp(grown, mean, ema)
+    return grad(stepped(w, torch.sub(grown, m, out=own(grown, m)), rho_cov)), m
 
 
 class CSAM(Method):

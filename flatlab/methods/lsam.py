@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.methods.method import Method, Option
-from flatlab.methods.vectors import Gradient, moving, non_negative, unit
+from flatlab.methods.vectors import Gradient, moving, non_negative, own, unit
 
 
 def ball(w: Tensor, rho: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -27,7 +27,8 @@ def ball(w: Tensor, rho: float | Tensor, generator: torch.Generator | None = Non
     d = w.shape[-1]
     if isinstance(rho, Tensor) and rho.ndim and rho.shape[-1] == d > 1:
         d, direction = (rho > 0).sum(-1, keepdim=True, dtype=w.dtype).clamp_min(1), moving(direction, rho)
-    return rho * u ** (1 / d) * unit(direction)
+    direction, length = unit(direction, own(direction)), rho * u ** (1 / d)
+    return torch.mul(length, direction, out=own(direction, length))
 
 
 def check_draws(k: int, antithetic: bool) -> None:
@@ -61,12 +62,14 @@ def lsam(
     """
     non_negative("rho", rho)
     check_draws(k, antithetic)
-    total = torch.zeros_like(w)
+    total = 0.0
     for _ in range(k // 2 if antithetic else k):
         u = ball(w, rho, generator)
-        total = total + grad(w + u)
         if antithetic:
+            total = total + grad(w + u)
             total = total + grad(w - u)
+        else:
+            total = total + grad(torch.add(w, u, out=own(u, w)))
     return total / k
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Gradient", "levelled", "moving", "non_negative", "norm", "stepped", "unit", "with_length_of"]
+__all__ = ["Gradient", "levelled", "moving", "non_negative", "norm", "own", "stepped", "unit", "with_length_of"]
 
 Gradient = Callable[[Tensor], Tensor]
 
@@ -32,14 +33,14 @@ def norm(v: Tensor) -> Tensor:
     return _plain_norm(v * factor) / factor
 
 
-def unit(v: Tensor) -> Tensor:
-    """`v / ||v||` over the last dimension, and 0 where `v` is 0.
+def unit(v: Tensor, out: Tensor | None = None) -> Tensor:
+    """`v / ||v||` over the last dimension, and 0 where `v` is 0; written to `out`, where it is given.
 
     >>> unit(torch.tensor([[3., 4.], [0., 0.]]))
     tensor([[0.6000, 0.8000], [0.0000, 0.0000]])
     """
     v, n = levelled(v)
-    return v / torch.where(n > 0, n, 1.0)
+    return torch.div(v, torch.where(n > 0, n, 1.0), out=out)
 
 
 def stepped(w: Tensor, v: Tensor, rho: float | Tensor) -> Tensor:
@@ -56,6 +57,28 @@ def stepped(w: Tensor, v: Tensor, rho: float | Tensor) -> Tensor:
     if isinstance(rho, Tensor):
         return torch.addcmul(w, v, rho * inverse)
     return torch.addcmul(w, v, inverse, value=rho)
+
+
+def own(v: Tensor, *others: Any) -> Tensor | None:
+    """`v`, which nobody else holds, as the place of a result in its shape and type (`out=`), where it may be written to.
+
+    That saves a vector where memory is what a step costs. None while a graph is recorded or traced, in a transform of
+    torch.func, and where the `others` of the result would make it wider or of another type.
+
+    >>> v = torch.ones(2)
+    >>> own(v) is None, own(v, torch.ones(3, 2)) is None
+    (True, True)
+    >>> with torch.no_grad():
+    ...     own(v) is v, own(v, torch.ones(3, 2)) is None, own(v, torch.ones(2, dtype=torch.float64)) is None
+    (True, True, True)
+    """
+    tensors = [t for t in others if isinstance(t, Tensor)]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in (v, *tensors)):
+        return None
+    fits = all(t.dtype == v.dtype and torch.broadcast_shapes(t.shape, v.shape) == v.shape for t in tensors)
+    return v if fits else None
 
 
 def moving(v: Tensor, rho: float | Tensor) -> Tensor:
@@ -77,7 +100,8 @@ def with_length_of(g: Tensor, s: Tensor) -> Tensor:
     """
     n = _plain_norm(g)
     if _sound(n):
-        return n * unit(s)
+        direction = unit(s)
+        return torch.mul(n, direction, out=own(direction, n))
     factor = _factor(g)
     return _plain_norm(g * factor) * unit(s) / factor
 

@@ -311,3 +311,51 @@ def test_attention_has_penalties_and_a_wrong_second_derivative_has_none():
     for body in (lambda m, x: Flat.apply(m.a(x)), WRONG["a detach"]):
         with pytest.raises(Refused, match="the Hessian product of this model"):
             hessian_frobenius_penalty(chain(body).double(), cross_entropy, (x, y))
+
+
+def trained(narrow, body=None):
+    """A float64 network in the midst of training, whose loss goes through a lower precision, `narrow(outputs)`."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), body or nn.ReLU(), nn.Linear(16, 4)).double()
+    x = random(64, 6)
+    data = x, x[:, :4].argmax(1)
+    opt = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    for _ in range(100):
+        opt.zero_grad()
+        cross_entropy(model(x), data[1]).backward()
+        opt.step()
+    return Landscape.of(model, lambda out, y: cross_entropy(narrow(out), y), data)
+
+
+NARROWS = {
+    "float()": lambda out: out.float(),
+    "to(float32)": lambda out: out.to(torch.float32),
+    "to(dtype=...)": lambda out: out.to(dtype=torch.float32),
+    "type": lambda out: out.type(torch.float32),
+    "type_as": lambda out: out.type_as(torch.zeros(1)),
+}
+
+
+@pytest.mark.parametrize("narrow", NARROWS.values(), ids=NARROWS.keys())
+def test_a_loss_that_narrows_to_float32_is_proved_without_that(narrow):
+    net, wide = trained(narrow), trained(lambda out: out)
+    assert net.loss(net.w0).dtype == torch.float32, "the loss itself is the user's"
+    v = random(net.d)
+    torch.testing.assert_close(net.hvp(net.w0, v), wide.hvp(wide.w0, v), rtol=1e-4, atol=1e-5)
+    assert measures.top_eigenvalues(net, net.w0)[0].item() == pytest.approx(
+        measures.top_eigenvalues(wide, wide.w0)[0].item(), rel=2e-3
+    )
+
+
+class Forgets(nn.Module):
+    def forward(self, x):
+        return Flat.apply(x)
+
+
+def test_a_wrong_double_backward_is_refused_under_a_narrow_loss_too():
+    net = trained(lambda out: out.float(), Forgets())
+    v = random(net.d)
+    found = net.hvp(net.w0, v)  # by differences of gradients, which are right
+    torch.testing.assert_close(found, trained(lambda out: out, nn.Tanh()).hvp(net.w0, v), rtol=1e-2, atol=1e-3)
+    with pytest.raises(ValueError, match="is not the derivative"):
+        hessian_frobenius_penalty(net.model, net.loss_fn, (net.x, net.y), probes=1)

@@ -399,3 +399,22 @@ def test_the_layer_of_relative_flatness_is_the_one_whose_outputs_are_the_models_
     net = Landscape.of(Muted().double(), cross_entropy, (random(12, 4, seed=1), torch.arange(12) % 3))
     found = relative_flatness(net, net.w0)
     assert found == relative_flatness(net, net.w0, layer="main") != relative_flatness(net, net.w0, layer="late")
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_no_larger_eigenvalue_is_missed_where_few_are_not_zero(k):
+    """Spectra of this kind, near those of small networks, often settle before the largest one has shown itself."""
+    for seed in range(60):
+        g = torch.Generator().manual_seed(1000 + seed)
+        diagonal = torch.zeros(77)
+        diagonal[:6] = torch.rand(6, generator=g)
+        values, _ = largest_eigenvalues(lambda v, m=diagonal: m * v, diagonal, k=k, seed=seed)
+        true = diagonal.sort(descending=True).values[:k]
+        assert (values - true).abs().max() <= 1e-3 * true.max(), seed
+
+
+def test_lanczos_says_so_where_a_larger_eigenvalue_may_be_hidden():
+    """The start has next to nothing of it: what has been found is sharp to many digits, and not the largest."""
+    hidden = torch.linspace(0.0, 1.0, 4000, dtype=torch.float64)
+    with pytest.warns(RuntimeWarning, match="a larger eigenvalue may have been missed"):
+        largest_eigenvalues(lambda v: hidden * v, hidden, tol=0.3, max_steps=4)
