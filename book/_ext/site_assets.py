@@ -105,11 +105,7 @@ def load_late(out: Path) -> None:
 
 
 def share(text: str) -> str:
-    """A page with the first of each part that its explorables have in common.
-
-    >>> share('<style data-flatlab="a">x</style>1<style data-flatlab="a">x</style>2')
-    '<style data-flatlab="a">x</style>12'
-    """
+    """A page with the first of each part that its explorables have in common."""
     seen = set()
 
     def kept(match):
