@@ -1,5 +1,6 @@
 """What the pages load, all of it from the site itself, and no more than they use."""
 
+import io
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from fontTools import subset
+from PIL import Image, ImageChops
 
 from flatlab.explorable.face import PLOTLY
 
@@ -14,8 +16,7 @@ ICON_RULE = re.compile(r'(?P<selector>(?:\.fa-[\w-]+(?::+before)?,?)+)\{(?:--fa|
 
 
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/chtml.js", "a11y/assistive-mml.js", "ui/lazy.js")
-"""What `_config.yml` has MathJax load, and what those load when a formula asks for it."""
-MATHJAX_FOLDERS = ("input/tex/extensions", "output/chtml/fonts")
+"""What `_config.yml` has MathJax load; besides these its fonts. No formula here asks for an extension."""
 
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
 """For results while one types, which the book has not; its page of results has these scripts by itself."""
@@ -40,8 +41,7 @@ def keep_used_files(out: Path) -> None:
     static = out / "_static"
     mathjax = static / "mathjax"
     wanted = {mathjax / name for name in MATHJAX}
-    wanted |= {file for folder in MATHJAX_FOLDERS for file in (mathjax / folder).rglob("*")}
-    wanted.discard(mathjax / "input/tex/extensions/all-packages.js")
+    wanted |= set((mathjax / "output" / "chtml" / "fonts").rglob("*"))
     for file in [f for f in mathjax.rglob("*") if f.is_file() and f not in wanted]:
         file.unlink()
     for file in {*static.rglob("*.map"), *(static / "scripts").glob("fontawesome.*"), *static.glob("sphinx-thebe.*")}:
@@ -78,6 +78,21 @@ def keep_used_glyphs(out: Path) -> None:
         subset.save_font(loaded, font, subset.Options(flavor="woff2"))
 
 
+def pack_pictures(out: Path) -> None:
+    """The same pixels in fewer bytes: Matplotlib's have an opacity that is 1 throughout, and often few colours."""
+    for file in (out / "_images").glob("*.png"):
+        with Image.open(file) as picture:
+            opaque = picture.mode == "RGBA" and picture.getextrema()[3][0] == 255
+            packed = picture.convert("RGB") if opaque else picture.copy()
+        if packed.mode == "RGB" and (colours := packed.getcolors(256)):
+            few = packed.quantize(len(colours))
+            packed = packed if ImageChops.difference(few.convert("RGB"), packed).getbbox() else few
+        written = io.BytesIO()
+        packed.save(written, "png", optimize=True)
+        if len(written.getvalue()) < file.stat().st_size:
+            file.write_bytes(written.getvalue())
+
+
 def load_late(out: Path) -> None:
     """Let a page be read before its scripts, and the pictures further down, have come; leave out scripts without use."""
     for page in out.rglob("*.html"):
@@ -90,11 +105,7 @@ def load_late(out: Path) -> None:
 
 
 def share(text: str) -> str:
-    """A page with the first of each part that its explorables have in common.
-
-    >>> share('<style data-flatlab="a">x</style>1<style data-flatlab="a">x</style>2')
-    '<style data-flatlab="a">x</style>12'
-    """
+    """A page with the first of each part that its explorables have in common."""
     seen = set()
 
     def kept(match):
@@ -133,6 +144,7 @@ def lighten(out: Path) -> None:
     keep_used_files(out)
     keep_used_icons(out)
     keep_used_glyphs(out)
+    pack_pictures(out)
     load_late(out)
 
 

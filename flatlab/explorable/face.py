@@ -60,7 +60,9 @@ def page(module: str, state: dict, *, name: str, caption: str, linkable: bool, r
     options = {"id": key, "name": name, "state": state, "ranges": ranges or {}, "linkable": linkable}
     parts = {**scripts(SITE), **scripts(module)}
     site, shown = (next(reversed(scripts(address))) for address in (SITE, module))
-    start = f'flatlabModules["{site}"].mount(flatlabModules["{shown}"].default, {json.dumps(options)});'
+    start = (
+        f'flatlabModules["{site}"].mount(flatlabModules["{shown}"].default, {json.dumps(options, separators=(",", ":"))});'
+    )
     if "</script" in "".join([*parts.values(), start]).lower():
         raise ValueError(f"{module}: a script on a page cannot hold the text </script")
     shared = "".join(f'<script type="module" data-flatlab="{part}">\n{text}\n</script>\n' for part, text in parts.items())
