@@ -7,6 +7,7 @@ from flatlab.runs import records
 
 PARTS = {
     "explorables": 1,
+    "site": 1,
     "optimizers": 5,
     "measures": 1,
     "success_rate": 1,

@@ -14,7 +14,8 @@ from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
 from book.finding import RESULTS
-from flatlab import methods, plots
+from flatlab import methods, models, plots
+from flatlab.data import TITLES
 from flatlab.runs import records
 
 __all__ = [
@@ -24,13 +25,10 @@ __all__ = [
 
 PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable_sam"}
 """The folder of each."""
-NETWORKS = {
-    "resnet20": "ResNet-20", "resnet56": "ResNet-56", "resnext29_32x4d": "ResNeXt-29 32x4d", "wrn28_6": "WRN-28-6",
-    "wrn58_6": "WRN-58-6", "wrn28_10": "WRN-28-10", "pyramidnet110": "PyramidNet-110", "densenet100": "DenseNet-100",
-    "vit_small32": "ViT-Small",
-}  # fmt: skip
+SHOWN = ("resnet20", "resnet56", "resnext29_32x4d", "wrn28_6", "wrn58_6", "wrn28_10", "pyramidnet110")
+NETWORKS = {name: models.TITLES[name] for name in (*SHOWN, "densenet100", "vit_small32")}
 METHODS = ("SGD", *methods.METHODS)
-DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+DATA = {name: TITLES[name] for name in ("cifar10", "cifar100")}
 SYMBOLS = {"LSAM": "circle", "Nonuniformity": "square", "StableSAM": "diamond"}
 WINDOWS = {"cifar10": [91.5, 98.5], "cifar100": [67, 86]}
 
@@ -95,10 +93,9 @@ def ours() -> dict[tuple[str, str, str], list[float]]:
 def draw() -> Figure:
     """The papers' accuracies, a panel a data set, a row a network, a colour a method."""
     figure = make_subplots(2, 1, subplot_titles=[f"{title}, test accuracy (%)" for title in DATA.values()])
-    shown = [network for network in NETWORKS if network not in ("densenet100", "vit_small32")]
     for place, data in enumerate(DATA, 1):
         for name in dict.fromkeys(a.method for a in reported()):
-            rows = [a for a in reported() if (a.data, a.method) == (data, name) and a.network in shown]
+            rows = [a for a in reported() if (a.data, a.method) == (data, name) and a.network in SHOWN]
             figure.add_scatter(
                 x=[a.accuracy for a in rows], y=[NETWORKS[a.network] for a in rows], row=place, col=1, mode="markers",
                 error_x={"array": [a.deviation for a in rows], "thickness": 1}, name=name, legendgroup=name,
@@ -108,7 +105,7 @@ def draw() -> Figure:
                 hovertemplate=name + ", %{customdata} paper: %{x:.2f} ± %{error_x.array:.2f}<br>%{y}<extra></extra>",
             )  # fmt: skip
         figure.update_xaxes(range=WINDOWS[data], row=place, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[NETWORKS[network] for network in reversed(shown)])
+    figure.update_yaxes(categoryorder="array", categoryarray=[NETWORKS[network] for network in reversed(SHOWN)])
     caption = "Test accuracies that three papers report on CIFAR-10 and CIFAR-100."
     figure.update_layout(height=820, margin_l=120, legend={"orientation": "h", "y": -0.08}, meta={"caption": caption})
     return figure

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["CONTRADICTS", "HELD", "NOT", "PART", "RESULTS", "Finding", "graded", "of_all", "scale", "span"]
+from flatlab.data import TITLES as DATA
+from flatlab.models import TITLES as NETWORKS
+
+__all__ = [
+    "CANNOT", "CITED", "CONTRADICTS", "HELD", "NOT", "PART", "REFUTED", "RESULTS", "Finding", "graded", "of_all", "scale",
+    "span",
+]  # fmt: skip
 
 Record = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 HELD, PART, NOT = "held", "held in part", "not reproduced"
+REFUTED = "refuted"  # by a counterexample or an exact computation that the records hold
 CONTRADICTS = "contradicts itself"  # decided by the paper's own numbers
-DATA = {
-    "breast_cancer": "Breast Cancer", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "digits", "mnist": "MNIST",
-    "newsgroups": "20 Newsgroups",
-}  # fmt: skip
-NETWORKS = {
-    "fcn": "perceptron 500-500", "fcn3": "perceptron 128-64", "lenet5": "LeNet5", "logistic": "logistic regression",
-    "mlp512_256": "perceptron 512-256", "resnet20": "ResNet-20",
-}  # fmt: skip
+CITED, CANNOT = "cited", "cannot be run"
 
 
 class Finding(NamedTuple):

@@ -33,9 +33,14 @@ import yaml
 
 from book.finding import Finding
 
-__all__ = ["PAPERS", "VERDICTS", "claims", "files", "functions", "outdated", "place", "write"]
+__all__ = ["NAMES", "PAPERS", "VERDICTS", "claims", "files", "functions", "outdated", "place", "write"]
 
 PAPERS = ("stable_sam", "nonuniformity", "lsam", "hessian_penalty", "relative_flatness")
+NAMES = {
+    "tan2025stablesam": "StableSAM", "zhou2025nonuniformity": "Nonuniformity", "anonymous2025lsam": "LSAM",
+    "anonymous2025fa": "FA-regularization", "petzka2021relative": "Relative flatness",
+}  # fmt: skip
+"""What a reader calls a paper, by its key in references.bib."""
 VERDICTS = {
     "held": "as stated: by a proof, an exact computation, or runs at the scale that the row names",
     "held in part": "some of it, or in some of the settings; the row says which",

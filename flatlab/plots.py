@@ -44,6 +44,7 @@ class StaticPage(MimetypeRenderer):
         from flatlab.explorable import page  # needs anywidget; a plain figure elsewhere does not
 
         figure = json.loads(pio.json.to_json_plotly(fig_dict))
+        figure["layout"].pop("template", None)  # the page's own style stands in its place
         title = figure["layout"].get("meta", {}).get("caption", "A figure.")
         module = "flatlab/explorable/figure.mjs"
         return {"text/html": page(module, {"figure": figure}, name="figure", caption=title, linkable=False)}

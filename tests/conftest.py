@@ -1,11 +1,13 @@
 """A real browser, cut off from every other host: on the built site, or on a page that holds one explorable."""
 
+import gc
 import subprocess
 import sys
 from importlib import resources
 
 import pytest
 
+from flatlab.explorable.face import PLOTLY
 from tests.browser.served import SITE, browser_path, served
 
 CHAPTER = "book/toys/sam_saddle.html"
@@ -31,6 +33,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"browser", "site"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.site)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled():
+    """What is imported stays: neither the collector nor an optimizer in search of modules walks through it in each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -144,8 +153,8 @@ def stage(tmp_path_factory):
     """A folder that is served, with plotly.js where pages look for it: its path and its address."""
     folder = tmp_path_factory.mktemp("stage")
     (folder / "_static").mkdir()
-    plotly = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    (folder / "_static" / "plotly.min.js").write_bytes(plotly)
+    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
+        (folder / "_static" / build.name).write_bytes(build.read_bytes())
     with served(folder) as address:
         yield folder, address
 

@@ -8,10 +8,11 @@ from book.house import imported, layers, rooms
 
 ROOT = Path(__file__).parents[1]
 BELOW = {
+    "declared": "",
     "methods": "",
     "landscape": "",
-    "models": "",
-    "data": "",
+    "models": "declared",
+    "data": "declared",
     "stats": "",
     "runs": "",
     "rules": "methods",
@@ -23,7 +24,7 @@ BELOW = {
     "training": "data landscape methods models optim penalties runs",
     "studies": "data landscape measures models rules runs training",
     "explorable": "palette",
-    "widgets": "explorable palette runs stats training",
+    "widgets": "data explorable models palette runs stats training",
     "plots": "explorable palette runs",
     "__main__": "runs",
     "__init__": "",

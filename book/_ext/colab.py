@@ -17,7 +17,7 @@ SETUP = """\
 # RUNS: a folder that outlives this machine, as /content/drive/MyDrive/flatlab. Runs are kept there, and go on from there.
 RUNS = ""  # @param {{type: "string"}}
 
-import importlib.util, os, sys
+import importlib.util, os, sys, tempfile
 from pathlib import Path
 
 on_colab, page = "google.colab" in sys.modules, "{folder}/{page}"
@@ -28,9 +28,14 @@ if book is None:
     print(f"fetching the book (library, toys, frozen results) into {{book}}")
     !git clone --quiet --depth 1 "{url}" "{{book}}"
     if not (book / page).exists():
-        raise FileNotFoundError(f"{url} could not be fetched into {{book}}: see the message of git above")
+        raise SystemExit(f"{url} could not be fetched into {{book}}: see the message of git above")
 if not all(importlib.util.find_spec(package) for package in ("flatlab", "toy_problems")):
-    %pip install --quiet "{{book}}{extra}"
+    there = Path(tempfile.mkdtemp(), "there.txt")  # what is installed keeps its version
+    !"{{sys.executable}}" -m pip list --format=freeze --exclude flatlab > "{{there}}"
+    %pip install --quiet --constraint "{{there}}" "{{book}}{extra}"
+    importlib.invalidate_caches()
+    if importlib.util.find_spec("flatlab") is None:
+        raise SystemExit("the library could not be installed: see the message of pip above")
 os.chdir(book / "{folder}")
 if RUNS:
     if on_colab and RUNS.startswith("/content/drive"):
@@ -62,12 +67,18 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
     def directive(match):
         name, title = match["name"], match["title"].strip()
         body = OPTION.sub("", match["body"]).strip("\n")
+        if name == "tally":
+            return ""
         if name == "claims":
-            return f"*The ledger of claims is a table of the published page: [{claims}]({claims}).*"
+            return f"*What became of the paper's claims stands on the published page: [{claims}]({claims}).*"
         if name in ("bibliography", "footbibliography"):
             return f"*See [the published page]({claims}).*"
         if name == "include":
             return f"*The rest is `{Path(title).name}` in the repository, and on [the published page]({claims}).*"
+        if name == "guess":
+            last = body.index("\n\n", body.rindex("\n- "))  # the end of the last answer
+            question, told = body[:last], body[last:].strip("\n")
+            return f"**Guess first.** {question}\n\n<details><summary>What is so</summary>\n\n{told}\n\n</details>"
         if name == "math":
             return f"$$\n{body}\n$$"
         if name == "dropdown":
@@ -86,6 +97,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
 
     text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
     text = re.sub(r"\{glue:text\}`([\w-]+)`", lambda m: glued[m[1]], text)
+    text = re.sub(r"\{(?:live|claim)\}`([^`<]+?)\s*<[^`]*>`", r"\1", text)
     text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
     text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
     text = re.sub(r"\{(?:ref|numref|doc)\}`([^`<]+?)(?: ?<[^`>]*>)?`", r"\1", text)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 BEHIND = ("flatlab", "toy_problems", "book")
-APART = (".md", ".toml", ".yml", ".css")  # a chapter's own text, and what no cell reads
+APART = (".md", ".toml", ".yml")  # a chapter's own text, and what no cell reads
 
 
 def digest(root: Path) -> str:

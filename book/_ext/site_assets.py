@@ -8,41 +8,57 @@ from pathlib import Path
 
 from fontTools import subset
 
-ICON = re.compile(
-    r'(?:"(?P<quoted>[\w-]+)"|(?P<plain>[A-Za-z_$][\w$]*)):'
-    r'\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?'
-)
+from flatlab.explorable.face import PLOTLY
 
 ICON_RULE = re.compile(r'(?P<selector>(?:\.fa-[\w-]+(?::+before)?,?)+)\{(?:--fa|content):"[^"]*"[^}]*\}')
 
 
+MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/chtml.js", "a11y/assistive-mml.js", "ui/lazy.js")
+"""What `_config.yml` has MathJax load, and what those load when a formula asks for it."""
+MATHJAX_FOLDERS = ("input/tex/extensions", "output/chtml/fonts")
+
+SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+"""For results while one types, which the book has not; its page of results has these scripts by itself."""
+ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*fontawesome\.js[^"]*"></script>')
+"""It would draw anew each icon that the style sheet draws with a font of 2 kB."""
+HEAD_SCRIPT = re.compile(r'<script (?=(?:data-[\w-]+="[^"]*" )?src="(?![^"]*documentation_options)[^"]*"></script>)')
+"""A script that can wait until the page is read; a line of script in the page needs the options at once."""
+
+
+SHARED = re.compile(r'<(script|style)[^>]* data-flatlab="(?P<name>[^"]+)">.*?</\1>\n?', re.DOTALL)
+"""What the explorables of a page have in common."""
+
+
 def copy_plotly(out: Path) -> None:
-    """plotly.js from the installed package. Copied after the build: the theme would load it on every page at once."""
-    source = resources.files("plotly").joinpath("package_data/plotly.min.js")
-    with resources.as_file(source) as path:
-        shutil.copyfile(path, out / "_static" / "plotly.min.js")
+    """Both builds of plotly.js. Copied after the build: the theme would load them on every page at once."""
+    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
+        (out / "_static" / build.name).write_bytes(build.read_bytes())
 
 
-def used_icons(out: Path) -> set[str]:
-    """Names of the icons that a page or a script of the theme asks for."""
-    scripts = [*(out / "_static").glob("*.js"), *(out / "_static" / "scripts").glob("*.js")]
-    files = [*out.rglob("*.html"), *(f for f in scripts if f.name != "fontawesome.js")]
-    return {name for f in files for name in re.findall(r"fa-([\w-]+)", f.read_text(errors="ignore"))}
+def keep_used_files(out: Path) -> None:
+    """Drop what no page asks for: other builds of MathJax, other languages, what only a debugger reads."""
+    static = out / "_static"
+    mathjax = static / "mathjax"
+    wanted = {mathjax / name for name in MATHJAX}
+    wanted |= {file for folder in MATHJAX_FOLDERS for file in (mathjax / folder).rglob("*")}
+    wanted.discard(mathjax / "input/tex/extensions/all-packages.js")
+    for file in [f for f in mathjax.rglob("*") if f.is_file() and f not in wanted]:
+        file.unlink()
+    for file in {*static.rglob("*.map"), *(static / "scripts").glob("fontawesome.*"), *static.glob("sphinx-thebe.*")}:
+        file.unlink()
+    shutil.rmtree(static / "locales", ignore_errors=True)
 
 
 def keep_used_icons(out: Path) -> None:
-    """Drop the rest from the icon script, 1.5 MB on every page, and from the style sheet."""
-    used = used_icons(out)
-
-    def kept_drawing(match):
-        names = {match["quoted"] or match["plain"], *re.findall(r'"([\w-]+)"', match["aliases"])}
-        return match[0] if names & used else ""
+    """Drop the rules of the other icons from the style sheet."""
+    scripts = [*(out / "_static").glob("*.js"), *(out / "_static" / "scripts").glob("*.js")]
+    used = {
+        name for f in [*out.rglob("*.html"), *scripts] for name in re.findall(r"fa-([\w-]+)", f.read_text(errors="ignore"))
+    }
 
     def kept_rule(match):
         return match[0] if set(re.findall(r"fa-([\w-]+)", match["selector"])) & used else ""
 
-    script = out / "_static" / "scripts" / "fontawesome.js"
-    script.write_text(ICON.sub(kept_drawing, script.read_text()))
     sheet = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     sheet.write_text(ICON_RULE.sub(kept_rule, sheet.read_text()))
 
@@ -62,10 +78,31 @@ def keep_used_glyphs(out: Path) -> None:
         subset.save_font(loaded, font, subset.Options(flavor="woff2"))
 
 
-def load_images_late(out: Path) -> None:
-    """Let a page be read before the pictures further down have come."""
+def load_late(out: Path) -> None:
+    """Let a page be read before its scripts, and the pictures further down, have come; leave out scripts without use."""
     for page in out.rglob("*.html"):
-        page.write_text(re.sub(r'<img (?=[^>]*src="[^"]*_images/)', '<img loading="lazy" ', page.read_text()))
+        text = ICON_SCRIPT.sub("", page.read_text())
+        if page.name != "search.html":
+            text = SEARCH.sub("", text)
+        head, end, body = share(text).partition("</head>")
+        body = re.sub(r'<img (?=[^>]*src="[^"]*_images/)', '<img loading="lazy" ', body)
+        page.write_text(HEAD_SCRIPT.sub("<script defer ", head) + end + body)
+
+
+def share(text: str) -> str:
+    """A page with the first of each part that its explorables have in common.
+
+    >>> share('<style data-flatlab="a">x</style>1<style data-flatlab="a">x</style>2')
+    '<style data-flatlab="a">x</style>12'
+    """
+    seen = set()
+
+    def kept(match):
+        first = match["name"] not in seen
+        seen.add(match["name"])
+        return match[0] if first else ""
+
+    return SHARED.sub(kept, text)
 
 
 def drop_unused_scripts(app, pagename, templatename, context, doctree):
@@ -79,18 +116,30 @@ def drop_unused_scripts(app, pagename, templatename, context, doctree):
         context[kind] = [file for file in context[kind] if wanted(file)]
 
 
+def choose_mathjax(app, config):
+    """The smallest part of MathJax that loads the others."""
+    config.mathjax_path = "mathjax/startup.js"
+
+
 def finish(app, error):
     """After a build of HTML that went well."""
     if error is None and app.builder.format == "html":
-        copy_plotly(Path(app.outdir))
-        keep_used_icons(Path(app.outdir))
-        keep_used_glyphs(Path(app.outdir))
-        load_images_late(Path(app.outdir))
+        lighten(Path(app.outdir))
+
+
+def lighten(out: Path) -> None:
+    """The built site, as readers get it."""
+    copy_plotly(out)
+    keep_used_files(out)
+    keep_used_icons(out)
+    keep_used_glyphs(out)
+    load_late(out)
 
 
 def setup(app):
     """Register with Sphinx."""
     os.environ["FLATLAB_BOOK"] = "1"  # the chapters' kernels inherit it: flatlab.plots then draws for the static page
+    app.connect("config-inited", choose_mathjax, priority=900)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
-    app.connect("build-finished", finish)
+    app.connect("build-finished", finish, priority=900)  # after MathJax has been copied
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,5 +1,6 @@
 """The ledger's plain-text mathematics set with its symbols: `rho_0^2 <= 1 / sqrt(T)` becomes ρ₀² ≤ 1 / √T."""
 
+import html
 import re
 
 NAMES = "alpha beta gamma delta epsilon eps eta theta kappa lambda mu xi phi rho sigma Delta Sigma"
@@ -51,3 +52,14 @@ def symbols(text):
     for pattern, to in RULES:
         text = re.sub(pattern, to, text)
     return text
+
+
+def set_in_html(text):
+    """`text` with its symbols, as HTML; a word between asterisks is emphasized.
+
+    >>> set_in_html("rho^2 < 1 is *never* the paper's")
+    'ρ<sup>2</sup> &lt; 1 is <em>never</em> the paper’s'
+    """
+    text = html.escape(symbols(text or ""), quote=False).replace("'", "’")
+    text = re.sub(r"\{(su[bp])\}`([^`]*)`", r"<\1>\2</\1>", text)
+    return re.sub(r"(?<![\w*])\*(\w[^*]*?\w)\*(?!\w)", r"<em>\1</em>", text)

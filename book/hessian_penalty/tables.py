@@ -57,12 +57,13 @@ def print_tests(runs: Runs) -> None:
             print(f"{which:5} λ = {g.fa:<5g}: {difference}; p: Welch {ps[0]}, paired {ps[1]}, Holm {ps[2]}")
 
 
-def show(data: str) -> None:
-    """A table, a row a weight with the paper's number over ours in each cell, its tests, and where ours come from."""
-    runs = analysis.study(data)
+def show(data: str, lr: float | None = None) -> None:
+    """A table, a row a weight with the paper's number over ours in each cell, its tests, and where ours come from; at the
+    rate that the verdicts go by, or at another."""
+    runs = analysis.study(data, lr)
     pairs = {fa: zip(told(data, fa), found(runs, fa), strict=True) for fa in LAMBDAS}
     display(plots.table(HEAD, ([f"{NAMES[fa]}<br>", *map("<br>".join, cells)] for fa, cells in pairs.items())))
-    print("seeds:", sorted({seed for by_seed in runs.values() for seed in by_seed}) or "none yet")
+    print(f"rate {lr or analysis.SETTINGS[data]['lr']:g}, seeds", sorted(set().union(*runs.values())) or "none yet")
     print_tests(runs)
     same = [runs[None][s]["result"]["weights"] == r["result"]["weights"] for s, r in runs[0.0].items() if s in runs[None]]
     if same:
@@ -71,23 +72,8 @@ def show(data: str) -> None:
         plots.provenance(*used)
 
 
-def show_slower() -> None:
-    """Table 1 at a tenth of the rate."""
-    runs = analysis.at_a_tenth_of_the_rate()
-    print("rate 0.001, seed 1    final    best    tr(H²), mean   last epoch    time" if runs else "not run yet")
-    for r in runs:
-        fa = r["config"].get("fa")
-        curvature = f"{'–':>15} {'–':>12}"
-        if fa is not None:
-            curvature = f"{analysis.mean_curvature(r):15.3g} {analysis.last_curvature(r):12.3g}"
-        accuracies = f"{analysis.final(r):7.2f}% {analysis.best(r):6.2f}%"
-        print(f"λ = {NAMES[fa]:14} {accuracies} {curvature} {r['cpu_s'] / runs[0]['cpu_s']:7.2f}")
-    if runs:
-        plots.provenance(*runs)
-
-
 def print_cost(*tables: str) -> None:
-    """What the paper's cases took here, those that only measure left out."""
+    """What the paper's cases took here, those that only measure left out, at the rate that the verdicts go by."""
     for k, data in enumerate(tables, 1):
         minutes = [r["cpu_s"] / 60 for fa, runs in analysis.study(data).items() if fa != 0.0 for r in runs.values()]
         name = f"{k}  {analysis.TITLES[data]}"

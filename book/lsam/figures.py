@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML, display
 from plotly.subplots import make_subplots
 
 from book.lsam import analysis
@@ -17,8 +18,8 @@ from flatlab.stats.intervals import student
 from toy_problems.one_dimensional import CURVES, Rough, Valley
 
 
-def draw_bias() -> None:
-    """Bias of the average against the radius, on curves of different smoothness; prints its slopes."""
+def draw_bias() -> HTML:
+    """Bias of the average against the radius, on curves of different smoothness; its slopes as a table."""
     radii = torch.logspace(-3, -0.7, 30, dtype=torch.float64)
     at = lambda x: torch.tensor([x], dtype=torch.float64)  # noqa: E731
     cases = {
@@ -27,17 +28,18 @@ def draw_bias() -> None:
         "step, at its foot": (CURVES["step"], 0.0, 0),
     }  # fmt: skip
     _, axes = plt.subplots()
-    print("slope measured, expected")
+    rows = []
     for name, (curve, x, expected) in cases.items():
         bias = torch.stack([(curve.average(at(x), r) - curve.loss(at(x))).abs() for r in radii.tolist()])
         few = radii < 0.05
         x_, y_ = radii[few].log(), bias[few].log()
         slope = ((x_ - x_.mean()) * (y_ - y_.mean())).sum() / (x_ - x_.mean()).square().sum()
         axes.loglog(radii, bias, label=name)
-        print(f"{slope:8.2f} {expected:8}   {name}")
+        rows.append([name, f"{slope:.2f}", f"{expected}"])
     axes.set(xlabel="radius ρ", ylabel="|average − loss|")
     axes.legend(fontsize=9)
     plt.show()
+    return plots.table(["curve", "slope measured", "expected"], rows)
 
 
 def draw_changes() -> None:
@@ -68,10 +70,10 @@ def draw_changes() -> None:
 def against(cell: dict[int, Record], score: str, scale: float = 1.0) -> str:
     """Mean over seeds and 95% interval of the differences to SGD, seed by seed."""
     mean, half = difference(cell, score)
-    return f"{scale * mean:+7.2f} ± {scale * half:.2f}"
+    return f"{scale * mean:+.2f} ± {scale * half:.2f}"
 
 
-def print_trainings() -> list[Record]:
+def show_trainings() -> list[Record]:
     """All cells of LeNet5 against SGD; returns the records."""
     sgd = lenet("plain")
     rows = [("SAM, ρ = 0.05", lenet("SAM"))]
@@ -79,12 +81,12 @@ def print_trainings() -> list[Record]:
     rows += [(f"LSAM, ρ = 0.05, k = {k}", lenet("LSAM", rho=0.05, k=k)) for k in DRAWS[1:]]
     accuracy, half = student([100 * r["result"]["final"]["accuracy"] for r in sgd.values()])
     loss, loss_half = student([r["result"]["final"]["loss"] for r in sgd.values()])
-    ends = f"test accuracy {accuracy:.2f} ± {half:.2f} %, test loss {loss:.3f} ± {loss_half:.3f}"
-    print(f"SGD: {ends}, {len(sgd)} seeds; jumps {jumps(sgd):.2f}")
-    print("                         minus SGD, same seed: accuracy, points     test loss     training loss   jumps")
+    ends = [f"{accuracy:.2f} ± {half:.2f} %", f"{loss:.3f} ± {loss_half:.3f}", "", f"{jumps(sgd):.2f}"]
+    told = [[f"SGD itself, {len(sgd)} seeds", *ends]]
     for name, cell in rows:
-        losses = f"{against(cell, 'loss'):>16} {against(cell, 'train_loss'):>16}"
-        print(f"{name:24} {against(cell, 'accuracy', 100):>38} {losses} {jumps(cell):7.2f}")
+        scores = [against(cell, "accuracy", 100), against(cell, "loss"), against(cell, "train_loss")]
+        told.append([name, *scores, f"{jumps(cell):.2f}"])
+    display(plots.table(["", "accuracy, points", "test loss", "training loss", "jumps"], told))
     return [r for cell in (sgd, *(cell for _, cell in rows)) for r in cell.values()]
 
 
@@ -125,26 +127,24 @@ def draw_planes(planes: list[Record]) -> None:
     hills.show()
 
 
-def print_planes(planes: list[Record]) -> None:
-    """The loss in the middle and around it."""
-    print("training loss   in the middle   at 0.25   at 0.5 (mean over the square's edge)")
-    for r in planes:
-        middle, near, far = analysis.surface(r)
-        print(f"{name_of(r['config']):15} {middle:13.3f} {near:9.3f} {far:8.3f}")
+def table_of_planes(planes: list[Record]) -> HTML:
+    """The loss in the middle, and its mean over the edges of two squares around it."""
+    rows = [[name_of(r["config"]), *(f"{height:.3f}" for height in analysis.surface(r))] for r in planes]
+    return plots.table(["", "in the middle", "at 0.25", "at 0.5"], rows)
 
 
-def print_text_against_table() -> None:
+def show_text_against_table() -> None:
     """What the paper's text says of its Table 1, and what the table says."""
     rows = [
         ("ResNet-20, CIFAR-10", "+1.6 over SAM", ("SAM", "SAM*"), 0), ("ResNet-20, CIFAR-100", "+11.07", ("SGD", "SAM"), 5),
         ("ResNet-56, CIFAR-100", "+6.11", ("SGD", "SAM"), 6), ("PyramidNet, CIFAR-10", "not below", ("SAM", "SAM*"), 4),
     ]  # fmt: skip
-    print("                        the text        the table, LSAM over")
+    told = []
     for name, text, others, column in rows:
-        gains = ", ".join(f"{other} {over(other, column):+.2f}" for other in others)
-        print(f"{name:<22}  {text:14}  {gains}")
-    print("\nText: lower variance in every experiment. Table: a smaller deviation has")
+        told.append([name, text, ", ".join(f"{other} {over(other, column):+.2f}" for other in others)])
+    display(plots.table(["", "the text: LSAM is", "the table: LSAM over"], told))
+    smaller = []
     for column in range(10):
         if better := steadier(column):
-            data = "CIFAR-100" if column >= 5 else "CIFAR-10"
-            print(f"  {COLUMNS[column % 5]:10} {data:10} {', '.join(better)}")
+            smaller.append([COLUMNS[column % 5], "CIFAR-100" if column >= 5 else "CIFAR-10", ", ".join(better)])
+    display(plots.table(["network", "data", "a smaller deviation than LSAM’s has"], smaller))

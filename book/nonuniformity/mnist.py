@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from IPython.display import display
+
 from book import accuracies
 from book.finding import RESULTS, Finding, graded, of_all, scale
 from flatlab import plots
@@ -90,18 +92,19 @@ def in_words() -> dict[str, str]:
 # ---- the chapter's tables --------------------------------------------------------------------------------------------
 
 
-def print_trials() -> None:
+def show_trials() -> None:
     """What each method had on the held-out images."""
+    rows = []
     for method, name in zip(TUNED, TUNED_NAMES, strict=True):
         tried = held_out(method)
-        print(f"{name:5} {TUNED[method]:8} " + "   ".join(f"{value:g}: {tried[value]:.2f}" for value in sorted(tried)))
+        rows.append([name, TUNED[method], "; ".join(f"{value:g}: {tried[value]:.2f}" for value in sorted(tried))])
+    display(plots.table(["method", "tuned", "value: accuracy"], rows))
     plots.provenance(*trials())
 
 
-def print_scores() -> None:
+def show_scores() -> None:
     """All rows, beside the paper's and SAM's."""
-    told, used = reported(), {}
-    print("redrawn  method     the paper       measured        seeds   minus SAM, same seed")
+    told, used, rows = reported(), {}, []
     for noise in NOISES:
         used |= {r["key"]: r for r in runs(noise, "SAM").values()}
         for name in ROWS:
@@ -109,9 +112,11 @@ def print_scores() -> None:
             if not own:
                 continue
             theirs = f"{told[name].accuracy:.2f} ± {told[name].deviation:.2f}" if name in told and noise == 0 else ""
-            behind = f"       {'{:+.2f} ± {:.2f}'.format(*lead(noise, name, 'SAM'))}" if name != "SAM" else ""
-            print(f"{noise:7.0%}  {name:9}  {theirs:12}    {said(*student(list(own.values())))}{len(own):9}{behind}")
+            behind = "{:+.2f} ± {:.2f}".format(*lead(noise, name, "SAM")) if name != "SAM" else ""
+            rows.append([f"{noise:.0%}", name, theirs, said(*student(list(own.values()))), f"{len(own)}", behind])
             used |= {r["key"]: r for r in runs(noise, name).values()}
+    head = ["redrawn", "method", "the paper", "measured", "seeds", "minus SAM, same seed"]
+    display(plots.table(head, rows))
     plots.provenance(*used.values())
 
 

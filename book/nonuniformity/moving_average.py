@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from flatlab import data, rules
+from flatlab import data, plots, rules
 from flatlab.landscape import Landscape
 
 EMAS = (0.5, 0.9, 0.99)
@@ -38,8 +39,8 @@ def follow(lr: float, steps: int = 300) -> tuple[Tensor, float]:
     return torch.tensor(rows), loss.loss(w).item()
 
 
-def show(rates: tuple[float, ...]) -> None:
-    """The errors over the steps, and their means over the second half."""
+def show(rates: tuple[float, ...]) -> HTML:
+    """The errors over the steps, drawn; their means over the second half, and the cosines', as a table."""
     results, names = {lr: follow(lr) for lr in rates}, [f"α = {a}" for a in EMAS]
     _, axes = plt.subplots(1, 3, figsize=(9.4, 3.4), sharey=True)
     for ax, (lr, (rows, loss)) in zip(axes, results.items(), strict=True):
@@ -55,7 +56,5 @@ def show(rates: tuple[float, ...]) -> None:
     axes[0].legend(fontsize=8, loc="upper left", ncols=2)
     plt.tight_layout()
     plt.show()
-    print("relative error / cosine with the full batch's, second half of the run")
-    print("η       ", "   ".join(f"{name:>12}" for name in ("batch alone", *names)))
-    for lr, (rows, _) in results.items():
-        print(f"{lr:<8}", "   ".join(f"{e:5.2f} /{c:+.2f}" for e, c in rows[7:].mean(0).tolist()))
+    told = lambda rows: [f"{e:.2f} / {c:+.2f}" for e, c in rows[7:].mean(0).tolist()]  # noqa: E731
+    return plots.table(["η", "the batch alone", *names], [[f"{lr}", *told(rows)] for lr, (rows, _) in results.items()])

@@ -6,6 +6,7 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from book.nonuniformity.sparse import CODE, GCM, GRID, SAM, SGD, TEXT, WHOLE, Record, curve, record, spread
@@ -72,20 +73,28 @@ def draw_figure_4() -> None:
     figure.show()
 
 
-def print_figure_4() -> None:
+def ends(values: dict[str, torch.Tensor]) -> list[str]:
+    """A row of a table: test loss, norm, lost runs and the ascent in the first epoch and in the last ones."""
+    low, middle, high = (v[-1].item() for v in spread(values["test"]))
+    lost = int((~torch.isfinite(values["test"][-1])).sum())
+    at = (("l1", -1), ("ascent", 1), ("ascent", -1))
+    l1, first, last = (spread(values[k][mark])[1].item() for k, mark in at)
+    if lost >= 5:
+        return ["–", "–", str(lost), f"{first:.2f}"]
+    return [f"{middle:.4f} [{low:.4f}, {high:.4f}]", f"{l1:.2f}", str(lost), f"{first:.2f} to {last:.2f}"]
+
+
+ENDS = ["test loss: median [2nd, 9th]", "ℓ₁ norm", "lost", "ascent"]
+
+
+def table_figure_4() -> HTML:
     """The ends of both readings, with the radii of the text as well."""
-    print("update method  radius  test: median [2nd, 9th]   l1  lost  ascent")
+    rows = []
     for name, r in (("code", record(CODE)), ("text", record(TEXT))):
         for which in (SGD, SAM, CONTROL, GCM, ("SAM", 0.1), ("SAMGCM", 0.005)):
             values = curve(r, *which, *([None] * (2 - len(which))), 1e-6)
-            low, middle, high = (v[-1].item() for v in spread(values["test"]))
-            lost = int((~torch.isfinite(values["test"][-1])).sum())
-            at = (("l1", -1), ("ascent", 1), ("ascent", -1))
-            l1, first, last = (spread(values[k][mark])[1].item() for k, mark in at)
-            ends = f"{middle:.4f} [{low:.4f}, {high:.4f}] {l1:5.2f}" if lost < 5 else "- "
-            climbs = f"{first:.2f} to {last:.2f}" if lost < 5 else f"{first:.2f}"
-            radius = "" if which == SGD else f"{which[1]:g}"
-            print(f"{name:6} {which[0]:7} {radius:6} {ends:>30} {lost:4}   {climbs}")
+            rows.append([name, which[0], "" if which == SGD else f"{which[1]:g}", *ends(values)])
+    return plots.table(["update", "method", "radius", *ENDS], rows)
 
 
 def draw_equal_radii() -> None:
@@ -143,15 +152,11 @@ def draw_damping() -> None:
     plt.show()
 
 
-def print_full_batch() -> None:
+def table_full_batch() -> HTML:
     """The ends without minibatches."""
-    print("method  settings             test: median [2nd, 9th]    l1  lost  ascent")
+    rows = []
     for c in record(WHOLE)["result"]["curves"]:
         values = curve(record(WHOLE), c["method"], c.get("rho"), c.get("damping"))
-        low, middle, high = (v[-1].item() for v in spread(values["test"]))
-        lost = int((~torch.isfinite(values["test"][-1])).sum())
         options = " ".join(f"{sign} {c[k]:g}" for sign, k in (("ρ", "rho"), ("δ", "damping")) if k in c)
-        at = (("l1", -1), ("ascent", 1), ("ascent", -1))
-        l1, first, last = (spread(values[k][mark])[1].item() for k, mark in at)
-        ends = f"{middle:10.3f} [{low:.3f}, {high:.3f}] {l1:6.2f} {lost:4}   {first:.2f} to {last:.2f}"
-        print(f"{c['method']:7} {options:17} {ends}")
+        rows.append([c["method"], options, *ends(values)])
+    return plots.table(["method", "settings", *ENDS], rows)

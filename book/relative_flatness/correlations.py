@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
-from book.finding import Finding, graded, span
+from book.finding import NOT, REFUTED, Finding, graded, span
 from book.relative_flatness.data_sets import curves, falling, record, rising
 
 CLOSE, APART = 0, -1
@@ -61,20 +61,26 @@ def correlation_rises() -> Finding:
 
 
 def no_correlation_where_close() -> Finding:
-    """The interval holds zero at the smallest separation in all settings; in part if in more than half."""
+    """The interval holds zero at the smallest separation in all settings; in part if the size is below 0.3 with the
+    generator and the loss of the authors."""
     zero = [c["low"][CLOSE] <= 0 <= c["high"][CLOSE] for c in curves()]
-    same, published = (span(at_separation(CLOSE, generator=name)) for name in ("rectangle", "published"))
+    (own,) = curves(generator="published", loss="squared", penalty=0.002)
+    close, least = own["pearson"][CLOSE], min(own["pearson"], key=abs)
+    interval = f"[{own['low'][CLOSE]:.2f}, {own['high'][CLOSE]:.2f}]"
     words = (
-        f"Where the classes touch, at separation {separation(CLOSE):g}, the correlation can be told from zero in "
-        f"{len(zero) - sum(zero)} of {len(zero)} settings, and its size is larger than at {separation(APART):g} in "
-        f"{stronger_where_close()}. It is {same} for data sets of the same four Gaussians and {published} for the "
-        "published generator."
+        f"With the authors' generator and squared loss next to none: {close:.2f} {interval} where the classes touch, at "
+        f"separation {separation(CLOSE):g}, {least:.2f} at {separation(own['pearson'].index(least)):g}, and "
+        f"{own['pearson'][APART]:.2f} at {separation(APART):g}, where labels are constant. But for data sets of the same "
+        f"four Gaussians it is {span(at_separation(CLOSE, generator='rectangle'))} where they touch. It can be told from "
+        f"zero there in {len(zero) - sum(zero)} of {len(zero)} settings, and its size is larger than at "
+        f"{separation(APART):g} in {stronger_where_close()}."
     )
-    return concluded(graded(all(zero), 2 * sum(zero) > len(zero)), words)
+    return concluded(graded(all(zero), abs(close) < 0.3), words)
 
 
 def no_indicator_where_close() -> Finding:
-    """The size of the correlation at the smallest separation exceeds 0.9 in no setting."""
+    """Refuted by a setting in which the size of the correlation at the smallest separation exceeds 0.9: the claim is that
+    there can be none, and a theory of first order says why there is."""
     close = [abs(v) for v in at_separation(CLOSE)]
     good, best = sum(v > 0.9 for v in close), sum(abs(c["pearson"][CLOSE]) == max(map(abs, c["pearson"])) for c in curves())
     luck = [c["kappa_train"][CLOSE] for c in curves(generator="rectangle")]
@@ -83,7 +89,7 @@ def no_indicator_where_close() -> Finding:
         f"{len(close)} settings, and the largest of all separations in {best}. The reason is another one: training loss "
         f"and kappa follow the same luck of the draw, with a correlation of {span(luck)} for the same four Gaussians."
     )
-    return concluded(graded(good == 0), words)
+    return concluded(REFUTED if good else NOT, words)
 
 
 CLAIMS = {

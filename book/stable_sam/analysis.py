@@ -1,5 +1,7 @@
 """StableSAM: the verdicts on the paper's claims that follow from records."""
 
-from book.stable_sam import gradient_pairs, success_rates, twins
+from book.stable_sam import gradient_pairs, large_rates, printed, split_shift, success_rates, twins
 
-CLAIMS = success_rates.CLAIMS | gradient_pairs.CLAIMS | twins.CLAIMS
+CLAIMS = (
+    success_rates.CLAIMS | gradient_pairs.CLAIMS | twins.CLAIMS | large_rates.CLAIMS | printed.CLAIMS | split_shift.CLAIMS
+)

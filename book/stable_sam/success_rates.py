@@ -197,6 +197,16 @@ def saddle_is_the_reason() -> Finding:
     return concluded(graded(not arrives and rescaled_gap() > 0.1), words)
 
 
+def small_rates_escape() -> Finding:
+    """The rate itself is needed: after ten times the steps a tenth of it succeeds less often, by ten points or more."""
+    words = (
+        "On the toy a small rate escapes as well, given its time: GD's shares after 1,000 steps and after 100 at ten times "
+        f"the rate differ by {100 * rescaled_gap():.1f} points at most; a need of the rate would show as 10 or more. No "
+        "network was asked."
+    )
+    return concluded(graded(rescaled_gap() > 0.1), words)
+
+
 def rises(method: str, rho: float | None) -> tuple[bool, float, float]:
     """Whether the share never falls by two points on the way to its top below 0.06, and how far it is from a straight
     line: from the lowest rate to the top, and from a fifth to four fifths of the top."""
@@ -256,4 +266,5 @@ CLAIMS = {
     "stable-sam/figure-4-small-rho-like-gd": small_rho_is_like_gd,
     "stable-sam/figure-4-large-rho-explodes": large_rho_explodes,
     "stable-sam/figure-4-saddle-attraction": saddle_is_the_reason,
+    "stable-sam/figure-4-moderate-lr-escapes": small_rates_escape,
 }

@@ -206,9 +206,9 @@ def stable_less_sensitive() -> Finding:
     closer = below(apart)
     words = (
         f"Mean distance of StableSAM's and SAM's twins, three seeds: {means(apart, '.3f', 'StableSAM', 'SAM')}; closer "
-        f"with {'every seed' if closer else 'some seeds'}. But a nudge of 1e-6 to one weight parts twins "
-        f"{span(nudged_ratios())} times as far as another example does, so that the distance does not measure the "
-        "sensitivity to an example."
+        f"with {'every seed' if closer else 'some seeds'}. But a nudge of 1e-6 to one weight parts SGD's twins "
+        f"{span(nudged_ratios())} times as far as another example does, so that their distance does not measure the "
+        "sensitivity to an example. Of SAM and StableSAM there are no nudged pairs."
     )
     return concluded(graded(closer and example_counts(), closer), words, "constant")
 
@@ -217,9 +217,10 @@ def confirms_theory() -> Finding:
     """StableSAM's generalization error is smaller than SAM's with both networks, and the distance is the example's."""
     smaller = below(error)
     words = (
-        f"A nudge of 1e-6 parts twins {span(nudged_ratios())} times as far as another example: the distance shows how "
-        "training amplifies any disturbance, which the theorems' strong convexity excludes. And StableSAM's generalization "
-        f"error is {'' if smaller else 'not '}consistently smaller than SAM's: {means(error, '.3g', 'StableSAM', 'SAM')}."
+        f"A nudge of 1e-6 parts SGD's twins {span(nudged_ratios())} times as far as another example (of SAM and StableSAM "
+        "there are no nudged pairs): the distance shows how training amplifies any disturbance, which the theorems' strong "
+        f"convexity excludes. And StableSAM's generalization error is {'' if smaller else 'not '}consistently smaller than "
+        f"SAM's: {means(error, '.3g', 'StableSAM', 'SAM')}."
     )
     return concluded(graded(smaller and example_counts()), words, "constant")
 

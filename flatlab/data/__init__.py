@@ -2,6 +2,7 @@
 
 from flatlab.data.catalogue import IMAGES as IMAGES  # not in __all__: the reference lists what has a docstring
 from flatlab.data.catalogue import NAMES as NAMES
+from flatlab.data.catalogue import TITLES as TITLES
 from flatlab.data.catalogue import load
 from flatlab.data.feature_set import FeatureSet
 from flatlab.data.held_out import held_out

@@ -7,6 +7,7 @@ import torch
 
 from flatlab.data.feature_set import FeatureSet
 from flatlab.data.image_set import ImageSet
+from flatlab.data.source import Source
 
 __all__ = ["breast_cancer", "digits"]
 
@@ -41,3 +42,7 @@ def breast_cancer() -> FeatureSet:
         for_test[members[torch.randperm(len(members), generator=generator)[: len(members) // 5]]] = True
     features, classes = (tuple(map(str, names)) for names in (bunch.feature_names, bunch.target_names))
     return FeatureSet("breast_cancer", x[~for_test], y[~for_test], x[for_test], y[for_test], features, classes)
+
+
+DIGITS = Source(name="digits", title="digits", place=1, read=digits)
+BREAST_CANCER = Source(name="breast_cancer", title="Breast Cancer", place=2, read=breast_cancer, holds=FeatureSet)

@@ -1,31 +1,23 @@
-"""The data sets by name."""
+"""The data sets by name. A file beside this one that declares a `Source` is found by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from flatlab.data.bundled import breast_cancer, digits
-from flatlab.data.cifar import CIFAR10, CIFAR100, cifar
 from flatlab.data.feature_set import FeatureSet
+from flatlab.data.files.root import data_root
 from flatlab.data.image_set import ImageSet
-from flatlab.data.mnist import mnist
-from flatlab.data.newsgroups import newsgroups
-from flatlab.data.root import data_root
+from flatlab.data.source import Source
 from flatlab.data.text_set import TextSet
+from flatlab.declared import declared
 
-__all__ = ["NAMES", "load"]
+__all__ = ["IMAGES", "NAMES", "SOURCES", "TITLES", "load"]
 
-BUNDLED: dict[str, Callable[[], ImageSet | FeatureSet]] = {"digits": digits, "breast_cancer": breast_cancer}
-FETCHED: dict[str, Callable[[Path], ImageSet | TextSet]] = {
-    "mnist": mnist,
-    "cifar10": partial(cifar, CIFAR10),
-    "cifar100": partial(cifar, CIFAR100),
-    "newsgroups": newsgroups,
-}
-NAMES = (*BUNDLED, *FETCHED)
-IMAGES = tuple(name for name in NAMES if name not in ("breast_cancer", "newsgroups"))
+SOURCES: dict[str, Source] = declared("flatlab.data", Source)
+NAMES: tuple[str, ...] = tuple(SOURCES)
+TITLES: dict[str, str] = {name: source.title for name, source in SOURCES.items()}
+"""What tables and legends call them."""
+IMAGES: tuple[str, ...] = tuple(name for name, source in SOURCES.items() if source.holds is ImageSet)
 """The data sets of images among them."""
 
 
@@ -54,8 +46,7 @@ def load(name: str, root: str | Path | None = None) -> ImageSet | FeatureSet | T
     >>> tuple(digits.x_train.shape), tuple(digits.x_test.shape), digits.white
     ((1437, 1, 8, 8), (360, 1, 8, 8), 16)
     """
-    if name in BUNDLED:
-        return BUNDLED[name]()
-    if name in FETCHED:
-        return FETCHED[name](data_root(root))
-    raise ValueError(f"no data set {name!r}; there are {', '.join(NAMES)}")
+    if name not in SOURCES:
+        raise ValueError(f"no data set {name!r}; there are {', '.join(NAMES)}")
+    source = SOURCES[name]
+    return source.read(data_root(root)) if source.fetched else source.read()

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flatlab.data.fetch import Remote, fetch
-from flatlab.data.genuine import genuine
+from flatlab.data.files.fetch import Remote, fetch
+from flatlab.data.files.genuine import genuine
 from flatlab.data.image_set import ImageSet
+from flatlab.data.source import Source
 
 __all__ = ["mnist"]
 
@@ -62,3 +63,6 @@ def _idx(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"{path} is damaged (its header or size is wrong): delete it and load again")
     genuine(path, PLAIN[name], lambda: hashlib.md5(raw).hexdigest())
     return np.frombuffer(raw, np.uint8, offset=len(header)).reshape(shape).copy()
+
+
+MNIST = Source(name="mnist", title="MNIST", place=3, read=mnist, fetched=True)

@@ -12,7 +12,8 @@ from urllib.error import URLError
 
 import torch
 
-from flatlab.data.fetch import unwritable
+from flatlab.data.files.fetch import unwritable
+from flatlab.data.source import Source
 from flatlab.data.text_set import TextSet
 
 __all__ = ["newsgroups"]
@@ -74,3 +75,6 @@ def _fetch(path: Path) -> None:
         if error.errno is None:  # scikit-learn's word for a wrong checksum
             raise ValueError(f"{path}: what was fetched is not the published archive ({error}): load again") from error
         raise unwritable(path, error) from error
+
+
+NEWSGROUPS = Source(name="newsgroups", title="20 Newsgroups", place=6, read=newsgroups, holds=TextSet, fetched=True)

@@ -1,6 +1,8 @@
 // Labelled native inputs, tied to the model both ways. Ranges come with the model, from the Python face of the explorable;
 // the model never leaves them.
 
+import { stopNear, stopsOf } from "./stops.mjs";
+
 export function h(tag, attributes = {}, ...children) {
   const el = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -30,37 +32,62 @@ export function clamp(model, name) {
   if (inside !== value) model.set(name, inside);
 }
 
-// A slider over the whole range of a number. `log` spaces it by ratio; `show` formats the value.
-export function slider(model, name, { label, hint, log = false, step, show }) {
+// A number as a field: what is typed counts as soon as it is allowed, and is put right once the reader leaves it.
+function field(model, name, label, stops) {
   const { min, max, whole } = rangeOf(model, name);
-  clamp(model, name);
-  const ticks = log ? 400 : Math.round((max - min) / (step ?? (whole ? 1 : (max - min) / 400)));
-  const toValue = (k) => {
-    const v = log ? min * (max / min) ** (k / ticks) : min + ((max - min) * k) / ticks;
-    return whole ? Math.round(v) : rounded(v);
+  const input = h("input", { type: "number", min, max, step: whole ? 1 : "any", "aria-label": label });
+  const put = (value) => {
+    model.set(name, value);
+    model.save_changes();
   };
-  const toTick = (v) =>
-    Math.round(log ? (ticks * Math.log(v / min)) / Math.log(max / min) : (ticks * (v - min)) / (max - min));
+  const draw = () => {
+    if (input.value === "" || Number(input.value) !== model.get(name)) input.value = model.get(name);
+  };
+  input.addEventListener("input", () => input.value !== "" && input.validity.valid && put(Number(input.value)));
+  input.addEventListener("change", () => {
+    const value = Math.min(max, Math.max(min, Number(input.value)));
+    if (input.value !== "") put(whole ? Math.round(value) : value);
+    draw();
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
+    event.preventDefault(); // a step of 1 would leave most ranges
+    const now = model.get(name);
+    const next = event.key === "ArrowUp" ? stops.find((v) => v > now) : stops.findLast((v) => v < now);
+    if (next !== undefined) put(next);
+  });
+  return { input, draw };
+}
+
+// A slider over the whole range of a number, and a field beside it for what lies between its stops. `log` spaces the stops
+// by ratio, `step` evenly; `show` says the value in words. A double click goes back to where the number began.
+export function slider(model, name, { label, hint, log = false, step, show = String }) {
+  clamp(model, name);
+  const { initial, ...range } = rangeOf(model, name);
+  const began = model.initial?.[name] ?? initial;
+  const stops = stopsOf(range, { log, step, also: began });
   const id = freshId(name);
-  const input = h("input", { type: "range", id, min: 0, max: ticks, step: 1, "data-name": name });
-  const output = h("output", { for: id });
-  const text = show ?? ((v) => String(v));
+  const title = `Double click: back to ${show(began)}`;
+  const input = h("input", { type: "range", id, min: 0, max: stops.length - 1, step: 1, "data-name": name, title });
+  const number = field(model, name, label, stops);
+  const put = (value) => {
+    model.set(name, value);
+    model.save_changes();
+  };
   const draw = () => {
     const value = model.get(name);
-    if (toValue(Number(input.value)) !== value) input.value = toTick(value);
-    output.value = text(value);
-    input.setAttribute("aria-valuetext", text(value));
+    input.value = stopNear(stops, value);
+    input.setAttribute("aria-valuetext", show(value));
+    number.draw();
   };
-  input.addEventListener("input", () => {
-    model.set(name, toValue(Number(input.value)));
-    model.save_changes();
-  });
+  input.addEventListener("input", () => put(stops[Number(input.value)]));
+  input.addEventListener("dblclick", () => put(began));
   model.on(`change:${name}`, () => {
     clamp(model, name);
     draw();
   });
   draw();
-  return h("div", { class: "flatlab-control" }, h("label", { for: id, title: hint }, label), input, output);
+  return h("div", { class: "flatlab-control" }, h("label", { for: id, title: hint }, label), input, number.input);
 }
 
 // Which of some numbers above 0 is nearest to v, by ratio.

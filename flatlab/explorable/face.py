@@ -8,24 +8,24 @@ import html
 import json
 import math
 import uuid
-from importlib import resources
 from typing import Any
 
 import anywidget
 import traitlets
 
-from flatlab.explorable.bundle import bundle, located
+from flatlab.explorable.bundle import bundle, located, scripts
 
-__all__ = ["Explorable", "Number", "page"]
+__all__ = ["PLOTLY", "Explorable", "Number", "page"]
 
 CSS = located("flatlab/explorable/explorable.css").read_text()
+PLOTLY = located("flatlab/explorable/plotly/plotly-cartesian.min.js")
+"""The build of plotly.js for plots on axes, a third of the whole one; `python -m upkeep.plotly` renews it."""
 
 
 @functools.cache
 def plotly_js() -> bytes:
-    """plotly.js as the installed `plotly` package carries it, gzipped."""
-    source = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    return gzip.compress(source, mtime=0)
+    """What of plotly.js the explorables draw with, gzipped."""
+    return gzip.compress(PLOTLY.read_bytes(), mtime=0)
 
 
 SITE = "flatlab/explorable/site.mjs"
@@ -51,19 +51,23 @@ class Number(traitlets.Float):
 def page(module: str, state: dict, *, name: str, caption: str, linkable: bool, ranges: dict | None = None) -> str:
     """HTML that shows the explorable at the address `module` with this state on a page without a kernel.
 
-    Its script is inside. `caption` stands in its place until it is drawn, and for readers without JavaScript. `linkable`
-    adds buttons to copy a link to the present state and to reset it. `ranges` are those of the state's numbers, as
-    `Explorable.ranges` gives them.
+    Its scripts are inside. Those marked with `data-flatlab` and a name are what explorables have in common: of each name a
+    page needs the first alone. `caption` stands in its place until it is drawn, and for readers without JavaScript.
+    `linkable` adds buttons to copy a link to the present state and to reset it. `ranges` are those of the state's numbers,
+    as `Explorable.ranges` gives them.
     """
     key = f"flatlab-{uuid.uuid4().hex[:8]}"
     options = {"id": key, "name": name, "state": state, "ranges": ranges or {}, "linkable": linkable}
-    script = f"{bundle(SITE, module, exports=False)}\nmount({{ render }}, {json.dumps(options)});"
-    if "</script" in script.lower():
+    parts = {**scripts(SITE), **scripts(module)}
+    site, shown = (next(reversed(scripts(address))) for address in (SITE, module))
+    start = f'flatlabModules["{site}"].mount(flatlabModules["{shown}"].default, {json.dumps(options)});'
+    if "</script" in "".join([*parts.values(), start]).lower():
         raise ValueError(f"{module}: a script on a page cannot hold the text </script")
+    shared = "".join(f'<script type="module" data-flatlab="{part}">\n{text}\n</script>\n' for part, text in parts.items())
     return (
         f'<div id="{key}" class="flatlab-waiting" data-explorable="{name}">'
-        f'<style>{CSS}</style><p class="flatlab-placeholder">{html.escape(caption)}</p></div>'
-        f'<script type="module">\n{script}\n</script>'
+        f'<style data-flatlab="style">{CSS}</style><p class="flatlab-placeholder">{html.escape(caption)}</p></div>'
+        f'{shared}<script type="module">\n{start}\n</script>'
     )
 
 

@@ -4,8 +4,7 @@ import { CONFIG, houseLayout, loadPlotly, onAppearance } from "./plotly.mjs";
 import { h } from "./controls.mjs";
 
 // Python's figure in the page's colours: its axes keep their own settings over those of the house.
-function dressed(el, { data, layout }) {
-  const { template: _, ...own } = layout;
+function dressed(el, { data, layout: own }) {
   const house = houseLayout(el, {});
   const axes = Object.fromEntries(
     Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((
@@ -24,7 +23,7 @@ function dressed(el, { data, layout }) {
 }
 
 async function render({ model, el }) {
-  const Plotly = await loadPlotly(model);
+  const Plotly = await loadPlotly(model, model.get("figure").data.map(({ type }) => type ?? "scatter"));
   const plot = h("div", { class: "flatlab-plot" });
   el.classList.add("flatlab");
   el.replaceChildren(plot);

@@ -7,11 +7,9 @@ export const abs = (v) => ({ x: Math.abs(v.x), y: Math.abs(v.y) });
 // Squares of entries below 1e-162 vanish, above 1e154 they overflow: such a norm must not be taken of the plain squares.
 const sound = (n) => n > 1e-140 && n < 1e150;
 const plainNorm = (v) => Math.sqrt(v.x * v.x + v.y * v.y);
-const levelled = (v) => {
-  const largest = Math.max(Math.abs(v.x), Math.abs(v.y));
-  return largest > 0 ? { x: v.x / largest, y: v.y / largest } : v;
-};
-export const norm = (v) => (sound(plainNorm(v)) ? plainNorm(v) : Math.hypot(v.x, v.y));
+const largest = (v) => Math.max(Math.abs(v.x), Math.abs(v.y));
+const levelled = (v) => (largest(v) > 0 ? { x: v.x / largest(v), y: v.y / largest(v) } : v);
+export const norm = (v) => (sound(plainNorm(v)) ? plainNorm(v) : largest(v) * plainNorm(levelled(v)));
 
 // v with another length, and 0 where v is 0. One literal, not one a branch: two would be allocated at every step.
 export const withLength = (length, v) => {

@@ -6,30 +6,40 @@ export const METHOD_COLOURS = palette.methods;
 export const METHOD_DASHES = palette.dashes;
 export const FATE_COLOURS = palette.fates;
 
-let loading = null;
+// What the smaller build draws, see plotly/plotly-cartesian.min.js. The whole of plotly.js is three times as heavy.
+const CARTESIAN = ["bar", "box", "contour", "heatmap", "histogram", "histogram2d", "histogram2dcontour", "image", "pie"]
+  .concat(["scatter", "scatterternary", "violin"]);
 
-// A live host sends plotly.js gzipped with the widget; a page of the site has it beside itself, as a classic script.
-async function scriptUrl(model) {
-  const packed = model.get("_plotly");
-  if (!packed?.byteLength) return model.get("_plotly_url");
+// The address of what a live host sends gzipped with the widget.
+async function unpacked(packed) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const text = await new Response(stream).text();
   return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 }
 
-export function loadPlotly(model) {
-  if (globalThis.Plotly?.react) return Promise.resolve(globalThis.Plotly);
-  loading ??= scriptUrl(model).then(
-    (url) =>
-      new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        script.src = url;
-        script.onload = () => resolve(globalThis.Plotly);
-        script.onerror = () => reject(new Error(`plotly.js did not load from ${url}`));
-        document.head.append(script);
-      }),
-  );
-  return loading;
+// A classic script that sets a global name; what a host has under that name stays.
+function loadScript(url) {
+  const found = globalThis.Plotly;
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = () => {
+      resolve(globalThis.Plotly);
+      globalThis.Plotly = found ?? globalThis.Plotly;
+    };
+    script.onerror = () => reject(new Error(`plotly.js did not load from ${url}`));
+    document.head.append(script);
+  });
+}
+
+// A build of plotly.js that draws these kinds of traces, fetched and run once a page, of which each explorable is a script
+// of its own. A live host sends the smaller build; a page of the site has both beside itself.
+export function loadPlotly(model, kinds = []) {
+  const builds = (globalThis.flatlabPlotly ??= {});
+  const packed = model.get("_plotly");
+  if (packed?.byteLength) return (builds.live ??= unpacked(packed).then(loadScript));
+  const url = model.get(kinds.every((kind) => CARTESIAN.includes(kind)) ? "_plotly_url" : "_whole_plotly_url");
+  return (builds[url] ??= loadScript(url));
 }
 
 export const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: false };

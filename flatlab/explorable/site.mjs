@@ -80,12 +80,17 @@ function toolbar(model) {
 export function mount(explorable, { id, name, state, ranges, linkable }) {
   const frame = document.getElementById(id);
   const root = document.documentElement.dataset.content_root ?? "./";
+  const beside = (file) => new URL(`${root}_static/${file}`, location.href).href;
   const model = new Shim(name, state, {
-    _plotly_url: new URL(`${root}_static/plotly.min.js`, location.href).href,
+    _plotly_url: beside("plotly-cartesian.min.js"),
+    _whole_plotly_url: beside("plotly.min.js"),
     _ranges: ranges,
   });
-  const start = async () => {
+  let drawing = null;
+  const start = () => (drawing ??= draw());
+  const draw = async () => {
     const el = h("div");
+    frame.setAttribute("aria-busy", "true");
     try {
       await explorable.render({ model, el: frame.appendChild(el) });
       frame.querySelector(".flatlab-placeholder")?.remove();
@@ -95,15 +100,24 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
       el.remove();
       frame.querySelector(".flatlab-placeholder").textContent = `This figure could not be drawn: ${error.message}`;
       throw error;
+    } finally {
+      frame.removeAttribute("aria-busy");
     }
   };
-  const near = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      near.disconnect();
-      start();
-    },
-    { rootMargin: "300px" },
-  );
+  let near = null;
+  const seen = new Promise((resolve) => {
+    near = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        near.disconnect();
+        resolve(start());
+      },
+      { rootMargin: "300px" },
+    );
+  });
   near.observe(frame);
+  addEventListener("beforeprint", start, { once: true }); // nothing comes near on paper
+  // What sentences of the page hold on to: `drawn()` draws it now, `drawn(false)` waits until it is drawn.
+  (globalThis.flatlabMounted ??= []).push({ name, model, frame, drawn: (now = true) => now ? start() : seen });
+  dispatchEvent(new Event("flatlab:mounted"));
 }

@@ -1,9 +1,12 @@
 """Densely connected networks for small images, DenseNet-BC (Huang et al. 2017)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 from flatlab.models.weights import he_normal
 
@@ -49,6 +52,9 @@ class DenseNet(nn.Module):
         """Logits of the images `x`."""
         x = relu(self.norm(self.blocks(self.into(x))))
         return self.out(x.mean((2, 3)))
+
+
+DENSENET100 = Architecture(name="densenet100", title="DenseNet-100", place=14, make=partial(DenseNet, depth=100, growth=12))
 
 
 class _Layer(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, max_pool2d
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 
 __all__ = ["FastCifar", "whitening"]
@@ -59,6 +60,9 @@ class FastCifar(nn.Module):
         """Logits of the images `x`."""
         x = self.blocks(gelu(conv2d(x, self.patches, self.bias)))
         return self.out(x.amax((2, 3))) / 9
+
+
+FAST_CIFAR = Architecture(name="fast_cifar", title="fast_cifar", place=6, make=FastCifar, width=(64, 256, 256))
 
 
 class _Block(nn.Module):

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
+from flatlab.models.architecture import Architecture
+
 __all__ = ["LeNet5"]
 
 
@@ -34,3 +36,6 @@ class LeNet5(nn.Module):
         x = relu(max_pool2d(self.conv2(x), 2))
         x = relu(self.linear1(x.flatten(1)))
         return self.out(relu(self.linear2(x)))
+
+
+LENET5 = Architecture(name="lenet5", title="LeNet5", place=5, make=LeNet5)

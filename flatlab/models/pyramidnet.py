@@ -1,8 +1,11 @@
 """Pyramidal residual networks, additive (Han et al. 2017)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad, relu
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 from flatlab.models.weights import he_normal
 
@@ -53,6 +56,11 @@ class PyramidNet(nn.Module):
         """Logits of the images `x`."""
         x = self.blocks(self.first(self.into(x)))
         return self.out(relu(self.norm(x)).mean((2, 3)))
+
+
+PYRAMIDNET110 = Architecture(
+    name="pyramidnet110", title="PyramidNet-110", place=13, make=partial(PyramidNet, depth=110, alpha=270)
+)
 
 
 class _Block(nn.Module):

@@ -1,8 +1,11 @@
 """Residual networks for small images (He et al. 2016, section 4.2)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 from flatlab.models.weights import he_normal
 
@@ -45,6 +48,10 @@ class ResNet(nn.Module):
         """Logits of the images `x`."""
         x = self.blocks(relu(self.norm(self.into(x))))
         return self.out(x.mean((2, 3)))
+
+
+RESNET20 = Architecture(name="resnet20", title="ResNet-20", place=7, make=partial(ResNet, depth=20))
+RESNET56 = Architecture(name="resnet56", title="ResNet-56", place=8, make=partial(ResNet, depth=56))
 
 
 class _Block(nn.Module):

@@ -1,8 +1,11 @@
 """Residual networks with grouped convolutions for small images (Xie et al. 2017, section 5.3)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 from flatlab.models.weights import he_normal
 
@@ -43,6 +46,10 @@ class ResNeXt(nn.Module):
         """Logits of the images `x`."""
         x = self.blocks(relu(self.norm(self.into(x))))
         return self.out(x.mean((2, 3)))
+
+
+MAKE = partial(ResNeXt, depth=29, groups=32, width=4)
+RESNEXT29 = Architecture(name="resnext29_32x4d", title="ResNeXt-29 32x4d", place=9, make=MAKE)
 
 
 class _Bottleneck(nn.Module):

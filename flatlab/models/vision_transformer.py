@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from flatlab.models.architecture import Architecture
+
 __all__ = ["VisionTransformer"]
 
 
@@ -54,6 +56,9 @@ class VisionTransformer(nn.Module):
         x = self.into(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
         return self.out(self.norm(self.blocks(x)[:, 0]))
+
+
+VIT_SMALL32 = Architecture(name="vit_small32", title="ViT-Small", place=15, make=VisionTransformer)
 
 
 class _Block(nn.Module):

@@ -1,8 +1,11 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from flatlab.models.architecture import Architecture
 from flatlab.models.shapes import image
 from flatlab.models.weights import he_normal
 
@@ -43,6 +46,12 @@ class WideResNet(nn.Module):
         """Logits of the images `x`."""
         x = relu(self.norm(self.blocks(self.into(x))))
         return self.out(x.mean((2, 3)))
+
+
+# "Resnet-28-6" and "Resnet-58-6" in the paper on nonuniformity: both depths are 6 n + 4, a wide ResNet's.
+WRN28_6 = Architecture(name="wrn28_6", title="WRN-28-6", place=10, make=partial(WideResNet, depth=28, widen=6))
+WRN58_6 = Architecture(name="wrn58_6", title="WRN-58-6", place=11, make=partial(WideResNet, depth=58, widen=6))
+WRN28_10 = Architecture(name="wrn28_10", title="WRN-28-10", place=12, make=partial(WideResNet, depth=28, widen=10))
 
 
 class _Block(nn.Module):

@@ -90,6 +90,12 @@ the last two is looked at in the first three steps and in every 16th. Generators
 that are called through a compiled *function*, and hold no trained parameter, cannot be seen: compile the module instead.
 Where a model is compiled torch warns, once, of a global hook: it is ours and only looks.
 
+**Forward passes that write to the weights** (`nn.Embedding(max_norm=...)`, a max-norm constraint, an initialization by
+data) do so in the first pass, as without a method, and it stays; what they write at perturbed weights goes with these.
+LSAM, which runs no pass at the weights themselves, refuses such a model where it sees it. (It and the methods that cut the
+batch look in the first three steps and in every 16th.) What a module keeps in a plain attribute, and not in a buffer, each
+pass moves anew.
+
 **Caches of weights.** An autocast around the step, and `torch.nn.utils.parametrize.cached()`, keep what they have made of
 the weights; both are cleared whenever a pass writes them. What a compiler has folded into constants stays: freeze nothing.
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "flat", "real", "unflat"]
+__all__ = ["Rows", "flat", "place_for", "real", "unflat"]
 
 
 def real(t: Tensor) -> Tensor:
@@ -34,23 +34,36 @@ def flat(tensors: list[Tensor]) -> Tensor:
     >>> flat([torch.ones(1, 2), torch.zeros(1, dtype=torch.float16)])
     tensor([1., 1., 0.])
     """
-    kinds = {t.dtype for t in tensors}
-    if kinds == {torch.float32} or kinds == {torch.float64}:
-        if len(tensors) > 1:  # a single one would come back as it is
-            return torch._utils._flatten_dense_tensors(tensors)
-        return torch.cat([tensors[0].reshape(-1)])
-    dtype = functools.reduce(torch.promote_types, kinds, torch.float32)
-    place = torch.empty(sum(t.numel() for t in tensors), dtype=dtype, device=tensors[0].device)
-    return torch.cat([t.reshape(-1) for t in tensors], out=place)
+    if len(tensors) > 1 and len({t.dtype for t in tensors} | {_wide(tensors)}) == 1:
+        return torch._utils._flatten_dense_tensors(tensors)  # a single one would come back as it is
+    return torch.cat([t.reshape(-1) for t in tensors], out=place_for(tensors))
+
+
+def place_for(tensors: list[Tensor]) -> Tensor:
+    """A vector for a copy of `tensors`, `(d,)`, of the type that `flat` gives it, still without values.
+
+    >>> place_for([torch.ones(1, 2), torch.zeros(1, dtype=torch.float16)]).shape
+    torch.Size([3])
+    """
+    return torch.empty(sum(t.numel() for t in tensors), dtype=_wide(tensors), device=tensors[0].device)
+
+
+def _wide(tensors: list[Tensor]) -> torch.dtype:
+    return functools.reduce(torch.promote_types, {t.dtype for t in tensors}, torch.float32)
 
 
 class Rows:
-    """Writes flat vectors into tensors, by views of them that live from step to step."""
+    """Reads tensors into flat vectors, and writes these into them, by views of them that live from step to step."""
 
     def __init__(self):
         self._where: list[tuple] = []
         self._rows: list[Tensor] | None = None
         self._sizes: list[int] = []
+
+    @property
+    def plain(self) -> bool:
+        """Whether the tensors lie on the CPU as in a vector, all of one type."""
+        return self._rows is not None
 
     def find(self, tensors: list[Tensor]) -> None:
         """Looks where `tensors` are and how they lie, at the start of a step."""
@@ -61,6 +74,17 @@ class Rows:
         if where != self._where or sizes != self._sizes or plain != (self._rows is not None):
             self._rows = [t.detach().view(-1) for t in tensors] if plain else None
             self._where, self._sizes = where, sizes
+
+    def read(self, tensors: list[Tensor], v: Tensor) -> None:
+        """Copies `tensors` into the vector `v`, `(d,)`.
+
+        >>> v = torch.empty(3)
+        >>> Rows().read([torch.ones(1, 2), torch.zeros(1)], v)
+        >>> v
+        tensor([1., 1., 0.])
+        """
+        rows = self._views(tensors) if v.device.type == "cpu" else None
+        torch.cat([t.reshape(-1) for t in tensors] if rows is None else rows, out=v)
 
     def write(self, v: Tensor, tensors: list[Tensor]) -> None:
         """Copies the vector `v`, `(d,)`, into `tensors`, which keep storage, type and strides.

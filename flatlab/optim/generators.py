@@ -31,12 +31,14 @@ class Foreign:
     def __init__(self):
         self.drawn: set[str] = set()
         self.steps = 0
+        self.looks = True
+        """Whether this step is one to look in."""
 
     def of_step(self) -> set[str]:
         """Those to look at in the step that begins."""
-        looks = self.steps < FIRST or self.steps % EVERY == 0
+        self.looks = self.steps < FIRST or self.steps % EVERY == 0
         self.steps += 1
-        return set(WAYS) if looks else set(self.drawn)
+        return set(WAYS) if self.looks else set(self.drawn)
 
 
 class Generators:

@@ -35,6 +35,8 @@ def trained(name: str, groups: list[Group]) -> Groups:
     found = [(group, [p for p in group["params"] if p.requires_grad]) for group in groups]
     found = [(group, params) for group, params in found if params]
     devices = {p.device for _, params in found for p in params}
+    if devices and not any(p.numel() for _, params in found for p in params):
+        raise ValueError(f"{name} has nothing to train: the parameters in its groups hold no numbers")
     if len(devices) != 1:
         told = ", ".join(sorted(map(str, devices)))
         raise ValueError(

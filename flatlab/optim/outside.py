@@ -15,7 +15,7 @@ __all__ = ["Outside"]
 LOOKS = 8
 """How often values are looked at, which waits for a device: where clearing leaves zeros there is always something."""
 REMEDY = "to accumulate, give it a closure over all parts of the batch, as flatlab.optim shows under Accumulation"
-CALLER = 7
+CALLER = 9
 """Frames between the warning and the line that calls `step`."""
 
 

@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
-from flatlab.optim.flat import Rows, flat, real, unflat
+from flatlab.optim.flat import Rows, flat, place_for, real, unflat
 from flatlab.optim.generators import Foreign, Generators
 from flatlab.optim.moved import Known, Moved
 
@@ -36,8 +36,10 @@ class Passes:
     As a context it gives the weights back: on leaving they are `w` again, to the bit, and where an exception ended it
     the buffers that a pass moves are back, too. Modules that are met join `known`.
     `scale` is what the closure multiplied the loss by; `sign`, -1 or 1 for each weight, turns what is maximized around.
-    With `guard`, `finite` tells of each pass whether it was (gradient and, unless scaled, loss); the rule gets numbers in
-    place of what was not. A complex weight is two real ones.
+    With `late` the rule asks for the gradient at `w` before it looks at `w`, which is then read only after that pass: so
+    what the forward pass itself writes to the weights (a max_norm, an initialization by data) stays, at no cost. Without it
+    that is looked for by value. With `guard`, `finite` tells of each pass whether it was (gradient and, unless scaled,
+    loss); the rule gets numbers in place of what was not. A complex weight is two real ones.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Passes:
         scale: float | None = None,
         sign: float | Tensor | None = None,
         guard: bool = True,
+        late: bool = False,
     ):
         self.params, self.closure, self.everything = params, closure, list(everything)
         self.known = known
@@ -61,7 +64,11 @@ class Passes:
         self._complex = any(p.is_complex() for p in params)
         self._real = [real(p) for p in params] if self._complex else params
         rows.find(self._real)
-        self.w = flat(self._real)
+        self.w = place_for(self._real)
+        self._read = not late
+        """Whether `w` holds the weights."""
+        if self._read:
+            rows.read(self._real, self.w)
         self.losses: list[Tensor | float] = []
         self._clean: list[Tensor | float] = []
         self.count = 0
@@ -77,12 +84,15 @@ class Passes:
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
         self._generators = Generators([self.w.device.index] if self.w.is_cuda and not self._capturing else [], foreign)
+        self._looks = self._read and not self._capturing and (foreign.looks or known.writes)
+        """Whether to look, by value, for what a first pass writes to the weights."""
 
     def __enter__(self) -> Passes:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_) -> None:
-        self._write(self.w)
+        if self._read:
+            self._write(self.w)
         for hook in self._hooks:
             hook.remove()
         if failure is not None:
@@ -95,8 +105,14 @@ class Passes:
         if v is not self.w or self.count > 1:
             self._write(v)
         self._clear()
+        before = flat(self._real) if self._looks and self.count == 1 else None
         with torch.enable_grad():
             loss = self._first() if self.count == 1 else self._again()
+        if not self._read:
+            self.rows.read(self._real, self.w)
+            self._read = True
+        elif before is not None:
+            self._keep_written(v, before)
         loss = _number(loss)
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
         if self.count == 1 and v is self.w:
@@ -105,6 +121,18 @@ class Passes:
         if self.guard:
             self._watch(g, loss)
         return g
+
+    def _keep_written(self, v: Tensor, before: Tensor) -> None:
+        now = flat(self._real)
+        if torch.equal(before, now) or not all_finite(before):
+            return
+        self.known.writes = True
+        if v is not self.w:
+            raise RuntimeError(
+                "the forward pass writes to the weights (a max_norm, an initialization by data), and this method runs none "
+                "at the weights themselves: take one that does, or write to them outside of the closure"
+            )
+        self.w.copy_(now)
 
     def _clear(self) -> None:
         for p in self.everything:
@@ -119,15 +147,22 @@ class Passes:
             self._moved = Moved(self.known)
             self._generators.begin()
 
-    def hand_over(self, direction: Tensor) -> None:
-        """`direction` as the `.grad` of each parameter that had one in some pass; the others keep None."""
+    def hand_over(self, direction: Tensor, kept: bool = False) -> None:
+        """`direction` as the `.grad` of each parameter that had one in some pass; the others keep None.
+
+        They are views of it where they can be, unless it is `kept`.
+        """
         if direction is self._last and self.scale is None and self._complete:
             return  # the last pass left just that there
         if self.sign is not None:
             direction = direction * self.sign
-        grads = [torch.empty_like(p) for p in self.params]  # not the old ones, which may be the caller's own tensors
-        found = [real(g) for g in grads]
-        torch._foreach_copy_(found, unflat(direction, found))
+        # Not into the old ones, which may be the caller's own tensors.
+        if not kept and self.rows.plain and direction.dtype == self.params[0].dtype:
+            grads = unflat(direction, self.params)
+        else:
+            grads = [torch.empty_like(p) for p in self.params]
+            found = [real(g) for g in grads]
+            torch._foreach_copy_(found, unflat(direction, found))
         for p, g, graded in zip(self.params, grads, self._graded, strict=True):
             if graded:
                 p.grad = g

@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from flatlab.methods import Method
 from flatlab.optim.passes import Passes
 
-__all__ = ["Split", "splits"]
+__all__ = ["Elsewhere", "Split"]
 
 
 class Elsewhere(Exception):
@@ -63,28 +61,3 @@ class Split(Passes):
 
 def _no_closure() -> Tensor:
     raise NotImplementedError
-
-
-def splits(method: type[Method], shared: dict[str, Any]) -> bool:
-    """Whether a step of the method is two gradients, the first at the weights. Found by running its rule.
-
-    >>> from flatlab.methods import METHODS
-    >>> [name for name, method in METHODS.items() if not splits(method, {"k": 2, "antithetic": False})]
-    ['LSAM', 'CSAM', 'SAMGCM', 'MSAM']
-    """
-    if method.cuts:
-        return False
-    w, points = torch.ones(2), []
-
-    def grad(v: Tensor) -> Tensor:
-        points.append(v)
-        return v.clone()
-
-    options = {o.mask or name: None if o.mask else o.default for name, o in method.options.items() if not o.shared}
-    options |= {name: value for name, value in shared.items() if name in method.options}
-    if method.draws:
-        options["generator"] = torch.Generator().manual_seed(0)
-    if method.memory:
-        options[method.memory] = None
-    method.direction(w, grad, **options)
-    return len(points) == 2 and points[0] is w

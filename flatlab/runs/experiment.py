@@ -296,11 +296,13 @@ def _add_options(parser: Parser, cls: type[Experiment]) -> None:
         group.add_argument(_flag(name), help=known.help.replace("%", "%%"), default=argparse.SUPPRESS, **shape)
     place = parser.add_argument_group("where and how it runs (not part of the record's key)")
     out = "folder of the records (default: $FLATLAB_RUNS, else book/results)"
-    place.add_argument("--out", type=Path, default=records.out(), help=out)
+    place.add_argument("--out", type=Path, metavar="FOLDER", default=records.out(), help=out)
     if cls.resumable:
-        place.add_argument("--device", default="auto", help="auto (default: CUDA if there is one), cpu, cuda, cuda:N")
+        place.add_argument(
+            "--device", default="auto", metavar="NAME", help="auto (default: CUDA if there is one), cpu, cuda, cuda:N"
+        )
         every = "minutes between two checkpoints inside an epoch (default: %(default)s)"
-        place.add_argument("--every", type=float, default=5.0, help=every)
+        place.add_argument("--every", type=float, metavar="MINUTES", default=5.0, help=every)
         place.add_argument("--graph", action="store_true", help="CUDA: replay each step as one graph")
         place.add_argument("--no-weights", action="store_true", help="keep the record alone, not the trained weights")
         place.add_argument("--again", action="store_true", help="run although the record is there")
@@ -308,6 +310,8 @@ def _add_options(parser: Parser, cls: type[Experiment]) -> None:
 
 def check_out(out: Path) -> None:
     """Raise `ValueError` if no record could be written under `out`, which need not be there yet."""
+    if re.match(r"\w[\w+.-]+:/", str(out)):  # a path of one slash by now, and a local folder of that name helps nobody
+        raise ValueError(f"records go to a folder, not to an address, got {out}: mount the storage, and name its folder")
     whole = out.resolve()
     there = next(p for p in (whole, *whole.parents) if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):

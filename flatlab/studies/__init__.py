@@ -6,6 +6,7 @@ from flatlab.studies.loss_plane import LossPlane
 from flatlab.studies.minima import Minimum
 from flatlab.studies.mistakes import Mistakes
 from flatlab.studies.network_slice import NetworkSlice
+from flatlab.studies.split_shift import SplitShift
 from flatlab.studies.twins import Twins
 
-__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "Mistakes", "NetworkSlice", "Twins"]
+__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "Mistakes", "NetworkSlice", "SplitShift", "Twins"]

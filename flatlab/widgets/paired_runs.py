@@ -12,6 +12,7 @@ from typing import Any
 import traitlets
 from scipy import stats
 
+from flatlab.data import IMAGES
 from flatlab.explorable import Explorable
 from flatlab.stats.comparison import seeds_needed
 from flatlab.stats.intervals import student
@@ -24,7 +25,6 @@ APART = ("method", "seed", "epochs", "evaluate_train")
 """What two runs of one problem may differ in, besides the options of their methods."""
 OPTIONS = (*OWNERS, "perturb_every", "fa", "cov", "probes", "penalty_every")
 SYMBOLS = {"rho": "ρ", "rho_cov": "ρ cov", "lr": "learning rate", "fa": "FA", "cov": "COV"}
-IMAGES = ("mnist", "cifar10", "cifar100", "digits")
 BUDGETS = ("epochs", "gradients")
 PLACE = ("data", "examples", "network", "width", "label_noise")
 """What the name of a problem says of itself; all else only where two problems would have one name."""
@@ -133,7 +133,7 @@ def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str
     ...     "final": {"accuracy": accuracy}}}
     >>> (problem,) = compact([record(*run) for run in runs])["problems"]
     >>> problem["name"], list(problem["views"])
-    ('digits, FCN, 5 epochs', ['SGD', 'SAM'])
+    ('digits, perceptron 500-500, 5 epochs', ['SGD', 'SAM'])
     >>> view = problem["views"]["SGD"]["epochs"]
     >>> view["rows"][1]["pairs"], view["rows"][1]["mean"], round(view["spread"], 4)
     ([[1, 91.0, 90.0], [2, 93.0, 91.0]], 1.5, 0.7071)

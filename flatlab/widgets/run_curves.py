@@ -8,6 +8,7 @@ from typing import Any
 
 import traitlets
 
+from flatlab import data, models
 from flatlab.explorable import Explorable
 from flatlab.palette import PALETTE
 
@@ -24,13 +25,7 @@ TUNED = ("lr",)
 APART = ("seed", "method", "base", "rho", "evaluate_train")
 ORDER = ("SGD", "Adam", "AdamW", *PALETTE["methods"])
 SCORES = ("accuracy", "loss", "train_loss", "train_accuracy", "whole_train_loss", "whole_train_accuracy")
-NAMES = {
-    "mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "newsgroups": "20 newsgroups",
-    "breast_cancer": "breast cancer", "fcn": "FCN", "fcn3": "FCN-3", "lenet5": "LeNet-5", "resnet20": "ResNet-20",
-    "resnet56": "ResNet-56", "resnext29_32x4d": "ResNeXt-29 32x4d", "wrn28_6": "WRN-28-6", "wrn58_6": "WRN-58-6",
-    "wrn28_10": "WRN-28-10", "pyramidnet110": "PyramidNet-110", "densenet100": "DenseNet-100", "vit_small32": "ViT-Small",
-    "lr": "learning rate", "crop_flip": "crop and flip",
-}  # fmt: skip
+NAMES = data.TITLES | models.TITLES | {"lr": "learning rate", "crop_flip": "crop and flip"}
 
 
 class RunCurves(Explorable):

@@ -1,11 +1,14 @@
-"""What the ledger says of Figures 1, 3 and 4, asked of the frozen records again."""
+"""What the ledger says of Figures 1, 3 and 4, and of large learning rates, asked of the frozen records again."""
 
 import math
 
 import pytest
 
+from book.finding import RESULTS
+from book.stable_sam import large_rates, printed
 from book.stable_sam.gradient_pairs import RHOS, epoch, pairs, positive
 from book.stable_sam.success_rates import at, config, large, rates, share, swing
+from flatlab.runs import records
 
 
 def test_gd_is_highest_at_large_rates_and_not_at_small_ones():
@@ -79,3 +82,23 @@ def test_the_ratio_exceeds_one_at_the_start():
     for run in pairs("SAM", 0.2):
         assert run["curves"][0]["ratio_high"] == pytest.approx(1.2, abs=0.02)
         assert all(point["ratio_high"] < 1 for point in run["curves"][4:])
+
+
+def test_lenet_at_rates_that_break_it():
+    """Seed 1, the first that is whole: at a rate of 0.2 and a radius of 0.2 SAM learns nothing, SGD and StableSAM do."""
+    at_02 = [large_rates.accuracies(m, rho, 0.2)[1] for m, rho in (("plain", None), ("SAM", 0.2), ("StableSAM", 0.2))]
+    assert at_02[1] < large_rates.CHANCE < 40 < min(at_02[0], at_02[2])
+    assert [len([lr for lr, seed in large_rates.lost("SAM", rho) if seed == 1]) for rho in large_rates.RHOS] == [0, 1, 3]
+
+
+def test_table_2_gains_more_on_cifar10_with_the_papers_own_example():
+    ten, hundred = printed.gains("cifar10"), printed.gains("cifar100")
+    assert (round(ten["resnet56"], 2), round(hundred["resnet56"], 2)) == (0.31, 0.30)
+    assert [n for n in ten if hundred[n] > ten[n]] == ["wrn28_10", "pyramidnet110"]
+
+
+def test_on_mnist_the_tuned_radius_of_asam_is_ten_times_that_of_sam():
+    tuned = records.find(RESULTS, "train", data="mnist", network="fcn3", validation=5000, lr=0.1)
+    for method, best in (("SAM", {0.02, 0.05}), ("ASAM", {0.5})):
+        scores = {r["config"]["rho"]: r["result"]["final"]["accuracy"] for r in tuned if r["config"]["method"] == method}
+        assert len(scores) == 5 and {rho for rho in scores if scores[rho] == max(scores.values())} == best

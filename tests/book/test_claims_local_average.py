@@ -384,6 +384,7 @@ def test_averaging_does_not_lower_the_noise_of_minibatches_at_the_papers_radius(
     assert noise[1] / noise[0] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_training_at_the_papers_radius_ends_where_sgd_ends():
     same = {"data": "digits", "network": "fcn", "epochs": 3, "lr": 0.05, "weight_decay": 0.0}
     sgd = Train(method="plain", **same).run()["final"]

@@ -32,6 +32,7 @@ def test_of_the_papers_measures_only_two_survive_a_rescaling_of_layers():
     assert all(r["result"]["rescaling"]["output_change"] < 1e-4 for r in reached)
 
 
+@pytest.mark.slow
 def test_a_verdict_follows_the_correlations():
     """Of made-up minima whose gap is kappa and a little noise, kappa leads, and not where it is the trace that is so."""
     made = study()
@@ -74,6 +75,7 @@ def test_on_digits_a_larger_rate_alone_makes_the_minimum_flatter_and_the_gap_lar
     assert larger["Tr H"] <= 7 and larger["κ"] <= 9
 
 
+@pytest.mark.slow
 def test_on_lenet_too_the_norm_predicts_and_curvature_has_the_wrong_sign(found):
     runs = minima.lenet()
     assert found["‖w‖"].spearman.low > 0.4 and found["−margin"].spearman.low > 0.4

@@ -1,16 +1,10 @@
 """What the ledger says of Figures 5 to 7 of the StableSAM paper, asked of the frozen records of the twins again."""
 
 import itertools
-import os
 
 import pytest
-import torch
-from sklearn.linear_model import LogisticRegression
-from torch.nn.functional import avg_pool2d
 
 from book.stable_sam.twins import METHODS, NETWORKS, NUDGE, SEEDS, accuracy_gap, apart, ends, error, spread_of_seeds, twins
-from flatlab import data
-from flatlab.training.batches import Batches, Scale
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -104,29 +98,3 @@ def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, set
     assert nudged[0] < 1e-7 and example[0] == 0
     for epoch in (5, 10, 30, 60):
         assert 0.8 < nudged[epoch] / example[epoch] < 1.25
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("FLATLAB_DATA"), reason="no CIFAR on this disk: FLATLAB_DATA is not set")
-def test_unchanged_training_images_cannot_be_told_from_test_images_and_cropped_ones_can():
-    """Logistic regression on blocks of 4 x 4 pixels and on how much the four edges vary, judged on other images."""
-    images, n = data.load("cifar10"), 5_000
-    chosen = torch.randperm(len(images.x_train), generator=torch.Generator().manual_seed(0))[: 2 * n]
-    training = images.x_train[chosen]
-    scale = Scale(training)
-
-    def features(x):
-        edges = (x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1])
-        return torch.cat([avg_pool2d(x, 4).flatten(1), torch.stack([edge.std((1, 2)) for edge in edges], 1)], 1)
-
-    def told_apart(augment):
-        batches = Batches(training, torch.zeros(2 * n), size=2 * n, seed=1, scale=scale, augment=augment)
-        batches.begin(0)
-        seen, other = (features(scale(x)) for x in images.x_test.split(n))
-        mine, others = features(batches[0][0]).split(n)
-        is_test = torch.arange(2 * n) >= n
-        model = LogisticRegression(max_iter=2_000).fit(torch.cat([mine, seen]), is_test)
-        return model.score(torch.cat([others, other]), is_test)
-
-    assert told_apart("none") == pytest.approx(0.5, abs=0.015)
-    assert told_apart("crop") > 0.85

@@ -64,6 +64,17 @@ def test_a_notebook_holds_the_cells_that_the_build_has_run(path, built):
         assert shows(built[code(published.cells[1:])], used, "jupyter.widget-view")
 
 
+def test_the_run_that_the_tour_kills_ends_with_the_weights_of_one_that_nobody_disturbed(built):
+    published = nbformat.read(SITE / "notebooks" / "book" / "first_run.ipynb", as_version=4)
+    outputs = [output for cell in built[code(published.cells[1:])].cells for output in cell.get("outputs", [])]
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "state saved: True" in said and "record there: False" in said, "killed in the middle"
+    (resumed,), (undisturbed,) = (
+        re.findall(rf"^{name}: (\w{{12}})$", said, re.M) for name in ("killed and resumed", "undisturbed")
+    )
+    assert resumed == undisturbed
+
+
 LIVE = [
     ("index", "from toy_problems import", "jupyter.widget-view"),
     ("scale/cifar", "flatlab.widgets", "jupyter.widget-view"),

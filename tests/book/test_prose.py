@@ -37,6 +37,7 @@ The norm is {glue:text}`the-norm`, the share {glue:text}`the-share`%, and {glue:
 SAID = "The norm is 4,180, the share 0.10 to 0.2%, and 3 · 10¹⁰ in all."
 
 
+@pytest.mark.slow
 def test_the_page_and_its_notebook_say_what_the_cell_has_found(tmp_path):
     (tmp_path / "page.md").write_text(PAGE)
     config = {"extensions": ["myst_nb"], "root_doc": "page", "nb_execution_mode": "force"}

@@ -91,6 +91,7 @@ def test_a_downloaded_notebook_fetches_the_book_beside_it_says_so_and_finds_it_a
         assert f"in {tmp_path}/flatlab/book/toys" in said
 
 
+@pytest.mark.slow
 def test_on_colab_a_restarted_runtime_comes_back_to_the_chapters_folder(source, tmp_path):
     cell = COLAB + first_cell(source).replace("/content/", f"{tmp_path}/content/") + WHERE
     (tmp_path / "home").mkdir()
@@ -102,6 +103,7 @@ def test_on_colab_a_restarted_runtime_comes_back_to_the_chapters_folder(source, 
 def test_an_address_that_cannot_be_reached_is_named(source, tmp_path):
     said = run(first_cell(source, tmp_path / "not there"), tmp_path, check=False)
     assert f"{tmp_path}/not there could not be fetched into {tmp_path}/flatlab: see the message of git above" in said
+    assert "Traceback" not in said and "cell.ipy" not in said
 
 
 @pytest.mark.slow

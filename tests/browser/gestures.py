@@ -8,6 +8,11 @@ def drawn(frame):
     frame.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def set_equations(page):
+    """Have all equations of a page set, also those that no reader has come near."""
+    page.evaluate("window.MathJax?.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
+
+
 def mapped(frame):
     """Wait until the basin map answers the controls: a worker computes it."""
     drawn(frame)
@@ -39,3 +44,9 @@ def slide(frame, name, share):
         "(input, share) => { input.value = Math.round(share * input.max); input.dispatchEvent(new Event('input')); }", share
     )
     drawn(frame)
+
+
+def shown(frame, name):
+    """The number beside a slider, as the reader sees it."""
+    beside = ':is(output, input[type="number"])'
+    return float(frame.locator(f'.flatlab-control:has([data-name="{name}"]) {beside}').evaluate("(x) => x.value"))

@@ -81,6 +81,6 @@ def test_state_is_in_sync_both_ways_in_jupyterlab(browser, lab):
     run(1)
     page.get_by_text("Python sees -0.5 1.6 StableSAM").wait_for()
     run(2)
-    shown = page.locator(".flatlab-control:has(input[data-name=rho]) output")
+    shown = page.locator(".flatlab-control:has(input[data-name=rho]) input[type=number]")
     page.wait_for_function("(el) => el.value === '0.4'", arg=shown.element_handle())
     page.close()

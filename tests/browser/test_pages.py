@@ -1,11 +1,10 @@
-"""The pages themselves: from disk without a network, light and dark, narrow and wide, and how much they weigh."""
+"""The pages themselves: from disk without a network, light and dark, narrow and wide, on paper."""
 
-import gzip
 from pathlib import Path
 
 import pytest
 
-from tests.browser.gestures import until
+from tests.browser.gestures import set_equations, until
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
 CHAPTER = "book/toys/sam_saddle.html"
@@ -23,7 +22,7 @@ def test_everything_works_from_disk_with_the_network_off(open_page, explorable, 
 
 def test_equations_are_set_without_the_network(open_page):
     page = open_page(base=SITE.as_uri(), offline=True)
-    page.locator("mjx-container").first.wait_for(state="attached", timeout=20_000)
+    set_equations(page)
     assert page.locator("mjx-container").count() > 40
     assert page.locator("mjx-merror").count() == 0
     assert "$" not in page.locator("article p").first.inner_text()
@@ -33,7 +32,7 @@ def test_equations_are_set_without_the_network(open_page):
 @pytest.mark.parametrize("width", [320, 360, 1280])
 def test_no_page_is_wider_than_the_screen(open_page, explorable, path, width):
     page = open_page(path, equations=True, viewport={"width": width, "height": 800})
-    page.evaluate("window.MathJax?.startup?.promise?.then(() => null)")  # until the equations are set
+    set_equations(page)
     if path == CHAPTER:
         for name in NAMES:
             explorable(page, name)
@@ -72,29 +71,13 @@ def test_the_theme_switch_redraws_the_explorable(open_page, explorable, script):
     until(frame, lambda: frame.evaluate(colour) != before)
 
 
-def test_first_paint_weighs_less_than_700_kilobytes_without_plotly(open_page, site):
-    page = open_page("book/notation.html", equations=True)
-    page.wait_for_load_state("networkidle")
-    sizes, plotly = {}, []
-
-    def weigh(response):
-        if "plotly.min.js" in response.url:
-            plotly.append(response.url)
-        elif response.url.startswith(site) and not response.url.endswith(".woff"):  # MathJax's fonts come after it
-            sizes[response.url] = len(gzip.compress(response.body()))
-
-    page.on("response", weigh)
-    page.goto(f"{site}/{CHAPTER}", wait_until="networkidle")
-    assert 100_000 < sum(sizes.values()) < 700_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
-
-
-def test_plotly_is_fetched_only_when_an_explorable_comes_near(open_page, explorable):
-    fetched = "performance.getEntriesByType('resource').some((r) => r.name.includes('plotly'))"
-    page = open_page(CHAPTER, viewport={"width": 360, "height": 300})  # the first explorable is below the fold here
-    page.wait_for_timeout(1000)
-    assert not page.evaluate(fetched)
-    explorable(page, "SamSaddle")
-    assert page.evaluate(fetched)
+def test_paper_gets_every_equation_and_every_explorable(open_page):
+    page = open_page(equations=True, viewport={"width": 800, "height": 300})
+    page.evaluate("window.MathJax.startup.promise.then(() => null)")
+    lazy, waiting = page.locator("mjx-lazy"), page.locator(".flatlab-waiting")
+    assert lazy.count() > 5 and waiting.count() > 0, "nobody has come near them"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    until(page.locator("body"), lambda: lazy.count() + waiting.count() == 0)
 
 
 def test_every_control_of_the_chapter_has_a_name(open_page, explorable):

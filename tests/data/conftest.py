@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flatlab.data.resume import Resume
+from flatlab.data.files.resume import Resume
 
 
 class Shelf:

@@ -51,11 +51,16 @@ def test_a_record_is_two_labels_and_three_planes(laid_out):
     assert images.classes[0] == "apple" and images.classes[-1] == "worm" and len(set(images.classes)) == 100
 
 
-def test_the_archive_is_fetched_through_a_broken_connection_and_unpacked(laid_out, server, tmp_path):
+def packed(folder):
+    """The folder's files as a .tar.gz archive."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=0) as tar:
-        tar.add(laid_out / "cifar-100-binary", "cifar-100-binary")
-    archive = packed.getvalue()
+        tar.add(folder / "cifar-100-binary", "cifar-100-binary")
+    return packed.getvalue()
+
+
+def test_the_archive_is_fetched_through_a_broken_connection_and_unpacked(laid_out, server, tmp_path):
+    archive = packed(laid_out)
     remote = replace(CIFAR100.archive, md5=hashlib.md5(archive).hexdigest(), mirrors=(server.url,))
     server.files[remote.name], server.cuts = archive, [len(archive) // 2]
     root = tmp_path / "new"
@@ -97,6 +102,26 @@ def test_a_copy_with_its_records_in_another_order_is_as_good(laid_out):
     assert cifar(SMALL, laid_out).y_test.tolist() == FINE["test.bin"].tolist()[::-1]
 
 
+def test_what_the_published_archive_holds_is_right_whatever_the_catalogues_digest(laid_out):
+    """Of CIFAR-100 no checksum of the files is published, so that ours may be of other bytes: never refuse the original."""
+    archive = packed(laid_out)
+    (laid_out / CIFAR100.archive.name).write_bytes(archive)
+    remote = replace(CIFAR100.archive, md5=hashlib.md5(archive).hexdigest(), mirrors=("https://nowhere.invalid/",))
+    other = replace(SMALL, archive=remote, train={"train.bin": "0" * 32}, test={"test.bin": "1" * 32})
+    assert cifar(other, laid_out).checksum() == cifar(SMALL, laid_out).checksum()
+    path = laid_out / "cifar-100-binary" / "test.bin"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"test\.bin is damaged \(its checksum is .*\): delete it and load again"):
+        cifar(other, laid_out)
+    path.unlink()  # as the message says
+    cifar(other, laid_out)
+    (laid_out / CIFAR100.archive.name).write_bytes(archive + b"another")
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"test\.bin is damaged"):
+        cifar(other, laid_out)
+
+
 @pytest.mark.parametrize("which", [CIFAR10, CIFAR100], ids=lambda which: which.name)
 def test_a_missing_archive_without_a_network_is_named_with_the_remedy(which, nowhere, tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"{which.archive.name} is missing .* put {which.archive.name}"):
@@ -127,6 +152,7 @@ def test_cifar10_as_loaded_is_the_official_one():
     assert y.bincount().tolist() == [6000] * 10
 
 
+@pytest.mark.slow
 @on_disk
 def test_cifar100_on_disk_has_every_class_six_hundred_times():
     images = load("cifar100")

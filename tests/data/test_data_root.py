@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pooch
 
-from flatlab.data.root import data_root
+from flatlab.data.files.root import data_root
 
 
 def test_the_argument_goes_before_the_environment_and_that_before_the_cache(monkeypatch):

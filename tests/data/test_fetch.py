@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from flatlab.data.fetch import Remote, fetch
+from flatlab.data.files.fetch import Remote, fetch
 
 BODY = random.Random(0).randbytes(1_000_000)
 MD5 = hashlib.md5(BODY).hexdigest()

@@ -119,6 +119,7 @@ def test_a_damaged_cache_file_is_refused_and_stays(archive, tmp_path, content, m
     assert (tmp_path / CACHE).read_bytes() == content and capsys.readouterr().out == "" and not archive.asked
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("FLATLAB_DATA"), reason="no newsgroups on this disk: FLATLAB_DATA is not set")
 def test_newsgroups_on_disk_are_the_official_split():
     posts = load("newsgroups")

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from flatlab.data.unpack import unpack
+from flatlab.data.files.unpack import unpack
 
 
 def pack(path, members):

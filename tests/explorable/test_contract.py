@@ -91,7 +91,7 @@ def put(control, share):
         """(input, share) => {
           const [low, high] = [Number(input.min), Number(input.max)];
           input.value = input.type === 'range' ? Math.round(low + share * (high - low)) : low + share * (high - low);
-          input.dispatchEvent(new Event('input', {bubbles: true}));
+          for (const kind of ['input', 'change']) input.dispatchEvent(new Event(kind, {bubbles: true}));
         }""",
         share,
     )

@@ -32,7 +32,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(cls):
 def test_a_static_page_gets_state_and_ranges_and_asks_no_host(cls):
     widget = cls()
     html = widget._repr_mimebundle_()[0]["text/html"]
-    options = json.loads(re.search(r"mount\(\{ render \}, (\{.*\})\);", html)[1])
+    options = json.loads(re.search(r"\.mount\(.*?\.default, (\{.*\})\);", html)[1])
     assert set(options["state"]) == set(cls.public_state()) and options["ranges"] == widget.ranges()
     assert not re.search(r"https?://(?!www\.w3\.org/)", html)
     assert "export " not in re.sub(r'"(?:[^"\\]|\\.)*"', '""', html), "a script of a page exports nothing"

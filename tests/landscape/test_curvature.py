@@ -125,7 +125,9 @@ def network(name, dtype=DOUBLE):
     return Landscape.of(model, cross_entropy, (random(12, 4, seed=1).to(dtype), torch.arange(12) % 3))
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    "name", [n if n in ("attention", "weight norm") else pytest.param(n, marks=pytest.mark.slow) for n in RIGHT]
+)
 def test_products_of_every_kind_are_the_hessians(name):
     net = network(name)
     w = net.w0 + 0.2 * random(net.d, seed=2)

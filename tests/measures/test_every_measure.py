@@ -95,7 +95,11 @@ def test_every_exported_measure_is_in_the_table():
     assert set(MEASURES) == set(measures.__all__) - {"Estimate", "SpectralDensity"}
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
+QUICK = ("two-layer tanh network",)
+PARAMS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PROBLEMS]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def problem(request):
     return PROBLEMS[request.param]()
 
@@ -114,7 +118,7 @@ def test_a_measure_is_what_derivatives_say(problem, name):
         assert found == pytest.approx(expected, rel=1e-6, abs=floor)
 
 
-@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("logistic", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_toy_and_its_network_have_the_same_measure(name, logistic):
     call, measure = MEASURES[name][0], getattr(measures, name)

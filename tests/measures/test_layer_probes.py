@@ -45,7 +45,7 @@ def curved(model, shape, seed=0):
     return Landscape.of(net.model, lambda a, b: (a - b).pow(4).mean(), (net.x, net.y))
 
 
-@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+@pytest.mark.parametrize("kind", ["rademacher", pytest.param("gaussian", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_the_mean_of_the_draws_is_the_trace_of_the_hessian(name, kind):
     net = curved(*CASES[name])

@@ -94,7 +94,10 @@ def test_perceptrons_take_vectors_and_images_alike(name):
     assert torch.equal(flat(x.flatten(1)), image(x))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith(("wrn", "pyramid"))])
+SEEDED = [n for n in NAMES if not n.startswith(("wrn", "pyramid"))]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "vit_small32" else n for n in SEEDED])
 def test_the_seed_fixes_the_weights(name):
     def weights(seed):
         torch.manual_seed(seed)

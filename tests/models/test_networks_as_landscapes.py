@@ -11,7 +11,9 @@ from tests.models.small_networks import IMAGE, LARGER, LENET, SMALL, shape
 LABELS = torch.tensor([0, 2])
 
 
-LARGE = ("wrn28_6", "wrn58_6", "wrn28_10", "pyramidnet110", "vit_small32", "resnext29_32x4d")
+LARGE = (
+    "wrn28_6", "wrn58_6", "wrn28_10", "pyramidnet110", "vit_small32", "resnext29_32x4d", "densenet100", "resnet56",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES])

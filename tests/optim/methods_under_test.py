@@ -13,8 +13,11 @@ LOCAL = [opt for opt in WHOLE if opt.method.local_ascent]
 """Those that take `no_sync` without looking at parts of the batch."""
 
 
-def each(optimizers):
-    return pytest.mark.parametrize("method", optimizers, ids=lambda opt: opt.__name__)
+def each(optimizers, quick=None):
+    """Over all of them; with `quick`, the quick check is over those alone."""
+    marks = {opt: () if quick is None or opt in quick else pytest.mark.slow for opt in optimizers}
+    params = [pytest.param(opt, id=opt.__name__, marks=mark) for opt, mark in marks.items()]
+    return pytest.mark.parametrize("method", params)
 
 
 every_method, every_cutting_method = each(WHOLE), each(CUTTING)

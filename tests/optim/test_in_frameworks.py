@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods_under_test import every_method
+from methods_under_test import WHOLE, each
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("error:.*accumulate, give it a closure")
 
 PAGE = Path(__file__).parents[2] / "book" / "frameworks.md"
 EPOCHS, CLIP = 2, 0.3
+every_method = each(WHOLE, quick=[CSAM])  # it remembers
 
 
 def shown(name, **known):
@@ -156,6 +157,7 @@ def test_lightning_trains_and_logs_as_a_plain_loop(pl, method):
     assert len(module.every) > len(losses), "a plain log would have kept another"
 
 
+@pytest.mark.slow
 def test_lightning_trains_in_bfloat16_as_a_plain_loop_under_autocast(pl):
     module = lightning_module(pl, SAM)
     fit(pl, module, batches(), precision="bf16-mixed")
@@ -170,6 +172,7 @@ def test_lightnings_scaler_steps_without_the_closure_and_is_refused(pl):
         fit(pl, lightning_module(pl, SAM), batches(), plugins=[plugin])
 
 
+@pytest.mark.slow
 def test_lightnings_own_accumulation_hands_over_the_last_part_alone(pl):
     module = lightning_module(pl, SAM)
     with pytest.warns(UserWarning, match="SAM: gradients that stand there before the step do not count"):
@@ -178,6 +181,7 @@ def test_lightnings_own_accumulation_hands_over_the_last_part_alone(pl):
     assert largest_difference(module.network, plain(SAM, parts=4)[0]) > 1e-3
 
 
+@pytest.mark.slow
 @every_method
 def test_lightning_accumulates_in_the_closure_and_clips_in_the_hook(pl, method):
     module = lightning_module(pl, method, max_norm=CLIP, parts=4)
@@ -187,6 +191,7 @@ def test_lightning_accumulates_in_the_closure_and_clips_in_the_hook(pl, method):
     assert module.first == losses
 
 
+@pytest.mark.slow
 def test_lightnings_clipping_acts_in_every_pass(pl):
     def by_lightning(method):
         module = lightning_module(pl, method)
@@ -216,7 +221,7 @@ def skorch_net(method, max_norm=None, **options):
 
 
 @every_method
-@pytest.mark.parametrize("max_norm", [None, CLIP])
+@pytest.mark.parametrize("max_norm", [None, pytest.param(CLIP, marks=pytest.mark.slow)])
 def test_skorch_trains_and_remembers_as_a_plain_loop(method, max_norm):
     reference, losses = plain(method, max_norm=max_norm)
     net = skorch_net(method, max_norm)
@@ -229,6 +234,7 @@ def test_skorch_sets_rho_as_any_other_argument_of_the_optimizer():
     assert skorch_net(SAM, optimizer__rho=0.7).optimizer_.param_groups[0]["rho"] == 0.7
 
 
+@pytest.mark.slow
 def test_skorchs_clipping_acts_in_every_pass():
     callbacks = pytest.importorskip("skorch.callbacks")
     assert_clips_each_pass(lambda method: skorch_net(method, callbacks=[callbacks.GradientNormClipping(CLIP)]).module_)
@@ -266,7 +272,7 @@ def accelerated(accelerator, method, loader, parts=1, max_norm=None, take=None):
 
 
 @every_method
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_accelerate_trains_as_a_plain_loop_also_in_parts_and_clipped(accelerator, method, parts):
     reference, losses = plain(method, parts, max_norm=CLIP)
     net, kept = accelerated(accelerator(), method, batches(), parts, max_norm=CLIP)
@@ -275,6 +281,7 @@ def test_accelerate_trains_as_a_plain_loop_also_in_parts_and_clipped(accelerator
         assert kept == losses
 
 
+@pytest.mark.slow
 def test_accelerates_own_accumulation_hands_over_the_last_part_alone(accelerator):
     last, whole = plain(SAM, only_last_of=4)[0], plain(SAM, parts=4)[0]
     with pytest.warns(UserWarning, match="accelerate's gradient_accumulation_steps=4 leaves"):
@@ -347,6 +354,7 @@ def in_trainer(transformers, folder, method, max_norm=None, resume=None, **optio
     return model.network, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_the_trainer_as_it_is_steps_without_a_closure_and_is_refused(transformers, tmp_path):
     model = Classifier()
     trainer = transformers.Trainer(
@@ -360,7 +368,7 @@ def test_the_trainer_as_it_is_steps_without_a_closure_and_is_refused(transformer
 
 
 @every_method
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_pages_trainer_trains_and_logs_as_a_plain_loop_also_in_parts_and_clipped(transformers, tmp_path, method, parts):
     size = {"per_device_train_batch_size": 16 // parts, "gradient_accumulation_steps": parts}
     net, logged = in_trainer(transformers, tmp_path, method, max_norm=CLIP, **size)
@@ -370,6 +378,7 @@ def test_the_pages_trainer_trains_and_logs_as_a_plain_loop_also_in_parts_and_cli
     assert len(logged) == len(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SAM, CSAM, LSAM])
 def test_the_pages_trainer_resumes_to_the_same_bits_also_what_a_method_remembers(transformers, tmp_path, method):
     saving = {"save_strategy": "epoch", "lr_scheduler_type": "linear"}
@@ -385,6 +394,7 @@ def test_the_pages_trainer_resumes_to_the_same_bits_also_what_a_method_remembers
 # A loop without a closure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SAM, StableSAM, ASAM])
 def test_accumulated_gradients_count_in_both_halves_of_a_split_step(method):
     model, losses = network(), []

@@ -46,9 +46,11 @@ def assert_goes_on_alike(first, second):
 
 
 @every_base
-@each(OPTIMIZERS)
-@pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
-@pytest.mark.parametrize("stepped", [False, True], ids=["into a fresh one", "into a stepped one"])
+@each(OPTIMIZERS, quick=[CSAM, LSAM])
+@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["nested", "flat"])
+@pytest.mark.parametrize(
+    "stepped", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["into a fresh one", "into a stepped one"]
+)
 def test_a_run_goes_on_to_the_bit_from_a_distributed_checkpoint(tmp_path, method, base, flat, stepped):
     whole = start(method, base)
     for number in range(3):
@@ -68,7 +70,7 @@ def test_a_run_goes_on_to_the_bit_from_a_distributed_checkpoint(tmp_path, method
 
 
 @every_base
-@each(OPTIMIZERS)
+@each(OPTIMIZERS, quick=[CSAM, LSAM])
 def test_to_ask_a_fresh_optimizer_for_its_state_moves_no_weight_and_makes_what_the_base_makes(method, base):
     model, opt = start(method, base)
     before = [p.detach().clone() for p in model.parameters()]

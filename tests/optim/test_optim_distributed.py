@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
+pytestmark = pytest.mark.slow
+
 METHODS = {opt.__name__: opt for opt in WHOLE}
 LOCAL_NAMES = [opt.__name__ for opt in LOCAL]
 STEPS, RHO, LR = 3, 0.3, 0.2
@@ -114,7 +116,6 @@ def workers(tmp_path_factory):
     return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_global_perturbation_is_the_single_process_step_on_the_joint_batch(workers, name):
     model = network()

@@ -287,3 +287,34 @@ def test_a_closure_that_raises_leaves_weights_storage_momentum_and_statistics(me
     assert pointers == [p.data_ptr() for p in model.parameters()]
     for p, m in zip(model.parameters(), momentum, strict=True):
         assert torch.equal(opt.state[p]["momentum_buffer"], m)
+
+
+def test_a_step_within_its_own_closure_is_refused_and_the_weights_stay():
+    w, opt, closure = parabola()
+
+    def nested():
+        return opt.step(nested)
+
+    with pytest.raises(RuntimeError, match=r"SAM\.step runs already"):
+        opt.step(nested)
+    assert w.item() == 2.0
+    opt.step(closure)
+    assert w.item() != 2.0
+
+
+@every_method
+def test_parameters_without_a_number_are_refused_alone_and_no_trouble_beside_others(method):
+    empty = torch.zeros(0, 3, requires_grad=True)
+    with pytest.raises(ValueError, match=f"{method.__name__} has nothing to train: .* hold no numbers"):
+        method(SGD([empty], lr=0.1)).step(lambda: empty.sum())
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    opt = method(SGD([empty, w], lr=0.1))
+
+    def closure():
+        opt.zero_grad()
+        loss = (w * w).sum() + empty.sum()
+        loss.backward()
+        return loss
+
+    opt.step(closure)
+    assert not torch.equal(w, torch.tensor([1.0, 2.0])) and torch.isfinite(w).all()

@@ -11,10 +11,11 @@ from torch.nn.functional import batch_norm, cross_entropy, one_hot
 from torch.nn.utils import parametrizations, spectral_norm
 from torch.optim import SGD
 
-from flatlab.optim import SAM
+from flatlab.optim import LSAM, MSAM, SAM
 
 EXACT = [opt for opt in WHOLE if opt.method.local_ascent or opt.method.memory or opt.method.draws]
 """Those that are the base optimizer to the bit where their radii are 0."""
+RADII = {"rho", "rho_cov"}
 
 
 class Codebook(nn.Module):
@@ -159,3 +160,189 @@ def test_first_pass_tells_the_closure_which_pass_it_is_and_passes_how_many_there
     closure = closure_of(model, opt, *batch(0))
     opt.step(lambda: told.append(opt.first_pass) or closure())
     assert told == [True, False] and opt.passes == 2 and not opt.first_pass
+
+
+class MadeInForward(nn.Module):
+    """Its average begins with the first batch: before that there is no buffer, or one that is None."""
+
+    def __init__(self, registered):
+        super().__init__()
+        if registered:
+            self.register_buffer("mean", None)
+
+    def forward(self, x):
+        now = x.detach().mean(0)
+        if getattr(self, "mean", None) is not None:
+            self.mean = 0.9 * self.mean + 0.1 * now
+        elif "mean" in self._buffers:
+            self.mean = now
+        else:
+            self.register_buffer("mean", now)
+        return x - self.mean
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["None before", "not there before"])
+@each(EXACT)
+def test_a_buffer_that_the_first_pass_makes_is_made_by_each_pass_anew_and_moves_once(method, registered):
+    results = []
+    for wrap in (lambda base: base, lambda base: method(base, **dict.fromkeys(RADII & method.method.options.keys(), 0.0))):
+        model = network(lambda: MadeInForward(registered))
+        opt = wrap(SGD(model.parameters(), lr=0.1, momentum=0.9))
+        for step in range(3):
+            opt.step(closure_of(model, opt, *batch(step)))
+        results.append(model)
+    same(*results)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("registered", [True, False], ids=["None before", "not there before"])
+def test_a_step_that_fails_leaves_no_buffer_that_a_pass_has_made(registered, failing):
+    model = network(lambda: MadeInForward(registered))
+    opt = SAM(SGD(model.parameters(), lr=0.1))
+    closure = closure_of(model, opt, *batch(0))
+
+    def fails():
+        loss = closure()
+        if opt._running.count == failing:
+            raise KeyError("no more data")
+        return loss
+
+    with pytest.raises(KeyError):
+        opt.step(fails)
+    assert getattr(model[1], "mean", None) is None
+    opt.step(closure)
+    assert model[1].mean is not None
+
+
+class MaxNorm(nn.Linear):
+    """Projects its own weights in the forward pass, as EEGNet does, in the ways that are written for it."""
+
+    def __init__(self, how):
+        super().__init__(8, 8)
+        self.how = how
+
+    def forward(self, x):
+        scaled = torch.where(self.weight.detach().norm() > 1.0, self.weight.detach() / 2, self.weight.detach())
+        if self.how == "data replaced":
+            self.weight.data = scaled
+        elif self.how == "data written":
+            self.weight.data.copy_(scaled)
+        else:
+            with torch.no_grad():
+                self.weight.copy_(scaled)
+        return super().forward(x)
+
+
+class FirstBatch(nn.Module):
+    """ActNorm: its parameters begin with what the first batch says."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(8))
+        self.register_buffer("begun", torch.tensor(False))
+
+    def forward(self, x):
+        if not self.begun:
+            with torch.no_grad():
+                self.shift.copy_(-x.mean(0))
+                self.begun.fill_(True)
+        return x + self.shift
+
+
+WRITERS = {how: (lambda how=how: MaxNorm(how)) for how in ("data replaced", "data written", "in place")}
+WRITERS["initialized by data"] = FirstBatch
+AT_WEIGHTS = [opt for opt in WHOLE if not opt.method.draws]
+
+
+@pytest.mark.parametrize("layer", WRITERS.values(), ids=WRITERS.keys())
+@each(AT_WEIGHTS)
+def test_what_the_first_pass_writes_to_the_weights_stays(method, layer):
+    """Without a radius it is the base optimizer; later passes' writes go with the weights that they were made to."""
+    radii = dict.fromkeys(RADII & method.method.options.keys(), 0.0)
+    results = []
+    for wrap in (lambda base: base, lambda base: method(base, **radii)):
+        model = network(layer)
+        opt = wrap(SGD(model.parameters(), lr=0.1, momentum=0.9))
+        for step in range(4):
+            opt.step(closure_of(model, opt, *batch(step)))
+        results.append(model)
+    assert not torch.equal(results[0][1].state_dict().popitem()[1], network(layer)[1].state_dict().popitem()[1])
+    for a, b in zip(*(model.state_dict().values() for model in results), strict=True):
+        torch.testing.assert_close(a, b, rtol=0 if method in EXACT else 1e-4, atol=0 if method in EXACT else 1e-6)
+
+
+@pytest.mark.parametrize("layer", list(WRITERS.values())[:-1], ids=list(WRITERS)[:-1])
+def test_sam_climbs_from_the_weights_that_the_first_pass_has_written(layer):
+    model, by_hand = network(layer), network(layer)
+    x, y = batch(0)
+    opt = SAM(SGD(model.parameters(), lr=0.1), rho=0.5)
+    opt.step(closure_of(model, opt, x, y))
+    params = list(by_hand.parameters())
+    cross_entropy(by_hand(x), y).backward()
+    start, g = [p.detach().clone() for p in params], [p.grad for p in params]
+    length = torch.cat([a.flatten() for a in g]).norm()
+    with torch.no_grad():
+        for p, a in zip(params, g, strict=True):
+            p.add_(a, alpha=0.5 / length.item())
+    by_hand.zero_grad()
+    cross_entropy(by_hand(x), y).backward()
+    with torch.no_grad():
+        for p, w in zip(params, start, strict=True):
+            p.copy_(w - 0.1 * p.grad)
+    for a, b in zip(model.parameters(), params, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("layer", WRITERS.values(), ids=WRITERS.keys())
+def test_micro_batches_find_what_the_ones_before_have_written(layer):
+    """Of one part MSAM is SAM, to the bit, though it reads the weights beforehand."""
+    x, y = batch(0)
+    results = []
+    for method, more in ((SAM, {}), (MSAM, {"m": len(x)})):
+        model = network(layer)
+        opt = method(SGD(model.parameters(), lr=0.1), rho=0.5, **more)
+
+        def closure(x, y, model=model, opt=opt):
+            return closure_of(model, opt, x, y)()
+
+        opt.step(closure, x, y)
+        results.append(model)
+    same(*results)
+
+
+@pytest.mark.parametrize("layer", WRITERS.values(), ids=WRITERS.keys())
+def test_a_method_without_a_pass_at_the_weights_refuses_a_model_that_writes_to_them(layer):
+    model = network(layer)
+    before = [p.detach().clone() for p in model.parameters()]
+    opt = LSAM(SGD(model.parameters(), lr=0.1), rho=0.1)
+    with pytest.raises(RuntimeError, match="writes to the weights"):
+        opt.step(closure_of(model, opt, *batch(0)))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_embedding_with_max_norm_trains_as_under_its_base():
+    results = []
+    for wrap in (lambda base: base, lambda base: SAM(base, rho=0.0)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(10, 8, max_norm=1.0), nn.Flatten(), nn.Linear(24, 3))
+        opt = wrap(SGD(model.parameters(), lr=0.1, momentum=0.9))
+        index = torch.randint(10, (16, 3), generator=torch.Generator().manual_seed(5))
+        for step in range(3):
+            opt.step(closure_of(model, opt, index, batch(step)[1]))
+        results.append(model)
+    same(*results)
+
+
+def test_weights_that_a_frozen_model_holds_and_a_later_group_trains_are_found_then():
+    """Spectral norm in a block that is thawed, or added as a group, after the first steps."""
+    results = []
+    for wrap in (lambda base: base, lambda base: SAM(base, rho=0.0)):
+        model = network(LAYERS["spectral norm"])
+        thawed = list(model[1].parameters())
+        opt = wrap(SGD([p for p in model.parameters() if all(p is not q for q in thawed)], lr=0.1))
+        for step in range(4):
+            if step == 2:
+                opt.add_param_group({"params": thawed, "lr": 0.05})
+            opt.step(closure_of(model, opt, *batch(step)))
+        results.append(model)
+    same(*results)

@@ -330,6 +330,7 @@ def test_samgcm_counts_its_calls_and_hooks_of_the_user_stay():
     assert closure.passes == [8, *[1] * 8, 8] and steps == [1]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_makes_the_same_steps():
     for method in (MSAM, SAMGCM):
         model, twin = normed(), normed()
@@ -371,3 +372,18 @@ def test_what_cannot_be_cut_is_named(method):
         ValueError, match="divides the 7 samples, got 4" if method is MSAM else "at least 2 gradients, got 1"
     ):
         opt.step(closure, *batch(n=7 if method is MSAM else 1))
+
+
+def test_a_compiled_training_step_is_the_plain_one():
+    x, y = batch(0)
+    results = []
+    for compiled in (False, True):
+        model = normed()
+        opt = make(SAM, model)
+        step = lambda opt=opt, model=model: opt.step(closure_of(model, opt), x, y)  # noqa: E731
+        step = torch.compile(step, backend="eager") if compiled else step
+        for _ in range(3):
+            step()
+        results.append(model)
+    for a, b in zip(*(model.state_dict().values() for model in results), strict=True):
+        assert torch.equal(a, b)

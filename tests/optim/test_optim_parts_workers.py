@@ -12,6 +12,8 @@ from torch.optim import SGD
 from flatlab.landscape import Landscape
 from flatlab.optim import MSAM, SAMGCM
 
+pytestmark = pytest.mark.slow
+
 STEPS, RHO, LR, M = 3, 0.3, 0.2, 4
 
 
@@ -140,7 +142,6 @@ def covariance_in_one_process():
     return flat(model)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["alone", "together", "covariance"])
 def test_two_workers_make_the_steps_of_one_process(workers, case):
     mine, other = (results[case] for results in workers)

@@ -55,6 +55,7 @@ def found(tmp_path_factory):
     return torch.load(f"{folder}/found.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @each(OPTIMIZERS)
 def test_fsdp2_is_refused_at_construction(found, method):
     name = method.__name__
@@ -63,11 +64,13 @@ def test_fsdp2_is_refused_at_construction(found, method):
     assert "got a DTensor, of FSDP2's fully_shard" in told and told.endswith("use DistributedDataParallel")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flattened", "original parameters"])
 def test_so_is_fully_sharded_data_parallel(found, kind):
     assert "got a parameter that FullyShardedDataParallel has flattened" in found[kind, "SAM"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fully_shard", "flattened", "original parameters"])
 def test_so_is_a_group_that_is_added_later(found, kind):
     assert found[kind, "added later"].startswith("SAM takes a norm over all parameters")

@@ -97,6 +97,7 @@ run()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_in_a_line_and_nothing_half_written_is_left(tmp_path):
     words = ["train", *SHORT, "--out", str(tmp_path)]
     ended = subprocess.run([sys.executable, "-c", SMALL_DISK, *words], capture_output=True, text=True)
@@ -234,7 +235,7 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar(number, tmp_path, start):
     process = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     chosen = Train(data="digits", network="logistic", epochs=100_000, lr=0.05)
@@ -250,6 +251,7 @@ def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar(number, tmp_path, 
     assert json.dumps(config_of(chosen))
 
 
+@pytest.mark.slow
 def test_at_a_terminal_there_is_one_bar_with_loss_accuracy_speed_and_time(start):
     leader, follower = pty.openpty()
     process = start(stdout=subprocess.DEVNULL, stderr=follower, stdin=follower)

@@ -1,5 +1,6 @@
 """Records as a data frame of pandas."""
 
+import pandas
 import pytest
 
 from flatlab.runs import records
@@ -26,7 +27,6 @@ def test_a_row_is_a_run_or_an_epoch(found):
 
 
 def test_pandas_gets_these_rows(found):
-    pandas = pytest.importorskip("pandas")
     frame = records.to_frame(found)
     assert isinstance(frame, pandas.DataFrame) and frame.to_dict("records") == rows(found)
     assert list(records.to_frame(found, each="curves").groupby("config.lr")["curves.loss"].mean()) == [1.5, 1.5]

@@ -1,7 +1,9 @@
 """The command: a file of the book end to end, the time budget, and what it says."""
 
 import json
+import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -119,9 +121,24 @@ def test_the_cores_are_shared_out_unless_the_user_has_said_how(tmp_path, monkeyp
     assert dict(command.order(Train(), tmp_path, threads).environment)["OMP_NUM_THREADS"] == expected
 
 
+def test_a_run_finds_what_lies_where_the_sweep_was_started(tmp_path, monkeypatch):
+    """Also on a machine of a cluster, whose workers start elsewhere."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "mine.py").write_text("there = True")
+    monkeypatch.chdir(tmp_path / "work")
+    environment = dict(command.order(Train(), tmp_path, 1).environment)
+    code, elsewhere = "import flatlab, mine; print(mine.there)", os.environ | environment
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=elsewhere, capture_output=True, text=True)
+    assert told.stdout == "True\n", told.stderr
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
+        (
+            ["--out", "s3://bucket/runs"],
+            "records go to a folder, not to an address, got s3:/bucket/runs",
+        ),
         (["--processes", "0"], "--processes must be >= 1, got 0"),
         (["--time-budget", "0"], "--time-budget must be > 0 minutes, got 0.0"),
         (["--device", "tpu"], "device 'tpu' is not there"),

@@ -25,6 +25,7 @@ def test_the_tests_are_those_of_their_definitions():
     assert found.welch_p == pytest.approx(2 * stats.t.sf(abs(d.mean()) / math.sqrt(u + v), freedom))
 
 
+@pytest.mark.slow
 def test_welch_keeps_its_level_where_there_is_no_difference():
     """Of many comparisons of equal things one in twenty is below 0.05; after Holm's rule, one family of four in twenty."""
     rng = np.random.default_rng(1)

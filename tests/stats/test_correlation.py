@@ -60,6 +60,7 @@ def test_simpsons_paradox():
     assert kendall_within(x, y, groups.tolist())[0] == -1 and spearman(x, y) > 0.6
 
 
+@pytest.mark.slow
 def test_whole_clusters_are_drawn_and_intervals_cover_the_truth():
     """Ten clusters of five equal rows: intervals of the mean cover it in nine cases of ten; drawn by rows, in six."""
     clusters, alone, covered = np.repeat(range(10), 5), range(50), [0, 0]

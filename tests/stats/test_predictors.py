@@ -90,6 +90,7 @@ def test_the_other_gap_has_the_other_sign_and_a_third_is_refused():
         gaps(minima, "risk")
 
 
+@pytest.mark.slow
 def test_set_ups_are_drawn_and_not_seeds():
     """Five copies of each minimum under other seeds tell nothing new: the interval stays as wide."""
     once, often = ([minimum(k, k, k + 3 * (k % 4), 1.0, seed=s) for k in range(12) for s in range(n)] for n in (1, 5))

@@ -41,6 +41,7 @@ def test_more_draws_change_the_gradient_less_and_a_wider_ball_more():
     assert far["change"]["1"] / near["change"]["1"] == pytest.approx(10, rel=0.2), "a smooth loss: proportional to rho"
 
 
+@pytest.mark.slow
 def test_a_small_ball_changes_loss_and_gradient_as_the_derivatives_say():
     """E|Hu|^2 = rho^2 tr(H^2) / (d + 2) and E(g'u)^2 = rho^2 |g|^2 / (d + 2), of one minibatch at the start."""
     rho = 1e-2

@@ -10,12 +10,14 @@ from flatlab.training.methods import METHODS
 from flatlab.training.trainer import Trainer
 
 META = torch.device("meta")
+SMALL = {"network": "fast_cifar", "width": (4, 4, 4)}
 STEPS = {method: {"method": method} for method in METHODS}
 STEPS["MSAM"] |= {"m": 8}
 STEPS |= {
-    "fa": {"network": "lenet5", "fa": 0.1},
-    "cov": {"network": "lenet5", "cov": 0.1},
-    "fast_cifar": {"network": "fast_cifar", "width": (4, 4, 4), "schedule": "triangle", "nesterov": True},
+    "fa": {"network": "lenet5", "width": None, "fa": 0.1},
+    "cov": {"network": "lenet5", "width": None, "cov": 0.1},
+    "resnet20": {"network": "resnet20", "width": None, "method": "SAM"},
+    "triangle": {"schedule": "triangle", "nesterov": True},
     "Adam": {"base": "Adam", "method": "StableSAM"},
 }
 
@@ -23,7 +25,7 @@ STEPS |= {
 def trainer(**given):
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=generator), torch.arange(64) % 10
-    setting = Train(**{"network": "resnet20", "augment": "crop_flip", "batch": 32, "epochs": 1} | given)
+    setting = Train(**SMALL | {"augment": "crop_flip", "batch": 32, "epochs": 1} | given)
     return Trainer(setting, Examples((x, y), (x[:8], y[:8]), "test", Scale(x), 10, ""), META)
 
 

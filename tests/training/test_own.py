@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from flatlab.data import load
@@ -109,12 +110,11 @@ def recipe(logger):
 
 
 def test_the_recipe_for_tensorboard_writes_every_epoch_once(tmp_path, monkeypatch):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     exec(compile(recipe("SummaryWriter"), str(PAGE), "exec"), {})
     sys.modules.pop("mine", None)
-    board = accumulator.EventAccumulator("tensorboard")
+    board = EventAccumulator("tensorboard")
     board.Reload()
     curves = records.only("runs", "train", seed=7)["result"]["curves"]
     for name in ("accuracy", "train_loss"):

@@ -127,7 +127,7 @@ def test_what_is_trained_makes_problems_and_their_names_say_what_differs():
     problems = compact([*few, *pair()])["problems"]
     assert [(p["name"], p["short"]) for p in problems] == [
         ("CIFAR-10, fast_cifar, 12 epochs", "CIFAR-10"),
-        ("CIFAR-10 (10,000 images), LeNet-5, 15 epochs", "CIFAR-10 (10,000 images)"),
+        ("CIFAR-10 (10,000 images), LeNet5, 15 epochs", "CIFAR-10 (10,000 images)"),
     ]
     assert names([*pair(), *pair(nesterov=True, augment="crop_flip")]) == [
         "CIFAR-10, fast_cifar, 12 epochs, no nesterov, no augment",
@@ -199,7 +199,7 @@ def test_the_records_of_the_book_fit_on_a_page():
     runs = records.find(BOOK / "results", "train", network="lenet5", examples=10000, epochs=15, lr=0.03)
     pairs = PairedRuns.of(runs, reported()).pairs
     (problem,) = pairs["problems"]
-    assert problem["name"].startswith("CIFAR-10 (10,000 images), LeNet-5, 15 epochs")
+    assert problem["name"].startswith("CIFAR-10 (10,000 images), LeNet5, 15 epochs")
     assert len(json.dumps(pairs)) < 0.4 * len(json.dumps(runs))
 
 

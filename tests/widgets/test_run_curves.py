@@ -86,7 +86,7 @@ def test_what_has_not_been_run_is_said_not_drawn(shown):
     _, frame = shown()
     frame.get_by_label("0.2", exact=True).check()
     assert rows(settled(frame))["StableSAM"] == ["not run yet"]
-    frame.get_by_label("FCN on MNIST").check()
+    frame.get_by_label("perceptron 500-500 on MNIST").check()
     table = rows(settled(frame))
     assert table["SAM"] == ["not run yet"] and table["SGD"][1] == "1" and "±" not in table["SGD"][0]
     frame.get_by_role("checkbox", name="SGD", exact=True).uncheck()

@@ -70,7 +70,11 @@ def test_only_settings_that_differ_on_one_problem_are_a_choice():
     control = [record(identical=False), record(identical=True), record(identical=True, nudge=1e-6)]
     assert settings(control) == ["one example differs", "identical sets", "identical sets, nudged by 1e-06"]
     two = compact([record(batch=32), record(data="mnist", batch=128)])
-    assert two["facets"] == {"problem": ["FCN on digits", "FCN on MNIST"], "setting": [""], "rho": ["all"]}
+    assert two["facets"] == {
+        "problem": ["perceptron 500-500 on digits", "perceptron 500-500 on MNIST"],
+        "setting": [""],
+        "rho": ["all"],
+    }
 
 
 def test_a_radius_is_a_choice_where_one_method_has_several_and_whole_numbers_stay_in_order():
@@ -92,7 +96,7 @@ def test_penalties_are_named():
 def test_the_state_begins_with_what_there_is_and_fits_on_a_page():
     records = [record(seed=seed, weight_decay=w) for seed in range(20) for w in (0.0, 0.1)]
     widget = RunCurves.of(records)
-    assert (widget.problem, widget.setting, widget.rho) == ("FCN on digits", "weight decay 0", "all")
+    assert (widget.problem, widget.setting, widget.rho) == ("perceptron 500-500 on digits", "weight decay 0", "all")
     assert len(json.dumps(widget.runs)) < 0.8 * len(json.dumps(records))
 
 

@@ -177,7 +177,9 @@ function drawTable(body, history) {
           h("span", { class: "flatlab-swatch", style: `background:${METHOD_COLOURS[name]}` }),
           ` ${name}`,
         ),
-        ...["test", "train", "l1", "length"].map((key, k) => h("td", { "data-value": key }, values[k])),
+        ...["test", "train", "l1", "length"].map((key, k) =>
+          h("td", { "data-value": key, "data-says": `${name}-${key}` }, values[k])
+        ),
       );
     }),
   );
@@ -215,7 +217,7 @@ async function render({ model, el }) {
     slider(model, "seed", { label: "problem no.", hint: "seed of data, start and order" }),
   );
   el.classList.add("flatlab");
-  el.replaceChildren(presets(model, "See:", SITUATIONS), panels, progress, status, table, controls);
+  el.replaceChildren(presets(model, "See:", SITUATIONS), panels, progress, status, controls, table);
 
   const url = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
   const worker = new Worker(url);

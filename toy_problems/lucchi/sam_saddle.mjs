@@ -201,7 +201,7 @@ async function render({ model, el }) {
   );
   const frame = h("div", { class: "flatlab-plot" });
   const curves = h("div", { class: "flatlab-curves" }, frame, curveStrokes.canvas);
-  const words = h("p", { class: "flatlab-status", "aria-live": "polite" });
+  const words = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "runs" });
   const list = h("ul", { class: "flatlab-census" });
   const controls = h(
     "div",

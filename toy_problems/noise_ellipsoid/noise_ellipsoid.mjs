@@ -119,11 +119,15 @@ function disc(strokes, p, radius, colour) {
   context.fill();
 }
 
-// Where a worst point's name stands: beyond the point, inside the plot.
-function clear(end, w) {
-  const out = { x: end.x, y: end.y + (end.y >= w.y ? 0.13 : -0.13) };
+// Where a worst point's name stands: beyond the point, inside the plot, and not on a name that is there.
+function clear(end, w, taken) {
   const inside = (v) => Math.max(-HALF + 0.1, Math.min(HALF - 0.1, v));
-  return { x: inside(out.x), y: inside(out.y) };
+  const away = end.y >= w.y ? 0.16 : -0.16;
+  const place = { x: inside(end.x), y: inside(end.y + away) };
+  const covered = () => taken.some(({ x, y }) => Math.abs(x - place.x) < 1.1 && Math.abs(y - place.y) < 0.15);
+  for (let k = 0; k < 4 && covered(); k++) place.y = inside(place.y + away);
+  taken.push(place);
+  return place;
 }
 
 const DASH = { SAM: [], SAMGCM: [14, 5], turned: [2, 4] };
@@ -136,12 +140,13 @@ function drawSets(strokes, w, all) {
   if (size > 0) {
     polyline(strokes, [w, add(w, { x: (0.6 * g.x) / size, y: (0.6 * g.y) / size })], { colour: text, width: 1 });
   }
+  const taken = [];
   for (const [name, { m, radius, e }] of Object.entries(all)) {
     const style = { colour: COLOURS[name], dash: DASH[name] };
     if (radius > 0) polyline(strokes, border(m, radius).map((p) => add(w, p)), style);
     polyline(strokes, [w, add(w, e)], style);
     disc(strokes, add(w, e), 5, COLOURS[name]);
-    if (radius > 0) strokes.label(name === "SAM" ? "SAM" : "SAMGCM", LABELS[name], clear(add(w, e), w));
+    if (radius > 0) strokes.label(name === "SAM" ? "SAM" : "SAMGCM", LABELS[name], clear(add(w, e), w, taken));
   }
 }
 
@@ -210,7 +215,7 @@ async function render({ model, el }) {
       step: 0.05,
     }),
     slider(model, "across", { label: "noise across", hint: "standard deviation across it", step: 0.05 }),
-    slider(model, "angle", { label: "direction", hint: "of the main noise", show: (v) => `${v}°` }),
+    slider(model, "angle", { label: "direction in °", hint: "of the main noise", step: 1, show: (v) => `${v}°` }),
     slider(model, "rho", { label: "radius ρ", hint: "of SAM’s disc; the ellipses have its area", step: 0.01 }),
     slider(model, "damping", { label: "damping δ", log: true }),
   );

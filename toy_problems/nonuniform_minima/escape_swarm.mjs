@@ -1,5 +1,5 @@
 // Explorable: a swarm on two minima that look equally flat. In: method, lr, distance (of the start from 1), rho, steps,
-// seed. Shows the particles move, where they are, and the share that has left x = 1 beside the exact share.
+// seed. Shows the particles move, how far they are from x = 1, and the share that has left it beside the exact share.
 
 import { choice, h, onChange, presets, rangeOf, slider } from "flatlab/explorable/controls.mjs";
 import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
@@ -13,7 +13,8 @@ const NAMES = ["method", "lr", "distance", "rho", "steps", "seed"];
 const METHODS = Object.fromEntries(Object.keys(STEPS).map((name) => [name, name]));
 const X = [-0.9, 2.3];
 const TOP = 1.25; // of the loss axis
-const BINS = 80;
+const FAR = [-8, 0.6]; // of the axis of distances from 1, powers of ten
+const BINS = 86;
 const NEAR = 0.24; // a particle within this distance is at a minimum
 
 const FIRST = { distance: 0.0001, rho: 0.01, steps: 200 };
@@ -65,6 +66,17 @@ export function words(state, exact) {
   return `${where} ${left} have left x = 1; theory: ${(COUNT * p).toFixed(0)} ± ${error.toFixed(0)}.`;
 }
 
+// From which learning rates on x = 1 does not hold, in words; null for full-batch descent, which sees no difference.
+export function limits({ method, rho }) {
+  if (!THRESHOLDS[method]) return null;
+  const { meanSquare, almostSure } = THRESHOLDS[method];
+  const first = method === "SAM"
+    ? `dashed: the ascents can carry a run out from η = ${reach(rho).toFixed(3)}`
+    : `dashed: unstable in mean square from η = ${meanSquare.toFixed(4)}`;
+  const kind = method === "SAM" ? "without its ascents, " : "";
+  return `${first}; solid: ${kind}unstable for almost every run from η = ${almostSure.toFixed(4)}`;
+}
+
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
 const GRID = Array.from({ length: 641 }, (_, k) => X[0] + (k * (X[1] - X[0])) / 640);
@@ -94,15 +106,26 @@ function drawGround(Plotly, div) {
   });
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const label = (x, y, content, color) => ({ x, y, text: content, showarrow: false, font: { color, size: 13 } });
+  const out = 1 - OUTER[0];
   const layout = houseLayout(div, {
     margin: { l: 44, r: 8, t: 26, b: 40 },
-    xaxis: { range: X, anchor: "y", showticklabels: false, dtick: 1 },
-    yaxis: { domain: [0.4, 1], range: [0, TOP], dtick: 0.5 },
-    xaxis2: { ...second, range: X, anchor: "y2", title: { text: "x", standoff: 4 }, dtick: 1 },
-    yaxis2: { ...second, domain: [0, 0.3], range: [0, 1], dtick: 0.5, tickformat: ".0%" },
+    xaxis: { range: X, anchor: "y", dtick: 1 },
+    yaxis: { domain: [0.44, 1], range: [0, TOP], dtick: 0.5 },
+    xaxis2: { ...second, type: "log", range: FAR, anchor: "y2", dtick: 2, exponentformat: "power" },
+    yaxis2: { ...second, domain: [0, 0.26], range: [0, 1], dtick: 0.5, tickformat: ".0%" },
+    shapes: [{
+      type: "line",
+      xref: "x2",
+      x0: out,
+      x1: out,
+      yref: "y2",
+      y0: 0,
+      y1: 1,
+      line: { color: text, width: 1, dash: "dot" },
+    }],
     annotations: [
       heading(text, "loss L, thick, and its terms f₁, f₂", 1),
-      heading(text, "where the runs are", 0.3),
+      heading(text, "distance from x = 1 (dotted: the way out)", 0.26),
       label(2.12, 0.06, "f₁", text),
       label(1.62, 1.04, "f₂", text),
       label(2.05, 0.72, "L", text),
@@ -117,7 +140,8 @@ function drawGround(Plotly, div) {
   return Plotly.react(div, data, layout, CONFIG);
 }
 
-// The particles on the loss, each lifted by an amount of its own so that many at one place show as many.
+// The particles on the loss, each lifted by an amount of its own so that many at one place show as many; and how many are
+// how far from 1, by ratio, so that the first steps are seen as well.
 function drawSwarm(strokes, { method, particles }) {
   strokes.clear();
   const { context, axes } = strokes;
@@ -134,8 +158,9 @@ function drawSwarm(strokes, { method, particles }) {
     const px = ax._offset + ax.l2p(x);
     const py = ay._offset + ay.l2p(Math.min(2 * TOP, loss(x))) - spread;
     context.fillRect(px - 2, py - 2, 4, 4);
-    const bin = Math.floor(((x - X[0]) / (X[1] - X[0])) * BINS);
-    if (bin >= 0 && bin < BINS) bins[bin] += 1;
+    const far = Math.log10(Math.max(10 ** FAR[0], Math.abs(x - 1)));
+    const bin = Math.floor(((far - FAR[0]) / (FAR[1] - FAR[0])) * BINS);
+    if (bin < BINS) bins[bin] += 1;
   });
   context.restore();
   context.save();
@@ -185,21 +210,17 @@ function line(strokes, xs, ys, { colour = null, width = 1, xaxis = "xaxis", yaxi
   context.restore();
 }
 
-// A threshold on the axis of learning rates: a vertical line, and its name on one side of it.
-function threshold(strokes, x, text, { side, y, dash }) {
+// A threshold on the axis of learning rates.
+function threshold(strokes, x, dash) {
   const [ax, ay, context] = [strokes.axes.xaxis2, strokes.axes.yaxis2, strokes.context];
   const px = ax._offset + ax.l2p(x);
-  const colour = getComputedStyle(strokes.canvas).color;
   context.save();
-  context.strokeStyle = context.fillStyle = colour;
+  context.strokeStyle = getComputedStyle(strokes.canvas).color;
   context.setLineDash(dash);
   context.beginPath();
   context.moveTo(px, ay._offset);
   context.lineTo(px, ay._offset + ay._length);
   context.stroke();
-  context.font = "12px sans-serif";
-  context.textAlign = side;
-  context.fillText(text, px + (side === "right" ? -4 : 4), ay._offset + ay.l2p(y));
   context.restore();
 }
 
@@ -209,17 +230,9 @@ function drawShares(strokes, state, exact, curve, dots) {
   line(strokes, null, left, { colour: METHOD_COLOURS[method], width: 4 });
   if (exact) line(strokes, null, exact, {});
   if (curve) line(strokes, curve.rates, curve.shares, { xaxis: "xaxis2", yaxis: "yaxis2" });
-  const limits = THRESHOLDS[method];
-  if (limits) {
-    const words = (name, v) => `${name} ${v.toFixed(4).replace(/0+$/, "")}`;
-    const [first, name] = method === "SAM" ? [reach(state.rho), "kicks reach out"] : [limits.meanSquare, "mean square"];
-    const right = first > 0.4; // room for words on the left
-    threshold(strokes, first, words(name, first), { side: right ? "right" : "left", y: 0.62, dash: [3, 3] });
-    threshold(strokes, limits.almostSure, words("almost sure", limits.almostSure), {
-      side: "left",
-      y: right ? 0.3 : 0.12,
-      dash: [],
-    });
+  if (THRESHOLDS[method]) {
+    threshold(strokes, method === "SAM" ? reach(state.rho) : THRESHOLDS[method].meanSquare, [3, 3]);
+    threshold(strokes, THRESHOLDS[method].almostSure, []);
   }
   const [ax, ay, context] = [strokes.axes.xaxis2, strokes.axes.yaxis2, strokes.context];
   const dot = (x, y, radius, fill) => {
@@ -241,14 +254,10 @@ async function render({ model, el }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const [ground, frame] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [swarmStrokes, shareStrokes] = [new Strokes(), new Strokes()];
-  const panel = (plot, strokes, label) =>
-    h(
-      "div",
-      { class: "flatlab-curves", style: "min-height: 25rem", role: "img", "aria-label": label },
-      plot,
-      strokes.canvas,
-    );
-  const status = h("p", { class: "flatlab-status" });
+  const panel = (kind, plot, strokes, label) =>
+    h("div", { class: kind, style: "aspect-ratio: 1.1", role: "img", "aria-label": label }, plot, strokes.canvas);
+  const status = h("p", { class: "flatlab-status", "data-says": "swarm" });
+  const bounds = h("p", { class: "flatlab-census", "data-says": "limits" });
   const play = h("button", { type: "button" });
   const once = h("button", { type: "button" }, "One step");
   const again = h("button", { type: "button" }, "Again, new draws");
@@ -258,7 +267,7 @@ async function render({ model, el }) {
     "div",
     { class: "flatlab-controls" },
     choice(model, "method", { label: "method", options: METHODS, colours: METHOD_COLOURS }),
-    slider(model, "lr", { label: "learning rate η", step: 0.002 }),
+    slider(model, "lr", { label: "learning rate η", step: 0.01 }),
     slider(model, "distance", { label: "start at 1 +", hint: "distance of the start from the minimum at 1", log: true }),
     slider(model, "steps", { label: "steps", step: 20 }),
     radius,
@@ -269,12 +278,18 @@ async function render({ model, el }) {
     h(
       "div",
       { class: "flatlab-panels" },
-      panel(ground, swarmStrokes, "The loss with 500 runs on it, and a histogram of where they are"),
-      panel(frame, shareStrokes, "Share of the runs that have left x = 1, against steps and against the learning rate"),
+      panel("flatlab-map", ground, swarmStrokes, "The loss with 500 runs on it, and how far they are from x = 1"),
+      panel(
+        "flatlab-curves",
+        frame,
+        shareStrokes,
+        "Share of the runs that have left x = 1, against steps and against the learning rate",
+      ),
     ),
-    status,
+    bounds,
     buttons,
     controls,
+    status,
   );
 
   const settings = () => {
@@ -296,11 +311,7 @@ async function render({ model, el }) {
       ) => (lr * 2 * CURVATURES[1] < 2 && Math.abs(s.distance) + s.rho < 0.4
         ? 0
         : leftShares(s.method, { ...s, lr })[s.steps]);
-      curves.set(
-        key,
-        leftShares(s.method, { ...s, steps: 1 }) &&
-          { rates, shares: s.method === "GD" ? rates.map(() => 0) : rates.map(share) },
-      );
+      curves.set(key, leftShares(s.method, { ...s, steps: 1 }) && { rates, shares: rates.map(share) });
     }
     return curves.get(key);
   };
@@ -341,6 +352,7 @@ async function render({ model, el }) {
     radius.hidden = !s.method.startsWith("SAM");
     radius.style.display = radius.hidden ? "none" : "";
     curveOf(s);
+    bounds.textContent = limits(s) ?? "";
     if (framed !== s.steps) {
       drawFrame(Plotly, frame, s.steps, rangeOf(model, "lr"));
       shareStrokes.fit(frame);

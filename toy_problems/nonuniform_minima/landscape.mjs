@@ -75,7 +75,6 @@ export function exitShares([a, b], start, low, high, steps) {
 
 // The exact shares of a method that have left the interval about 1, where there is a formula; else null.
 export function leftShares(method, { lr, distance, rho, steps }) {
-  if (method === "GD") return new Array(steps + 1).fill(0);
   const shift = { SGD: 0, "SAM as published": rho }[method]; // SAM as published is SGD at x + rho
   if (shift === undefined) return null;
   const factors = CURVATURES.map((c) => 1 - 2 * lr * c);

@@ -161,7 +161,7 @@ function drawTable(body, all, read) {
       "tr",
       { "data-row": name },
       h("th", { scope: "row" }, swatch(name), ` ${words}`),
-      ...cells.map((text) => h("td", {}, text)),
+      ...cells.map((text, k) => h("td", { "data-says": `${name}-${["value", "at", "loss"][k]}` }, text)),
     );
   body.replaceChildren(
     ...Object.entries(WORDS).map(([name, words]) =>

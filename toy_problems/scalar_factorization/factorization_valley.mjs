@@ -185,7 +185,7 @@ async function render({ model, el }) {
   const [runStrokes, curveStrokes] = [new Strokes(), new Strokes()];
   const map = h("div", { class: "flatlab-map" }, plane, runStrokes.canvas, layer);
   const curves = h("div", { class: "flatlab-curves" }, frame, curveStrokes.canvas);
-  const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
+  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "norms" });
   const controls = h(
     "div",
     { class: "flatlab-controls" },

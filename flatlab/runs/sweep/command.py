@@ -139,6 +139,8 @@ def order(run: Experiment, out: Path, threads: int, graph: bool = False, weights
     command = (sys.executable, *module, *words(run), "--out", str(out), *how)
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     environment |= {k: os.environ[k] for k in ("FLATLAB_DATA",) if k in os.environ}
+    # Somebody's own networks lie where they work, and a worker of a cluster works elsewhere.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     return Order(command, tuple(environment.items()), record_of(run, out), unfinished(run, out))
 
 

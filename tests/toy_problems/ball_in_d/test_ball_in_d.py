@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.gestures import press, slide
+from tests.browser.gestures import press, shown, slide
+from tests.browser.readings import cells, words
 from toy_problems import BallInD
 
 MODULE = "toy_problems/ball_in_d/ball_in_d.mjs"
@@ -37,20 +38,6 @@ def test_the_ball_in_d_is_the_formula_and_the_draws_agree_with_it(call):
         )
     )
     assert (x * x * density).sum() / density.sum() == pytest.approx(1 / 42, rel=1e-6)
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
-    return float(text.replace(",", ""))
-
-
-def cells(frame, row):
-    texts = frame.locator(f'tr[data-row="{row}"] td').all_inner_texts()
-    return [float(t.replace("−", "-")) for t in texts if t not in ("", "–")]
 
 
 def test_ball_says_what_is_computed_and_what_is_drawn(stand):

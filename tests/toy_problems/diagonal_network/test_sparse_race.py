@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.gestures import drawn, press, slide
+from tests.browser.gestures import drawn, press, shown, slide
 from toy_problems import DiagonalNetwork, SparseRace
 from toy_problems.diagonal_network import SparseRegression
 
@@ -74,10 +74,6 @@ def settled(frame):
 
 def value(frame, method, key):
     return frame.locator(f'tr[data-method="{method}"] td[data-value="{key}"]').inner_text()
-
-
-def shown(frame, name):
-    return float(frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text().rstrip("°"))
 
 
 def test_the_race_shows_the_papers_order_and_how_far_samgcm_climbs(stand):

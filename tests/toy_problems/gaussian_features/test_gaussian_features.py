@@ -165,6 +165,7 @@ def test_the_closed_form_falls_with_the_separation_and_goes_as_its_inverse():
         assert limit_correlation(4.0, m) < limit_correlation(1.0, m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss, penalty", [("squared", 0.2), ("logistic", 0.002), ("logistic", 0.2)])
 def test_the_first_order_prediction_is_the_correlation_over_data_sets(loss, penalty):
     four = FourGaussians.of("rectangle", 3.0, 3)

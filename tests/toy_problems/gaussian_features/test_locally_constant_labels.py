@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.gestures import drawn, slide, tick
+from tests.browser.gestures import slide, tick
+from tests.browser.readings import number, row, said_after
 from toy_problems import GaussianFeatures, LocallyConstantLabels
 from toy_problems.gaussian_features.flatness_and_gap import halved_risk
 
@@ -50,20 +51,6 @@ def test_the_risk_on_the_page_is_the_closed_form(call):
         body = "return module.risk(argument.w, 'squared', 'rectangle', argument.separation);"
         got = call(TWIN, FOUR, body, argument)
         assert got == pytest.approx(halved_risk(torch.tensor(w, dtype=torch.float64), separation).item(), abs=1e-6)
-
-
-def row(frame, name, column=0):
-    return frame.locator(f'tr[data-row="{name}"] td').nth(column).inner_text()
-
-
-def number(frame, name, column=0):
-    return float(row(frame, name, column).replace("−", "-").split("; ")[-1])
-
-
-def said_after(frame, preset):
-    frame.get_by_role("button", name=preset).click()
-    drawn(frame)
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def test_flatness_and_robustness_agree_far_apart_and_part_near_the_border(stand):

@@ -9,6 +9,7 @@ import torch
 from flatlab import rules
 from flatlab.descent import milestones, trajectory
 from toy_problems import Lucchi
+from upkeep import basin_step
 
 F = Lucchi()
 TOY, KIT = "toy_problems/lucchi", "flatlab/explorable"
@@ -62,3 +63,36 @@ def test_the_basin_map_agrees_start_by_start(call, name, lr, rho, steps):
     # A start on a border of two basins may fall to either side by rounding; SAM's map is not even continuous.
     assert (got != expected).mean() < 5e-4
     assert math.isclose((got == 0).mean(), (got == 1).mean()), "the map mirrors itself"
+
+
+@pytest.mark.parametrize("lr, rho", [(0.03, 0.2), (0.3, 0.5), (0.17, 0.0)])
+@pytest.mark.parametrize("method", ["gd", "sam", "stable_sam"])
+def test_webassembly_computes_the_map_of_the_rules_at_every_start(call, method, lr, rho):
+    body = """const {inPairs, byRules, basinRows} = module;
+      const [quick, plain] = [inPairs, byRules].map((by) => basinRows(argument, by(argument)));
+      return [quick.length, quick.filter((f, k) => f !== plain[k]).length, new Set(plain).size];"""
+    argument = {"method": method, "lr": lr, "rho": rho, "steps": 120, "radius": 0.1, "from": 0, "to": 256}
+    cells, different, fates = call(f"{TOY}/basin.mjs", ["inPairs", "byRules", "basinRows"], body, argument)
+    assert (cells, different) == (65536, 0) and fates > 1
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-320, 1e-200, 1e-100, 1.0, 1e60, 1e200, 1e307])
+@pytest.mark.parametrize("method", ["gd", "sam", "stable_sam"])
+def test_webassembly_steps_to_the_bit_from_starts_of_every_size(call, method, size):
+    """Also where the squares of the gradient vanish or overflow, and where a run leaves the numbers."""
+    body = """const ends = [module.inPairs, module.byRules].map((by) => {
+        const {xs, ys, step} = by(argument), seen = [];
+        xs.set(argument.xs);
+        ys.set(argument.ys);
+        for (let t = 0; t < 40; t++) (step(), seen.push(...xs, ...ys));
+        return seen;
+      });
+      return [ends[0].length, ends[0].filter((v, k) => !Object.is(v, ends[1][k])).length];"""
+    starts = np.random.default_rng(0).normal(size=(2, 32)) * size
+    starts[:, 0] = size  # no gradient in y
+    argument = {"method": method, "lr": 0.1, "rho": 0.2, "xs": starts[0].tolist(), "ys": starts[1].tolist()}
+    assert call(f"{TOY}/basin.mjs", ["inPairs", "byRules"], body, argument) == [40 * 64, 0]
+
+
+def test_the_webassembly_is_that_of_its_source():
+    assert basin_step.SOURCE.with_suffix(".wasm").read_bytes() == basin_step.assembled(), "run python -m upkeep.basin_step"

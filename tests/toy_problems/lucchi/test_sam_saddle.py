@@ -7,16 +7,12 @@ import torch
 
 from flatlab import rules
 from flatlab.descent import trajectory
-from tests.browser.gestures import drawn, mapped, press, slide, until
+from tests.browser.gestures import drawn, mapped, press, shown, slide, until
 from toy_problems import Lucchi, SamSaddle
 
 
 def words(frame):
     return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    return float(frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text())
 
 
 def census(frame):

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from tests.browser.gestures import slide, tick
+from tests.browser.gestures import shown, slide, tick
 from toy_problems import SuccessRates
 
 RECORDS = Path(__file__).parents[3] / "book" / "results" / "lucchi_success_rate"
@@ -14,10 +14,6 @@ def frozen():
     """The record that the chapter shows."""
     (path,) = RECORDS.glob("*.json")
     return json.loads(path.read_text())
-
-
-def shown(frame, name):
-    return float(frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text())
 
 
 def cells(frame, method):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.gestures import drawn, press, slide
+from tests.browser.gestures import drawn, press, shown, slide
+from tests.browser.readings import cells, words
 from toy_problems import LebesgueLens
 from toy_problems.one_dimensional import CURVES, Table
 
@@ -44,20 +45,6 @@ def test_the_minimizers_agree(call, name):
     rhos = [0.03, 0.1, 0.27, 0.9]
     got = call(TWIN, ["CURVES", "rows"], body, {"name": name, "rhos": rhos})
     assert got == [CURVES[name].minimizers(rho) for rho in rhos]
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    text = frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text()
-    return float(text.replace(",", ""))
-
-
-def cells(frame, row):
-    texts = frame.locator(f'tr[data-row="{row}"] td').all_inner_texts()
-    return [float(t.replace("−", "-")) for t in texts if t not in ("", "–")]
 
 
 def test_lens_presets_show_what_they_name(stand):

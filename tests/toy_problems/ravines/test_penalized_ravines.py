@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from tests.browser.gestures import drawn, mapped, press, slide
+from tests.browser.gestures import drawn, mapped, press, shown, slide
 from toy_problems import PenalizedRavines, Ravines
 
 TWIN = "toy_problems/ravines/landscape.mjs"
@@ -59,10 +59,6 @@ def words(frame):
 
 def number(text):
     return float(text.replace("−", "-").replace(",", ""))
-
-
-def shown(frame, name):
-    return number(frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text())
 
 
 def cell(frame, row, key):

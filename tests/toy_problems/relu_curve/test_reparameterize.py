@@ -8,7 +8,8 @@ import torch
 
 from flatlab.explorable.bundle import located
 from flatlab.measures import fisher_rao, relative_flatness, top_eigenvalues, weight_norm
-from tests.browser.gestures import drawn, slide, tick
+from tests.browser.gestures import slide, tick
+from tests.browser.readings import number, row, said_after
 from toy_problems import Reparameterize, relu_curve
 
 TWIN = "toy_problems/relu_curve/landscape.mjs"
@@ -82,20 +83,6 @@ def test_the_lines_of_the_sweep_are_the_measures_one_by_one(call):
         for name in ("trace", "norm", "last", "sd", "variance"):
             assert line[name] == pytest.approx(one[name], rel=1e-10)
         assert line["top"] == pytest.approx(one["top"], rel=0.01), "a line, good to a pixel"
-
-
-def row(frame, name, column=0):
-    return frame.locator(f'tr[data-row="{name}"] td').nth(column).inner_text()
-
-
-def number(frame, name, column=0):
-    return float(row(frame, name, column).replace("−", "-").split("; ")[-1])
-
-
-def said_after(frame, preset):
-    frame.get_by_role("button", name=preset).click()
-    drawn(frame)
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def test_layers_leave_kappa_alone_neurons_move_it_and_the_standard_deviation_holds_it(stand):

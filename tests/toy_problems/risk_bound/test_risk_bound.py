@@ -2,16 +2,12 @@
 
 import pytest
 
-from tests.browser.gestures import slide
+from tests.browser.gestures import shown, slide
 from toy_problems import RiskBound
 
 
 def words(frame):
     return frame.locator(".flatlab-status").inner_text()
-
-
-def shown(frame, name):
-    return float(frame.locator(f'.flatlab-control:has(input[data-name="{name}"]) output').inner_text())
 
 
 def cells(frame, method):

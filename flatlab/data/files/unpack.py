@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from flatlab.data.fetch import unwritable
+from flatlab.data.files.fetch import unwritable
 
-__all__ = ["unpack"]
+__all__ = ["packed", "unpack"]
 
 
 def unpack(archive: Path, folder: Path, files: Sequence[str]) -> None:
@@ -43,3 +43,15 @@ def unpack(archive: Path, folder: Path, files: Sequence[str]) -> None:
                     os.replace(Path(aside, folder.name, file), folder / file)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def packed(archive: Path, name: str) -> bytes:
+    """What the plain file `name` of a .tar.gz archive holds. Raises `ValueError` if that cannot be read."""
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            file = tar.extractfile(name)
+            if file is None:
+                raise KeyError(f"{name} is no plain file")
+            return file.read()
+    except (KeyError, tarfile.TarError, OSError, zlib.error, EOFError) as error:
+        raise ValueError(f"{archive}: {name} cannot be read ({error})") from error

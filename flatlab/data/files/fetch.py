@@ -28,7 +28,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
     import requests
     from filelock import FileLock
 
-    from flatlab.data.resume import Broken, Resume
+    from flatlab.data.files.resume import Broken, Resume
 
     path, failures = folder / remote.name, []
     wrong = path.exists()  # else it is whole, and nothing is fetched

@@ -1,0 +1,137 @@
+"""The role `live`, by which a sentence holds an explorable of its page, and the directive `guess`, which asks first.
+
+    {live}`0.2 <SamSaddle.rho>`                       a number of the explorable's state: drag it, or use the arrow keys
+    {live}`a small rate <SamSaddle: lr=0.004>`        a phrase that puts the explorable into a state
+    {live}`4.1% <SamSaddle says saddle>`              what the explorable shows in its element `data-says="saddle"`
+
+Without scripts, on paper and in a notebook the sentence reads as it is written.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import traitlets
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+sys.path.append(str(Path(__file__).parents[2]))  # the book's own packages
+import toy_problems
+from flatlab import widgets
+from flatlab.explorable.bundle import bundle
+
+HANDLE = re.compile(r"(?P<text>.+?)\s*<(?P<name>\w+)(?:\.(?P<number>\w+)|: (?P<state>.+)| says (?P<says>[\w-]+))>", re.S)
+SCRIPT = "flatlab/explorable/live.mjs"
+
+
+def parsed(cls: type, text: str) -> dict:
+    """`lr=0.25, method=GD` as a state of this explorable. Raises `traitlets.TraitError` for what it cannot be."""
+    state = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        number = isinstance(cls.class_traits().get(name), traitlets.Int | traitlets.Float)
+        state[name] = float(value) if number else value
+        if isinstance(cls.class_traits().get(name), traitlets.Int):
+            state[name] = int(value)
+    cls(**state)
+    return state
+
+
+def explorable(name: str) -> type:
+    """The explorable of this name. Raises `LookupError` where there is none."""
+    cls = getattr(toy_problems, name, None) or getattr(widgets, name, None)
+    if cls is None:
+        raise LookupError(f"there is no explorable {name}")
+    return cls
+
+
+def handle(text: str) -> tuple[str, dict[str, str]]:
+    """Words and attributes of what the role holds. Raises `ValueError`, `LookupError` or `TraitError` where it is wrong."""
+    match = HANDLE.fullmatch(text)
+    if not match:
+        raise ValueError("write {live}`text <Name.number>`, `text <Name: number=value>` or `text <Name says what>`")
+    cls = explorable(match["name"])
+    told = {"data-live": match["name"]}
+    if match["number"]:
+        if match["number"] not in cls.class_trait_names(sync=True):
+            raise LookupError(f"{match['name']} has no {match['number']}")
+        told["data-number"] = match["number"]
+    elif match["state"]:
+        told["data-state"] = "; ".join(f"{name}={value}" for name, value in parsed(cls, match["state"]).items())
+    else:
+        told["data-says"] = match["says"]
+    return match["text"], told
+
+
+def attributes(told: dict[str, str]) -> str:
+    """As they stand in HTML."""
+    return " ".join(f'{name}="{nodes.unescape(value)}"' for name, value in told.items())
+
+
+class Live(SphinxRole):
+    """A number or a phrase that is the handle of an explorable."""
+
+    def run(self):
+        """A span, and the words as they are written inside it."""
+        try:
+            words, told = handle(self.text)
+        except (ValueError, LookupError, traitlets.TraitError) as error:
+            problem = self.inliner.reporter.error(f"live: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, problem)], [problem]
+        inside, messages = self.inliner.parse(words, self.lineno, self.inliner, self.inliner.parent)
+        opened = nodes.raw("", f'<span class="flatlab-live" {attributes(told)}>', format="html")
+        return [opened, *inside, nodes.raw("", "</span>", format="html")], messages
+
+
+class Guess(SphinxDirective):
+    """A question with answers to pick from, `:right:` the number of the true one; the rest is said after the pick.
+
+    The argument is the state in which an explorable of the page then shows it, as in the role `live`.
+    """
+
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
+    option_spec = {"right": directives.positive_int}
+
+    def run(self):
+        """Question, answers, and what is so."""
+        held = nodes.container()
+        self.state.nested_parse(self.content, self.content_offset, held)
+        lists = [k for k, child in enumerate(held.children) if isinstance(child, nodes.bullet_list)]
+        if len(lists) != 1 or lists[0] == 0 or lists[0] == len(held.children) - 1:
+            raise self.error("guess: a question, one list of answers, and what is so, in this order")
+        question, answers, told = held.children[: lists[0]], held.children[lists[0]], held.children[lists[0] + 1 :]
+        right = self.options.get("right", 0)
+        if not 1 <= right <= len(answers.children):
+            raise self.error(f"guess: right is the number of an answer, 1 to {len(answers.children)}, not {right}")
+        try:
+            shown = attributes(handle(f"x <{self.arguments[0]}>")[1]) if self.arguments else ""
+        except (ValueError, LookupError, traitlets.TraitError) as error:
+            raise self.error(f"guess: {error}") from None
+        name = f"guess-{self.env.new_serialno('guess')}"
+        raw = lambda text: nodes.raw("", text, format="html")  # noqa: E731
+        body = [raw(f'<fieldset class="flatlab-guess" {shown}><legend>Guess first</legend>'), *question]
+        for k, item in enumerate(answers.children, 1):
+            line = nodes.paragraph("", "", raw(f'<label><input type="radio" name="{name}" value="{k}"> '))
+            for paragraph in item.children:
+                line.extend(paragraph.children)
+            line.append(raw("</label>"))
+            body.append(line)
+        body += [raw(f'<details data-right="{right}"><summary>What is so</summary>'), *told, raw("</details></fieldset>")]
+        return body
+
+
+def load(app, pagename, templatename, context, doctree):
+    """The script, inside the pages that use it: a page that is opened from disk loads no module."""
+    if doctree and any("data-live=" in n.astext() or "flatlab-guess" in n.astext() for n in doctree.findall(nodes.raw)):
+        app.add_js_file(None, body=bundle(SCRIPT, exports=False), type="module")
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.add_role("live", Live())
+    app.add_directive("guess", Guess)
+    app.connect("html-page-context", load)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,46 @@
+"""How many claims of a paper have which verdict, as a bar and in words; each count leads to those claims."""
+
+import sys
+from collections import Counter
+from html import escape
+from pathlib import Path
+from urllib.parse import urlencode
+
+sys.path.append(str(Path(__file__).parents[2]))  # the book's own packages
+from book.ledger import NAMES, VERDICTS
+
+LEDGER = "book/ledger"
+"""The page of the ledger."""
+
+
+def named(verdict):
+    """A verdict as a coloured word.
+
+    >>> named("held in part")
+    '<span class="verdict held-in-part">held in part</span>'
+    """
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{escape(verdict)}</span>'
+
+
+def chosen(ledger, paper, verdict=None):
+    """The address of the ledger with only these claims shown.
+
+    >>> chosen("ledger.html", "anonymous2025lsam", "not run yet")
+    'ledger.html?paper=anonymous2025lsam&amp;verdict=not+run+yet'
+    """
+    return escape(f"{ledger}?{urlencode({'paper': paper} | ({'verdict': verdict} if verdict else {}))}")
+
+
+def tally(claims, ledger):
+    """A bar whose parts are as long as their counts, and the counts in words; `claims` are those of one paper."""
+    paper, counts = claims[0]["paper"], Counter(c["verdict"] for c in claims)
+    parts, words = [], []
+    for verdict in VERDICTS:
+        if count := counts[verdict]:
+            link = f'href="{chosen(ledger, paper, verdict)}" data-paper="{paper}" data-verdict="{verdict}"'
+            look = f'class="{verdict.replace(" ", "-")}" style="flex-grow: {count}" title="{count} {verdict}"'
+            parts.append(f'<a {link} {look} tabindex="-1">{count}</a>')
+            words.append(f"<a {link}>{count} {verdict}</a>")
+    whole = f'<a href="{chosen(ledger, paper)}" data-paper="{paper}" data-verdict=""><b>{NAMES[paper]}</b></a>'
+    bar = f'<div class="bar" aria-hidden="true">{"".join(parts)}</div>'
+    return f'<div class="tally"><p>{whole}, {len(claims)} claims: {", ".join(words)}.</p>{bar}</div>'

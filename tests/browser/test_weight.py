@@ -1,0 +1,59 @@
+"""What a reader has to fetch, in bytes: `make bench PART=site` tells the times."""
+
+import gzip
+
+import pytest
+
+from tests.browser.served import SITE
+
+CHAPTERS = ["book/toys/sam_saddle.html", "book/scale/stability.html"]
+PAGES = ["book/index.html", *CHAPTERS]
+NOT_AT_FIRST = (".woff", "plotly")
+"""MathJax's fonts and plotly.js come after the first paint."""
+
+
+@pytest.fixture
+def weighed(open_page, site):
+    """`weighed(path, **context)` gives a page that has loaded, and the compressed size of each file that it has fetched."""
+
+    def loaded(path, **options):
+        page, sizes = open_page("book/notation.html", equations=True, **options), {}
+        page.wait_for_load_state("networkidle")
+        page.on("response", lambda r: r.url.startswith(site) and sizes.update({r.url: len(gzip.compress(r.body()))}))
+        page.goto(f"{site}/{path}", wait_until="networkidle")
+        return page, sizes
+
+    return loaded
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_first_paint_weighs_less_than_400_kilobytes(weighed, path):
+    _, sizes = weighed(path)
+    first = {url: size for url, size in sizes.items() if not any(late in url for late in NOT_AT_FIRST)}
+    assert 100_000 < sum(first.values()) < 400_000, sorted(first.items(), key=lambda item: -item[1])[:5]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_with_its_toy_live_weighs_less_than_1200_kilobytes(weighed, explorable, path):
+    page, sizes = weighed(path)
+    explorable(page, page.locator("[data-explorable]").first.get_attribute("data-explorable"))
+    assert any("plotly-cartesian" in url for url in sizes) and not any("plotly.min" in url for url in sizes)
+    assert sum(sizes.values()) < 1_200_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_plotly_is_fetched_only_when_an_explorable_comes_near(weighed, explorable):
+    page, sizes = weighed("book/toys/local_average.html", viewport={"width": 360, "height": 60})
+    assert not any("plotly" in url for url in sizes), "the first explorable is far below this screen"
+    explorable(page, "LebesgueLens")
+    assert any("plotly" in url for url in sizes)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_explorables_have_in_common_stands_in_a_page_once(open_page, path):
+    names = "[...document.querySelectorAll('[data-flatlab]')].map((part) => part.dataset.flatlab)"
+    found = open_page(path).evaluate(names)
+    assert len(found) > 3 and len(found) == len(set(found))
+
+
+def test_the_site_weighs_less_than_15_megabytes():
+    assert 5e6 < sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file()) < 15e6
