@@ -203,9 +203,7 @@ def radii_part_late() -> Finding:
         f"{told or 'none'} can be told from SGD, and a difference of "
         f"{100 * max(abs(mean) + half for mean, half in ends):.1f} points would have shown at each."
     )
-    return trained(
-        graded(bool(told) and wide["late"] > wide["middle"], wide["late"] > wide["middle"]), words, *by_radius().values()
-    )
+    return trained(graded(bool(told) and wide["late"] > wide["middle"]), words, *by_radius().values())
 
 
 def draws_end_alike() -> Finding:

@@ -350,6 +350,19 @@ def test_more_draws_lower_the_noise_of_the_draws_and_it_grows_with_the_radius():
         assert changes == sorted(changes)
 
 
+def test_sams_rise_sees_a_rescaling_that_changes_no_prediction():
+    """A ReLU network's weights into its units times 16, those out of them over 16: rho |g| grows, the function stays."""
+    torch.manual_seed(0)
+    first, second, x = torch.randn(5, 4), torch.randn(3, 5) / 2, torch.randn(20, 4)
+    y, rises = torch.randint(3, (20,)), []
+    for scale in (1, 16):
+        a, b = (scale * first).requires_grad_(), (second / scale).requires_grad_()
+        loss = cross_entropy((x @ a.T).relu() @ b.T, y)
+        gradients = torch.autograd.grad(loss, (a, b))
+        rises.append((loss.item(), 0.05 * torch.cat([g.flatten() for g in gradients]).norm().item()))
+    assert rises[1][0] == pytest.approx(rises[0][0], rel=1e-5) and rises[1][1] > 5 * rises[0][1]
+
+
 # ---- on digits, now --------------------------------------------------------------------------------------------------
 
 

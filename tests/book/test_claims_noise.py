@@ -196,6 +196,16 @@ def test_sam_on_mnist_does_not_mind_its_radius_over_a_decade():
     assert max(decade) - min(decade) < 0.101 and min(decade) - held[0.5] > 1.0
 
 
+def test_at_larger_radii_csam_falls_further_than_sam():
+    """Held-out accuracy below the best, at the two larger of five radii: 0.2 and 0.5 of SAM, 0.4 and 0.8 of CSAM."""
+    falls = {}
+    for method in ("SAM", "CSAM"):
+        held = mnist.held_out(method)
+        falls[method] = [max(held.values()) - held[rho] for rho in sorted(held)[-2:]]
+    assert falls["SAM"] == [pytest.approx(0.08, abs=0.01), pytest.approx(1.14, abs=0.01)]
+    assert falls["CSAM"] == [pytest.approx(1.90, abs=0.01), pytest.approx(67.8, abs=0.1)]
+
+
 # ---- sections 1, 3 and 4, on small worlds ------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 import statistics
+import warnings
 
 import numpy as np
 import pytest
@@ -60,13 +61,16 @@ def test_assumption_2_follows_from_assumption_1_and_fails_without_it():
 
 
 def test_full_batch_descent_has_a_gap_of_exactly_one_in_n_and_the_bound_of_remark_1_is_zero():
-    """The mean of n coin flips +-1 by descent on the squared error, over all training sets: the gap is s / n."""
+    """The mean of n coin flips +-1 by descent on the squared error, over all training sets: the gap is s / n.
+
+    No run leaves [-1, 1], so that the loss may be straight beyond an error of 3: Lipschitz and smooth.
+    """
     n, steps, lr = 4, 5, 0.3
     gaps, noises = [], []
     for flips in itertools.product((-1.0, 1.0), repeat=n):
         z, w = torch.tensor(flips, dtype=torch.float64), 0.0
         for _ in range(steps):
-            w = w - lr * (w - z.mean().item())
+            w = w - lr * (w - z).clamp(-3, 3).mean().item()
         trained = (w - z).square().mean().item() / 2
         gaps.append((w * w + 1) / 2 - trained)
         each = w - z
@@ -120,24 +124,23 @@ def least(x, y, alpha):
     return 2 * alpha**2 * np.sinh(x.T @ nu)
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-def test_theorem_2_holds_for_the_step_without_its_root(seed):
-    """alpha falls by the printed exponent to 1%, and the end is the least phi at the alpha that is left."""
-    x, y, end, fall, printed, _ = flow(seed, 1e-3, False, 60)
-    np.testing.assert_allclose(fall / printed, 1, atol=0.01)
-    left = ALPHA * np.exp(-printed)
-    assert fall.max() > 0.01, "the test sees an effect"
-    assert np.abs(end - least(x, y, left)).max() < np.abs(end - least(x, y, np.full(6, ALPHA))).max() / 20
+def test_theorem_2_holds_without_its_root_and_prints_another_alpha_than_samgcms():
+    """Unnormalized, alpha falls by the printed exponent to 1%, and the end is the least phi at the alpha that is left.
 
-
-def test_theorem_2_prints_another_alpha_than_samgcms():
-    """SAMGCM as defined divides by sqrt(g C^-1 g), and so must the integrand: then to 1%; as printed it is off by 1.6."""
-    off = []
+    SAMGCM as defined divides by sqrt(g C^-1 g), and so must the integrand: then to 1%; as printed it is off by 1.6.
+    """
+    for seed in (2, 3):
+        x, y, end, fall, printed, _ = flow(seed, 1e-3, False, 60)
+        np.testing.assert_allclose(fall / printed, 1, atol=0.01)
+        assert fall.max() > 0.01, "the test sees an effect"
+        off, plain = (np.abs(end - least(x, y, ALPHA * left)).max() for left in (np.exp(-printed), np.ones(6)))
+        assert off < plain / 20
+    factors = []
     for seed in range(4):
         *_, fall, printed, divided = flow(seed, 1e-4, True, 4)
         np.testing.assert_allclose(fall / divided, 1, atol=0.01)
-        off += np.exp(np.abs(np.log(fall / printed))).tolist()
-    assert statistics.median(off) == pytest.approx(1.6, abs=0.05) and max(off) == pytest.approx(6.4, abs=0.1)
+        factors += np.exp(np.abs(np.log(fall / printed))).tolist()
+    assert statistics.median(factors) == pytest.approx(1.6, abs=0.05) and max(factors) == pytest.approx(6.4, abs=0.1)
 
 
 def test_near_an_interpolator_samgcms_step_grows_without_bound():
@@ -155,8 +158,11 @@ def test_near_an_interpolator_samgcms_step_grows_without_bound():
 # ---- theorem 4 -------------------------------------------------------------------------------------------------------
 
 
-def test_theorem_4_fails_on_a_parabola():
-    """x^2 / 2, straight beyond 10: Lipschitz, smooth with beta = 1, no noise. Rate 1, radius 3, ten steps from near 0."""
+def test_theorem_4_fails_on_a_parabola_and_has_terms_of_other_units():
+    """x^2 / 2, straight beyond 10: Lipschitz, smooth with beta = 1, no noise. Rate 1, radius 3, ten steps from near 0.
+
+    In weights half as long (beta 4, rho 1.5, eta 1/4) the left side is four times as large, and two terms are not.
+    """
     x, mean, squares = torch.tensor([1e-9], dtype=torch.float64), None, []
     T, lr, rho = 10, 1.0, 3.0
     for _ in range(T):
@@ -167,52 +173,39 @@ def test_theorem_4_fails_on_a_parabola():
     eta_0, rho_0 = lr * root_T, rho * root_T
     right = (0 - x.item() ** 2) / (eta_0 * root_T) + (0 + 2 * eta_0 + 2 * rho_0) / root_T
     assert (left, right) == (pytest.approx(9.0), pytest.approx(7.1))
+    long = terms_of_theorem_4(beta=1, eta_0=1, rho_0=3, M=2.0)
+    short = terms_of_theorem_4(beta=4, eta_0=0.25, rho_0=1.5, M=8.0)  # a squared gradient, as the left side
+    assert [b / a for a, b in zip(long, short, strict=True)] == [4, 4, 1, 8]
 
 
-def test_theorem_4_has_terms_of_other_units():
-    """In weights half as long (beta 4, rho 1.5, eta 1/4) the left side is four times as large, and only the first two
-    terms of the right side are."""
-    long = theorem_4(beta=1, eta_0=1, rho_0=3, squared=2.0)
-    short = theorem_4(beta=4, eta_0=0.25, rho_0=1.5, squared=8.0)
-    left, terms = zip(long, short, strict=True)
-    assert left[1] == 4 * left[0]
-    assert [b / a for a, b in zip(*terms, strict=True)] == [4, 4, 1, 8]
+def terms_of_theorem_4(beta, eta_0, rho_0, M):
+    """The four terms of the right side, without 1 / sqrt(T), where the loss falls by 1."""
+    return 2 / eta_0, 2 * eta_0 * beta * M, 2 * eta_0 * beta, 2 * beta**2 * rho_0
 
 
-def theorem_4(beta, eta_0, rho_0, squared):
-    """A squared gradient, and the four terms of the theorem's right side for a fall of the loss of 1 and M = `squared`."""
-    return squared, (2 / eta_0, 2 * eta_0 * beta * squared, 2 * eta_0 * beta, 2 * beta**2 * rho_0)
-
-
-@pytest.mark.parametrize("lr", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("radius", [0.0, 0.3])
-def test_theorem_4_with_its_units_mended_holds(lr, radius):
+def test_theorem_4_with_its_units_mended_holds():
     """The mean squared gradient is at most 4 (fall of the loss) / (lr T) + 5/2 lr beta M + 18 beta^2 radius^2.
 
-    On random quadratics with eigenvalues up to beta = 1, by 2,000 runs, with a perturbation to wherever it hurts.
+    On a quadratic with eigenvalues up to beta = 1, by 2,000 runs, with a perturbation that slows the descent most. At
+    lr = 1 a run that stands at the radius has radius^2, and one that is all noise lr M: no constant below 1 would do.
     """
     generator = torch.Generator().manual_seed(0)
     draw = functools.partial(torch.randn, dtype=torch.float64, generator=generator)
     T, M, h = 50, 0.2, torch.tensor([1.0, 0.3, 0.05], dtype=torch.float64)
-    w = draw(3).expand(2000, 3)
-    begin, squares = (h * w * w).sum(1).mean() / 2, []
-    for _ in range(T):
-        squares.append((h * w).square().sum(1).mean().item())
-        noise = draw(2000, 3) * math.sqrt(M / 3)
-        w = w - lr * (h * (w - radius * rules.unit(h * w)) + noise)  # climbing backwards slows the descent most
-    fall = (begin - (h * w * w).sum(1).mean() / 2).item()
-    right = 4 * fall / (lr * T) + 2.5 * lr * M + 18 * radius**2
-    assert statistics.mean(squares) < right
-
-
-def test_no_constant_below_one_would_do_in_the_mended_theorem_4():
-    """Of beta^2 radius^2 and of lr beta M, at beta = lr = 1: a run that stands at the radius, and one that is all noise."""
-    w = radius = torch.tensor([0.3], dtype=torch.float64)
-    assert w - (w - radius * rules.unit(w)) == radius, "the squared gradient stays radius^2"
-    w = normal(100_000)
-    for seed in range(3):
-        w = w - (w + normal(100_000, seed=seed + 1))
-        assert w.square().mean().item() == pytest.approx(1, abs=0.02), "it stays lr M"
+    for lr, radius in itertools.product((0.1, 0.5, 1.0), (0.0, 0.3)):
+        w = draw(3).expand(2000, 3)
+        begin, squares = (h * w * w).sum(1).mean() / 2, []
+        for _ in range(T):
+            squares.append((h * w).square().sum(1).mean().item())
+            w = w - lr * (h * (w - radius * rules.unit(h * w)) + draw(2000, 3) * math.sqrt(M / 3))
+        fall = (begin - (h * w * w).sum(1).mean() / 2).item()
+        assert statistics.mean(squares) < 4 * fall / (lr * T) + 2.5 * lr * M + 18 * radius**2, (lr, radius)
+    still = torch.tensor([0.3], dtype=torch.float64)
+    assert still - (still - 0.3 * rules.unit(still)) == still
+    noisy = draw(100_000)
+    for _ in range(3):
+        noisy = noisy - (noisy + draw(100_000))
+        assert noisy.square().mean().item() == pytest.approx(1, abs=0.02)
 
 
 # ---- section 3: what SAM lowers, and where Definition 2 has a value --------------------------------------------------
@@ -295,13 +288,13 @@ def costs():
         "gradient of the trace": lambda: grad(trace)(w),
         "CSAM": lambda: rules.csam(w, net.grad, spread(w)[0]),
         "SAM": lambda: rules.sam(w, net.grad),
-        "product with H": lambda: net.hvp(w, w),
     }
     found = {name: operations(f) / one for name, f in of_all.items()}
     found["CSAM"] -= operations(lambda: spread(w)) / one  # what only made its average
-    product = lambda v, i: torch.func.jvp(grad(lambda u: net.loss(u, i[None])), (w,), (v,))[1]  # noqa: E731
-    both = lambda v: vmap(lambda i: product(product(v, i), i))(torch.arange(128))  # noqa: E731
-    found["product with all H_i^2"] = operations(lambda: both(w)) / one
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is stopped before it has converged
+        steps = [operations(lambda k=k: measures.hessian_nonuniformity(net, w, tol=1e-9, max_steps=k)) for k in (2, 6)]
+    found["a step towards Definition 2"] = (steps[1] - steps[0]) / 4 / one
     return found
 
 
@@ -311,10 +304,10 @@ def test_the_trace_costs_less_than_two_gradients_and_its_own_gradient_about_two(
     assert costs["SAM"] == pytest.approx(2) and costs["CSAM"] == pytest.approx(3), "the moving average is no gradient"
 
 
-def test_a_step_of_definition_2s_eigenvalue_costs_seven_gradients(costs):
-    """Of Lanczos on Sigma: H_i twice for every sample, and H twice."""
-    assert costs["product with H"] == pytest.approx(2.4, abs=0.05)
-    assert costs["product with all H_i^2"] + 2 * costs["product with H"] > 7
+def test_a_step_towards_definition_2s_eigenvalue_costs_four_gradients(costs):
+    """Of Lanczos on Sigma: H_i twice for every sample, and H twice. It takes several; the trace of C takes 1.6 in all."""
+    assert costs["a step towards Definition 2"] == pytest.approx(4.3, abs=0.1)
+    assert costs["trace"] == pytest.approx(1.6, abs=0.05)
 
 
 # ---- section 6 -------------------------------------------------------------------------------------------------------
