@@ -6,6 +6,7 @@ import functools
 import statistics
 from typing import Any
 
+from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
@@ -74,16 +75,17 @@ def draw() -> None:
     figure.show()
 
 
-def print_table() -> None:
+def table() -> HTML:
     """The same records in numbers."""
-    print("rho   method     ratio in epoch 1, 20   excess > 0   test accuracy")
+    rows = []
     for rho in RHOS:
         for method in METHODS:
             first, last = (epoch(method, rho, number, "ratio") for number in (1, 20))
             share = statistics.fmean(map(positive, pairs(method, rho)))
             accuracy = [r["scores"][-1]["test_accuracy"] for r in pairs(method, rho)]
             ends = f"{statistics.fmean(accuracy):.2%} ± {statistics.stdev(accuracy):.2%}"
-            print(f"{rho:<5} {method:10} {first:10.3f} {last:10.3f} {share:12.2%}   {ends}")
+            rows.append([f"{rho}", method, f"{first:.3f}", f"{last:.3f}", f"{share:.2%}", ends])
+    return plots.table(["ρ", "method", "ratio in epoch 1", "in epoch 20", "excess above 0", "test accuracy"], rows)
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------
