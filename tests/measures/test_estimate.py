@@ -92,3 +92,16 @@ def test_a_generator_goes_on_where_a_seed_begins_again():
     generator = torch.Generator().manual_seed(0)
     first, second = (hessian_trace(bowl, w, 20, seed=generator, deflate=0).value for _ in range(2))
     assert first == hessian_trace(bowl, w, 20, seed=0, deflate=0).value != second
+
+
+def test_a_precision_is_reached_in_few_blocks_and_without_many_more_samples_than_it_needs():
+    """Each block is as large as the spread so far says, at most doubling the number: logarithmically many."""
+    blocks, g = [], torch.Generator().manual_seed(0)
+
+    def draw(count):
+        blocks.append(count)
+        return 1 + torch.randn(count, generator=g, dtype=torch.float64)
+
+    found = sample_mean(draw, None, 0.02)
+    assert found.stderr <= 0.02 * abs(found.value)
+    assert 2000 < found.samples < 6000 and len(blocks) < 16, "one over 0.02^2 is 2500"

@@ -148,3 +148,12 @@ def test_a_network_takes_per_sample_perturbations_in_one_pass():
 def test_a_micro_batch_that_does_not_divide_the_batch_is_refused(m):
     with pytest.raises(ValueError, match=f"m must be a whole number >= 1 that divides the 12 samples, got {m}"):
         rules.micro_gradients(Regression(), m)
+
+
+@pytest.mark.parametrize("moving", [1, 2, 3])
+def test_a_ball_in_some_coordinates_has_their_number_for_its_dimension(moving):
+    """The mean distance from the centre of a ball in m dimensions is m / (m + 1) of its radius."""
+    rho = torch.tensor([0.5] * moving + [0.0] * (4 - moving), dtype=DOUBLE)
+    u = rules.ball(torch.zeros(20_000, 4, dtype=DOUBLE), rho, seeded(1))
+    assert not u[:, moving:].any()
+    assert u.norm(dim=1).mean().item() == pytest.approx(0.5 * moving / (moving + 1), rel=0.02)
