@@ -418,9 +418,14 @@ def flatter(tables):
 
 
 def counted(tables) -> str:
-    """For how many of the four weights the accuracy changes, by data set."""
-    words = by_table(tables, lambda runs: "higher for {}, lower for {}".format(*better(runs)))
-    return f"Of four lambda, accuracy after Holm's correction: {words}"
+    """For how many of the four weights the accuracy changes, and how wide the intervals are, by data set."""
+
+    def words(runs: Runs) -> str:
+        halves = [g.by.half for g in gains(runs) if math.isfinite(g.by.half)]
+        wide = f" (95% intervals of ± {span(halves)} points)" if halves else " (a single seed)"
+        return "higher for {}, lower for {}".format(*better(runs)) + wide
+
+    return f"Of four lambda, accuracy after Holm's correction: {by_table(tables, words)}"
 
 
 def everywhere(tables):
