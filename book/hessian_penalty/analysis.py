@@ -509,6 +509,9 @@ def conclude(claim: Callable[..., tuple[str, str]], *data: str, note: Callable[[
         words += beside[0].lower() + beside[1:]
         size += f" at a rate of 0.001, {len(text[None])} at 0.01"
         used += [r for by_seed in text.values() for r in by_seed.values()]
+    elif claim is reliable:
+        used += [r for by_seed in whole(C, TEXT).values() for r in by_seed.values()]
+        size += "; CIFAR-100 at a rate of 0.01 as well"
     elif C in data:
         size += "; all at a rate of 0.001"
     return Finding(verdict, f"{words} {note()}".strip(), size, used)
