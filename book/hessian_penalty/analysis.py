@@ -418,9 +418,14 @@ def flatter(tables):
 
 
 def counted(tables) -> str:
-    """For how many of the four weights the accuracy changes, by data set."""
-    words = by_table(tables, lambda runs: "higher for {}, lower for {}".format(*better(runs)))
-    return f"Of four lambda, accuracy after Holm's correction: {words}"
+    """For how many of the four weights the accuracy changes, and how wide the intervals are, by data set."""
+
+    def words(runs: Runs) -> str:
+        halves = [g.by.half for g in gains(runs) if math.isfinite(g.by.half)]
+        wide = f" (95% intervals of ± {span(halves)} points)" if halves else " (a single seed)"
+        return "higher for {}, lower for {}".format(*better(runs)) + wide
+
+    return f"Of four lambda, accuracy after Holm's correction: {by_table(tables, words)}"
 
 
 def everywhere(tables):
@@ -504,6 +509,9 @@ def conclude(claim: Callable[..., tuple[str, str]], *data: str, note: Callable[[
         words += beside[0].lower() + beside[1:]
         size += f" at a rate of 0.001, {len(text[None])} at 0.01"
         used += [r for by_seed in text.values() for r in by_seed.values()]
+    elif claim is reliable:
+        used += [r for by_seed in whole(C, TEXT).values() for r in by_seed.values()]
+        size += "; CIFAR-100 at a rate of 0.01 as well"
     elif C in data:
         size += "; all at a rate of 0.001"
     return Finding(verdict, f"{words} {note()}".strip(), size, used)

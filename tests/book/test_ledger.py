@@ -12,7 +12,7 @@ from book import finding, ledger
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))
-from claims import Claims  # noqa: E402
+from ledger_page import links  # noqa: E402
 
 ROWS = {entry["id"]: entry for entry in ledger.claims()}
 KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
@@ -90,15 +90,16 @@ def test_writing_a_finding_keeps_all_else():
     assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
 
 
-def test_a_computed_row_shows_its_scale_and_leads_to_its_function(monkeypatch):
+def test_a_computed_row_leads_to_its_records_and_to_its_function(monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/flatlab")
-    directive = Claims.__new__(Claims)
-    directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(config=None))))
-    row = ROWS["fa/table-1-time"]
+    env = SimpleNamespace(found_docs=["page"], metadata={"page": {}}, domaindata={"std": {"anonlabels": {}}})
+    for row in ROWS.values():
+        env.domaindata["std"]["anonlabels"][(row["evidence"] or {}).get("section")] = ("page", "there")
+    app = SimpleNamespace(config=None, env=env, builder=SimpleNamespace(get_relative_uri=lambda here, there: there))
+    row, files = ROWS["fa/table-1-time"], "https://github.com/someone/flatlab/blob/main"
     file, line = ledger.place(row["id"])
-    assert directive.scale(row) == f"*{row['scale']}.*" and row["scale"].startswith(
-        "perceptron 512-256 on CIFAR-100, 10 epo"
-    )
-    assert f"[verdict](https://github.com/someone/flatlab/blob/main/{file}#L{line})" in directive.source(row)
-    proved = directive.source(ROWS["fa/hutchinson"])
-    assert directive.scale(ROWS["fa/hutchinson"]) == "" and "[test](" in proved and "[verdict]" not in proved
+    found = dict(links(app, row, ledger.functions()[row["id"]]().records))
+    assert found["function of the verdict"] == f"{files}/{file}#L{line}" and found["section"] == "page#there"
+    assert any(text.endswith("records") for text in found)
+    proved = dict(links(app, ROWS["fa/hutchinson"], None))
+    assert proved["test"].startswith(f"{files}/tests/") and "function of the verdict" not in proved
