@@ -29,7 +29,9 @@ class Claims(SphinxDirective):
         for claim in map(claims.get, self.content):
             told = f'<a href="{page}#{anchor(claim["id"])}">{set_in_html(claim["where"])}</a>'
             items.append(f"<li>{named(claim['verdict'])} {told}: {set_in_html(claim['claim'])}</li>")
-        rest = f'<p><a href="{chosen(page, paper)}">All {len(claims)} claims, with what was measured and the evidence</a></p>'
+        rest = (
+            f'<p><a href="{chosen(page, paper)}">All {len(claims)} claims, with what was measured and the evidence</a></p>'
+        )
         whole = f'{tally(list(claims.values()), page)}<ul class="chosen">{"".join(items)}</ul>{rest}'
         return [nodes.raw("", f'<div class="claims">{whole}</div>', format="html")]
 

@@ -22,7 +22,7 @@ TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=
 TEMPLATES.filters |= {"symbols": lambda text: Markup(set_in_html(text)), "verdict": lambda v: Markup(named(v))}
 
 
-class whole_ledger(nodes.General, nodes.Element):  # noqa: N801 - docutils names its nodes so
+class whole_ledger(nodes.General, nodes.Element):
     """Where the table comes once every chapter has been read."""
 
 
@@ -72,7 +72,8 @@ def table(app):
     """The page's HTML: verdicts, bars, filters, and a row a claim."""
     claims, read = ledger.claims(), evidence.findings()
     rows = [
-        claim | {"anchor": evidence.anchor(claim["id"]), "links": links(app, claim, read.get(claim["id"]))} for claim in claims
+        claim | {"anchor": evidence.anchor(claim["id"]), "links": links(app, claim, read.get(claim["id"]))}
+        for claim in claims
     ]
     papers = [[c for c in claims if c["paper"] == paper] for paper in ledger.NAMES]
     return TEMPLATES.get_template("ledger.html").render(

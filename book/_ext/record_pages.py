@@ -21,7 +21,7 @@ WIDTH, HEIGHT, POINTS = 220, 90, 40
 """Of the drawing of one curve; more points than these are thinned evenly."""
 CHARTS, READERS = 8, 10
 """No more curves, and no more claims that read a record, are on its page; it says how many are left out."""
-NAMED = re.compile(r'(Record )(\w+)/([0-9a-f]{12})(?=:)')
+NAMED = re.compile(r"(Record )(\w+)/([0-9a-f]{12})(?=:)")
 
 
 def chart(name, points):

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from book import finding, ledger
+from book import evidence, finding, ledger
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))
-from claims import Claims  # noqa: E402
+from ledger_page import links  # noqa: E402
 
 ROWS = {entry["id"]: entry for entry in ledger.claims()}
 KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
@@ -66,13 +66,15 @@ def test_writing_a_finding_keeps_all_else():
     assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
 
 
-def test_a_computed_row_shows_its_scale_and_leads_to_its_function(monkeypatch):
+def test_a_computed_row_leads_to_its_records_and_its_function(monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/flatlab")
-    directive = Claims.__new__(Claims)
-    directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(config=None))))
     row = ROWS["fa/table-1-time"]
     file, line = ledger.place(row["id"])
-    assert directive.scale(row) == "*perceptron 512-256 on CIFAR-100, 10 epochs, 5 seeds.*"
-    assert f"[verdict](https://github.com/someone/flatlab/blob/main/{file}#L{line})" in directive.source(row)
-    proved = directive.source(ROWS["fa/hutchinson"])
-    assert directive.scale(ROWS["fa/hutchinson"]) == "" and "[test](" in proved and "[verdict]" not in proved
+    app = SimpleNamespace(config=None, env=None)
+    found = dict(links(app, {**row, "evidence": {"record": "train"}}, evidence.read_for(row["id"])))
+    assert found["30 records"] == "../records/claims/fa--table-1-time.html"
+    assert found["function of the verdict"] == f"https://github.com/someone/flatlab/blob/main/{file}#L{line}"
+    proved = dict(
+        links(app, {**ROWS["fa/hutchinson"], "evidence": {"test": ROWS["fa/hutchinson"]["evidence"]["test"]}}, None)
+    )
+    assert list(proved) == ["test"] and re.search(r"/blob/main/tests/.+\.py#L\d+$", proved["test"])
