@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SITE := _build/html
 SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/dev/null) _config.yml _toc.yml
 
-.PHONY: book serve check test bench clean
+.PHONY: book serve check test bench release clean
 .DEFAULT_GOAL := book
 # The networks here are small: a second thread costs more than it gives, and tests and chapters run side by side.
 export OMP_NUM_THREADS ?= 1
@@ -54,6 +54,9 @@ test: $(VENV)/.ready
 bench: $(if $(PART),$(VENV)/.ready) $(if $(or $(filter explorables site,$(PART)),$(if $(PART),,all)),$(SITE)/.built)
 	@echo "== Timing; leave the machine alone meanwhile (PART=\"optimizers trainer\" takes some parts alone)"
 	@$(BIN)/python -m benchmarks $(PART)
+
+release: $(VENV)/.ready
+	@$(BIN)/python -m book.release --out dist
 
 clean:
 	rm -rf _build

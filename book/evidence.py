@@ -18,7 +18,19 @@ from book.finding import RESULTS, Record
 from flatlab.runs import records
 from flatlab.runs.listing import called
 
-__all__ = ["Query", "address", "anchor", "command", "every", "findings", "page", "queries", "read_by", "test_place"]
+__all__ = [
+    "Query",
+    "address",
+    "anchor",
+    "command",
+    "every",
+    "findings",
+    "page",
+    "queries",
+    "read_by",
+    "read_for",
+    "test_place",
+]
 
 ROOT = Path(__file__).parents[1]
 TOLD = ("data", "network", "method", "epochs")
@@ -66,9 +78,14 @@ def every(experiment: str) -> list[Record]:
 
 
 @functools.cache
+def read_for(claim: str) -> list[Record]:
+    """The records that the function of a claim's verdict reads; none where there is no function."""
+    return list(ledger.functions()[claim]().records) if claim in ledger.functions() else []
+
+
 def findings() -> dict[str, list[Record]]:
     """By the id of a claim whose verdict is computed: the records that its function reads."""
-    return {claim: list(function().records) for claim, function in ledger.functions().items()}
+    return {claim: read_for(claim) for claim in ledger.functions()}
 
 
 def read_by() -> dict[str, list[str]]:

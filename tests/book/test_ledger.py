@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from book import finding, ledger
+from book import evidence, finding, ledger
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))
@@ -90,16 +90,15 @@ def test_writing_a_finding_keeps_all_else():
     assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
 
 
-def test_a_computed_row_leads_to_its_records_and_to_its_function(monkeypatch):
+def test_a_computed_row_leads_to_its_records_and_its_function(monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/flatlab")
-    env = SimpleNamespace(found_docs=["page"], metadata={"page": {}}, domaindata={"std": {"anonlabels": {}}})
-    for row in ROWS.values():
-        env.domaindata["std"]["anonlabels"][(row["evidence"] or {}).get("section")] = ("page", "there")
-    app = SimpleNamespace(config=None, env=env, builder=SimpleNamespace(get_relative_uri=lambda here, there: there))
-    row, files = ROWS["fa/table-1-time"], "https://github.com/someone/flatlab/blob/main"
+    row = ROWS["fa/table-1-time"]
     file, line = ledger.place(row["id"])
-    found = dict(links(app, row, ledger.functions()[row["id"]]().records))
-    assert found["function of the verdict"] == f"{files}/{file}#L{line}" and found["section"] == "page#there"
-    assert any(text.endswith("records") for text in found)
-    proved = dict(links(app, ROWS["fa/hutchinson"], None))
-    assert proved["test"].startswith(f"{files}/tests/") and "function of the verdict" not in proved
+    app = SimpleNamespace(config=None, env=None)
+    found = dict(links(app, {**row, "evidence": {"record": "train"}}, evidence.read_for(row["id"])))
+    assert found["30 records"] == "../records/claims/fa--table-1-time.html"
+    assert found["function of the verdict"] == f"https://github.com/someone/flatlab/blob/main/{file}#L{line}"
+    proved = dict(
+        links(app, {**ROWS["fa/hutchinson"], "evidence": {"test": ROWS["fa/hutchinson"]["evidence"]["test"]}}, None)
+    )
+    assert list(proved) == ["test"] and re.search(r"/blob/main/tests/.+\.py#L\d+$", proved["test"])
