@@ -95,8 +95,9 @@ def test_a_computed_row_leads_to_its_records_and_its_function(monkeypatch):
     row = ROWS["fa/table-1-time"]
     file, line = ledger.place(row["id"])
     app = SimpleNamespace(config=None, env=None)
-    found = dict(links(app, {**row, "evidence": {"record": "train"}}, evidence.read_for(row["id"])))
-    assert found["30 records"] == "../records/claims/fa--table-1-time.html"
+    read = evidence.read_for(row["id"])
+    found = dict(links(app, {**row, "evidence": {"record": "train"}}, read))
+    assert found[f"{len(read)} records"] == "../records/claims/fa--table-1-time.html"
     assert found["function of the verdict"] == f"https://github.com/someone/flatlab/blob/main/{file}#L{line}"
     proved = dict(
         links(app, {**ROWS["fa/hutchinson"], "evidence": {"test": ROWS["fa/hutchinson"]["evidence"]["test"]}}, None)
