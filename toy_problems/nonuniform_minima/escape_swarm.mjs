@@ -23,7 +23,7 @@ const SITUATIONS = {
   "A little less: it stays": { ...FIRST, method: "SGD", lr: 0.54, steps: 600 },
   "SAM leaves there": { ...FIRST, method: "SAM", lr: 0.54, steps: 600 },
   "Full batch: it stays": { ...FIRST, method: "GD", lr: 0.6 },
-  "Neither minimum holds": { ...FIRST, method: "Nesterov", lr: 0.7 },
+  "Neither holds": { ...FIRST, method: "Nesterov", lr: 0.7 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ function drawGround(Plotly, div) {
   const label = (x, y, content, color) => ({ x, y, text: content, showarrow: false, font: { color, size: 13 } });
   const out = 1 - OUTER[0];
   const layout = houseLayout(div, {
-    margin: { l: 44, r: 8, t: 26, b: 40 },
+    margin: { l: 44, r: 8, t: 26, b: 28 },
     xaxis: { range: X, anchor: "y", dtick: 1 },
     yaxis: { domain: [0.44, 1], range: [0, TOP], dtick: 0.5 },
-    xaxis2: { ...second, type: "log", range: FAR, anchor: "y2", dtick: 2, exponentformat: "power" },
+    xaxis2: { ...second, type: "log", range: FAR, anchor: "y2", dtick: 2, exponentformat: "power", tickfont: { size: 11 } },
     yaxis2: { ...second, domain: [0, 0.26], range: [0, 1], dtick: 0.5, tickformat: ".0%" },
     shapes: [{
       type: "line",
@@ -183,18 +183,15 @@ function drawFrame(Plotly, div, steps, rates) {
   const { text, grid } = ink(div);
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const layout = houseLayout(div, {
-    margin: { l: 48, r: 10, t: 26, b: 40 },
-    xaxis: { range: [0, steps], anchor: "y", title: { text: "step", standoff: 2 } },
+    margin: { l: 48, r: 10, t: 26, b: 24 },
+    xaxis: { range: [0, steps], anchor: "y" },
     yaxis: { domain: [0.6, 1], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
-    xaxis2: {
-      ...second,
-      range: [rates.min, rates.max],
-      anchor: "y2",
-      dtick: 0.2,
-      title: { text: "learning rate η", standoff: 4 },
-    },
-    yaxis2: { ...second, domain: [0, 0.38], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
-    annotations: [heading(text, "have left x = 1 (thin: exact)", 1), heading(text, "at the end, your runs as dots", 0.38)],
+    xaxis2: { ...second, range: [rates.min, rates.max], anchor: "y2", dtick: 0.2 },
+    yaxis2: { ...second, domain: [0, 0.4], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
+    annotations: [
+      heading(text, "have left x = 1, by step (thin: exact)", 1),
+      heading(text, "at the end, by learning rate η (dots: your runs)", 0.4),
+    ],
   });
   return Plotly.react(div, [{ x: [], y: [] }, { x: [], y: [], xaxis: "x2", yaxis: "y2" }], layout, CONFIG);
 }
