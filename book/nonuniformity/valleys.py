@@ -55,10 +55,10 @@ def table(record: dict[str, Record]) -> HTML:
     """Method by method, the norm at the end and how far from the valley a run stays."""
     rows = []
     for title, (_, lam, less) in SETTINGS.items():
-        rows.append([title, "", "least on the valley", f"{_least(record[title]).mean():.4f}", "", ""])
+        rows.append([f"<b>{title}</b>", "", f"least {_least(record[title]).mean():.4f}", "", ""])
         rows += _rows(record[title], ("SGD", "SAM", "COV", "COV, whole"), lam)
         rows += _rows(record[f"{title}, λ = {less:g}"], ("COV", "COV, whole"), less)
-    return plots.table(["setting", "λ", "method", "‖w‖ at the end", "below the least", "off the valley"], rows)
+    return plots.table(["method", "λ", "‖w‖ at the end", "below", "off the valley"], rows)
 
 
 def _valley(record: Record) -> Tensor:
@@ -104,7 +104,7 @@ def _rows(record: Record, names: tuple[str, ...], lam: float) -> list[list[str]]
     for curve in record["result"]["curves"]:
         if (name := curve["method"]) not in names:
             continue
-        rows.append(["", f"{lam:g}" if name.startswith("COV") else "", name])
+        rows.append([name, f"{lam:g}" if name.startswith("COV") else ""])
         if curve["norm"][0][-1] is None:
             rows[-1] += ["diverged", "", ""]
             continue

@@ -19,10 +19,10 @@ const NEAR = 0.24; // a particle within this distance is at a minimum
 
 const FIRST = { distance: 0.0001, rho: 0.01, steps: 200 };
 const SITUATIONS = {
-  "The paper’s Figure 1": { ...FIRST, method: "SGD", lr: 0.6 },
-  "A little less: it stays": { ...FIRST, method: "SGD", lr: 0.54, steps: 600 },
-  "SAM leaves there": { ...FIRST, method: "SAM", lr: 0.54, steps: 600 },
-  "Full batch: it stays": { ...FIRST, method: "GD", lr: 0.6 },
+  "Figure 1": { ...FIRST, method: "SGD", lr: 0.6 },
+  "A little less": { ...FIRST, method: "SGD", lr: 0.54, steps: 600 },
+  "SAM leaves": { ...FIRST, method: "SAM", lr: 0.54, steps: 600 },
+  "Full batch": { ...FIRST, method: "GD", lr: 0.6 },
   "Neither holds": { ...FIRST, method: "Nesterov", lr: 0.7 },
 };
 
@@ -252,9 +252,14 @@ async function render({ model, el }) {
   const [ground, frame] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [swarmStrokes, shareStrokes] = [new Strokes(), new Strokes()];
   const panel = (kind, plot, strokes, label) =>
-    h("div", { class: kind, style: "aspect-ratio: 1.1", role: "img", "aria-label": label }, plot, strokes.canvas);
+    h(
+      "div",
+      { class: kind, style: kind === "flatlab-map" ? "aspect-ratio: 1.1" : "", role: "img", "aria-label": label },
+      plot,
+      strokes.canvas,
+    );
   const status = h("p", { class: "flatlab-status", "data-says": "swarm" });
-  const bounds = h("p", { class: "flatlab-census", "data-says": "limits" });
+  const bounds = h("p", { class: "flatlab-census", style: "margin-bottom: 0.5rem", "data-says": "limits" });
   const play = h("button", { type: "button" });
   const once = h("button", { type: "button" }, "One step");
   const again = h("button", { type: "button" }, "Again, new draws");

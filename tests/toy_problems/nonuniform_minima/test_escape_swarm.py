@@ -40,18 +40,18 @@ def test_the_swarm_leaves_as_the_exact_share_says_and_presets_show_what_they_nam
         assert abs(now["left"] - exact) < 5 * now["error"]
         assert now["zero"] + now["one"] + now["elsewhere"] == 500
         press(still, "Again, new draws")
-    press(still, "A little less: it stays")
+    press(still, "A little less")
     assert swarm(still, 600)["left"] == 0
-    press(still, "SAM leaves there")
+    press(still, "SAM leaves")
     now = swarm(still, 600)
     assert now["method"] == "SAM" and now["lr"] == 0.54 and now["zero"] > 480 and now["theory"] is None
-    press(still, "Full batch: it stays")
+    press(still, "Full batch")
     now = swarm(still, 200)
     assert now["one"] == 500 and now["theory"] is None, "where nothing is drawn, chance has no say"
     press(still, "Neither holds")
     now = swarm(still, 200)
     assert now["method"] == "Nesterov" and now["zero"] + now["one"] == 0 and now["outside"] > 400
-    press(still, "The paper’s Figure 1")
+    press(still, "Figure 1")
     assert swarm(still, 200)["zero"] == pytest.approx(450, abs=35)
 
 
@@ -110,7 +110,8 @@ def test_the_first_twenty_steps_are_seen(stand):
     swarm(frame, 20)
     columns = """(canvas) => {
       const {width, height} = canvas;
-      const pixels = canvas.getContext("2d").getImageData(0, Math.round(0.7 * height), width, Math.round(0.3 * height)).data;
+      const top = Math.round(0.7 * height);
+      const pixels = canvas.getContext("2d").getImageData(0, top, width, height - top).data;
       const used = new Set();
       for (let k = 3; k < pixels.length; k += 4) if (pixels[k]) used.add(((k - 3) / 4) % width);
       return Math.max(...used) - Math.min(...used);
