@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML
 from torch import Tensor
 
 from book.finding import RESULTS, Finding, graded, of_all
@@ -50,14 +51,14 @@ def draw(record: dict[str, Record]) -> None:
     plt.show()
 
 
-def table(record: dict[str, Record]) -> None:
-    """Prints, method by method, the norm at the end and how far from the valley a run stays."""
-    print("              ‖w‖ at the end   below least norm   off the valley, p − p*, ± 95%")
-    for title, (_, _, less) in SETTINGS.items():
-        print(f"{title}: least norm {_least(record[title]).mean():.4f}")
-        _rows(record[title], ("SGD", "SAM", "COV", "COV, whole"))
-        print(f"the same with λ = {less:g}")
-        _rows(record[f"{title}, λ = {less:g}"], ("COV", "COV, whole"))
+def table(record: dict[str, Record]) -> HTML:
+    """Method by method, the norm at the end and how far from the valley a run stays."""
+    rows = []
+    for title, (_, lam, less) in SETTINGS.items():
+        rows.append([f"<b>{title}</b>", "", f"least {_least(record[title]).mean():.4f}", "", ""])
+        rows += _rows(record[title], ("SGD", "SAM", "COV", "COV, whole"), lam)
+        rows += _rows(record[f"{title}, λ = {less:g}"], ("COV", "COV, whole"), less)
+    return plots.table(["method", "λ", "‖w‖ at the end", "below", "off the valley"], rows)
 
 
 def _valley(record: Record) -> Tensor:
@@ -98,20 +99,23 @@ def _norms(panel: plt.Axes, record: Record) -> None:
     panel.set(xlabel="step", ylabel="‖w‖", ylim=(0, None))
 
 
-def _rows(record: Record, names: tuple[str, ...]) -> None:
-    valley, least = _valley(record), _least(record)
+def _rows(record: Record, names: tuple[str, ...], lam: float) -> list[list[str]]:
+    valley, least, rows = _valley(record), _least(record), []
     for curve in record["result"]["curves"]:
-        if curve["method"] not in names:
+        if (name := curve["method"]) not in names:
             continue
+        rows.append([name, f"{lam:g}" if name.startswith("COV") else ""])
         if curve["norm"][0][-1] is None:
-            print(f"{curve['method']:11}  diverged")
+            rows[-1] += ["diverged", "", ""]
             continue
         norm, product = torch.tensor(curve["norm"]), torch.tensor(curve["product"])
-        end, off = norm[:, -1], product[:, 50:] - valley[:, None]
-        print(
-            f"{curve['method']:11} {end.mean():8.4f} ± {T95 * end.std() / 20**0.5:.4f} {(end < least).sum():8} of 20"
-            f" {off.mean():+15.4f} {off.mean(1).std() * T95 / 20**0.5:10.4f}"
-        )
+        end, off = norm[:, -1], (product[:, 50:] - valley[:, None]).mean(1)
+        rows[-1] += [
+            f"{end.mean():.4f} ± {T95 * end.std() / 20**0.5:.4f}",
+            f"{(end < least).sum()} of 20",
+            f"{off.mean():+.4f} ± {T95 * off.std() / 20**0.5:.4f}",
+        ]
+    return rows
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------

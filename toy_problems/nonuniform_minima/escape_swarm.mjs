@@ -19,11 +19,11 @@ const NEAR = 0.24; // a particle within this distance is at a minimum
 
 const FIRST = { distance: 0.0001, rho: 0.01, steps: 200 };
 const SITUATIONS = {
-  "The paper’s Figure 1": { ...FIRST, method: "SGD", lr: 0.6 },
-  "A little less: it stays": { ...FIRST, method: "SGD", lr: 0.54, steps: 600 },
-  "SAM leaves there": { ...FIRST, method: "SAM", lr: 0.54, steps: 600 },
-  "Full batch: it stays": { ...FIRST, method: "GD", lr: 0.6 },
-  "Neither minimum holds": { ...FIRST, method: "Nesterov", lr: 0.7 },
+  "Figure 1": { ...FIRST, method: "SGD", lr: 0.6 },
+  "A little less": { ...FIRST, method: "SGD", lr: 0.54, steps: 600 },
+  "SAM leaves": { ...FIRST, method: "SAM", lr: 0.54, steps: 600 },
+  "Full batch": { ...FIRST, method: "GD", lr: 0.6 },
+  "Neither holds": { ...FIRST, method: "Nesterov", lr: 0.7 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ function drawGround(Plotly, div) {
   const label = (x, y, content, color) => ({ x, y, text: content, showarrow: false, font: { color, size: 13 } });
   const out = 1 - OUTER[0];
   const layout = houseLayout(div, {
-    margin: { l: 44, r: 8, t: 26, b: 40 },
+    margin: { l: 44, r: 8, t: 26, b: 28 },
     xaxis: { range: X, anchor: "y", dtick: 1 },
     yaxis: { domain: [0.44, 1], range: [0, TOP], dtick: 0.5 },
-    xaxis2: { ...second, type: "log", range: FAR, anchor: "y2", dtick: 2, exponentformat: "power" },
+    xaxis2: { ...second, type: "log", range: FAR, anchor: "y2", dtick: 2, exponentformat: "power", tickfont: { size: 11 } },
     yaxis2: { ...second, domain: [0, 0.26], range: [0, 1], dtick: 0.5, tickformat: ".0%" },
     shapes: [{
       type: "line",
@@ -183,18 +183,15 @@ function drawFrame(Plotly, div, steps, rates) {
   const { text, grid } = ink(div);
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const layout = houseLayout(div, {
-    margin: { l: 48, r: 10, t: 26, b: 40 },
-    xaxis: { range: [0, steps], anchor: "y", title: { text: "step", standoff: 2 } },
+    margin: { l: 48, r: 10, t: 26, b: 24 },
+    xaxis: { range: [0, steps], anchor: "y" },
     yaxis: { domain: [0.6, 1], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
-    xaxis2: {
-      ...second,
-      range: [rates.min, rates.max],
-      anchor: "y2",
-      dtick: 0.2,
-      title: { text: "learning rate η", standoff: 4 },
-    },
-    yaxis2: { ...second, domain: [0, 0.38], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
-    annotations: [heading(text, "have left x = 1 (thin: exact)", 1), heading(text, "at the end, your runs as dots", 0.38)],
+    xaxis2: { ...second, range: [rates.min, rates.max], anchor: "y2", dtick: 0.2 },
+    yaxis2: { ...second, domain: [0, 0.4], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
+    annotations: [
+      heading(text, "have left x = 1, by step (thin: exact)", 1),
+      heading(text, "at the end, by learning rate η (dots: your runs)", 0.4),
+    ],
   });
   return Plotly.react(div, [{ x: [], y: [] }, { x: [], y: [], xaxis: "x2", yaxis: "y2" }], layout, CONFIG);
 }
@@ -255,9 +252,14 @@ async function render({ model, el }) {
   const [ground, frame] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [swarmStrokes, shareStrokes] = [new Strokes(), new Strokes()];
   const panel = (kind, plot, strokes, label) =>
-    h("div", { class: kind, style: "aspect-ratio: 1.1", role: "img", "aria-label": label }, plot, strokes.canvas);
+    h(
+      "div",
+      { class: kind, style: kind === "flatlab-map" ? "aspect-ratio: 1.1" : "", role: "img", "aria-label": label },
+      plot,
+      strokes.canvas,
+    );
   const status = h("p", { class: "flatlab-status", "data-says": "swarm" });
-  const bounds = h("p", { class: "flatlab-census", "data-says": "limits" });
+  const bounds = h("p", { class: "flatlab-census", style: "margin-bottom: 0.5rem", "data-says": "limits" });
   const play = h("button", { type: "button" });
   const once = h("button", { type: "button" }, "One step");
   const again = h("button", { type: "button" }, "Again, new draws");

@@ -27,8 +27,8 @@ const FIRST = { lr: 0.01, batch: 100, steps: 10000, lam: 0.3, factor: "with" };
 const SITUATIONS = {
   "The methods part": { ...FIRST, data: "clear", x: 0.857, y: 0.029, rho: 0.05 },
   "Without the factor": { ...FIRST, data: "clear", x: 0.43, y: 0.11, rho: 0.05, factor: "without" },
-  "The paper’s Figure 2": { ...FIRST, data: "paper", x: 0.333, y: 0.633, rho: 0.005 },
-  "Small batches move SGD, too": { ...FIRST, data: "clear", x: 0.43, y: 0.19, rho: 0, lam: 0, batch: 2 },
+  "Figure 2": { ...FIRST, data: "paper", x: 0.333, y: 0.633, rho: 0.005 },
+  "Small batches": { ...FIRST, data: "clear", x: 0.43, y: 0.19, rho: 0, lam: 0, batch: 2 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------

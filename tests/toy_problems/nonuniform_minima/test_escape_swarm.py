@@ -40,17 +40,18 @@ def test_the_swarm_leaves_as_the_exact_share_says_and_presets_show_what_they_nam
         assert abs(now["left"] - exact) < 5 * now["error"]
         assert now["zero"] + now["one"] + now["elsewhere"] == 500
         press(still, "Again, new draws")
-    press(still, "A little less: it stays")
+    press(still, "A little less")
     assert swarm(still, 600)["left"] == 0
-    press(still, "SAM leaves there")
+    press(still, "SAM leaves")
     now = swarm(still, 600)
     assert now["method"] == "SAM" and now["lr"] == 0.54 and now["zero"] > 480 and now["theory"] is None
-    press(still, "Full batch: it stays")
-    assert swarm(still, 200)["one"] == 500
-    press(still, "Neither minimum holds")
+    press(still, "Full batch")
+    now = swarm(still, 200)
+    assert now["one"] == 500 and now["theory"] is None, "where nothing is drawn, chance has no say"
+    press(still, "Neither holds")
     now = swarm(still, 200)
     assert now["method"] == "Nesterov" and now["zero"] + now["one"] == 0 and now["outside"] > 400
-    press(still, "The paper’s Figure 1")
+    press(still, "Figure 1")
     assert swarm(still, 200)["zero"] == pytest.approx(450, abs=35)
 
 
@@ -101,3 +102,27 @@ def test_a_link_to_the_swarm_keeps_its_state(stand):
     frame = stand(EscapeSwarm(), f"{state}", reduced_motion="reduce")
     now = swarm(frame, 201)
     assert now["method"] == "SAM" and now["lr"] == 0.54
+
+
+def test_the_first_twenty_steps_are_seen(stand):
+    """From 0.0001 nobody moves on the axis of x for 80 steps; by ratio the runs are apart from the first draw on."""
+    frame = stand(EscapeSwarm(steps=20), reduced_motion="reduce")
+    swarm(frame, 20)
+    columns = """(canvas) => {
+      const {width, height} = canvas;
+      const top = Math.round(0.7 * height);
+      const pixels = canvas.getContext("2d").getImageData(0, top, width, height - top).data;
+      const used = new Set();
+      for (let k = 3; k < pixels.length; k += 4) if (pixels[k]) used.add(((k - 3) / 4) % width);
+      return Math.max(...used) - Math.min(...used);
+    }"""
+    assert frame.locator(".flatlab-map canvas").evaluate(columns) > 40, "over more than a power of ten"
+
+
+def test_the_thresholds_are_said_in_words(still):
+    bounds = still.locator('[data-says="limits"]')
+    assert "mean square from η = 0.5525; solid: unstable for almost every run from η = 0.5595" in bounds.inner_text()
+    tick(still, "GD")
+    assert bounds.text_content() == ""
+    tick(still, "SAM")
+    assert "from η = 0.514" in bounds.inner_text()

@@ -27,13 +27,13 @@ def test_the_valley_shows_what_the_records_show(stand):
     assert now["steps"] == 10_000 and now["least"] == pytest.approx(1.416, abs=0.015)
     assert now["sgd"] == pytest.approx(2.96, abs=0.02)
     assert now["sam"] == pytest.approx(now["least"], rel=0.03) and now["cov"] == pytest.approx(now["least"], rel=0.02)
-    press(frame, "The paper’s Figure 2")
+    press(frame, "Figure 2")
     now = norms(frame)
     assert now["cov"] < now["least"] < now["sgd"] and abs(now["product"]) < 0.6 * abs(now["valley"])
     press(frame, "Without the factor")
     now = norms(frame)
     assert now["product"] == pytest.approx(now["rest"], abs=0.02) and now["rest"] < now["valley"] - 0.03
-    press(frame, "Small batches move SGD, too")
+    press(frame, "Small batches")
     now = norms(frame)
     assert now["sgd"] == now["sam"] == now["cov"] < 1.62, "without radius and penalty all three are SGD"
 
