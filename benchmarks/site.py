@@ -16,9 +16,8 @@ def main():
     with served(SITE) as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         total = sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file() and "records" not in file.parts)
-        print(
-            f"The site without its records: {total / 1e6:.1f} MB. Chromium {browser.version}, its processor slowed down {SLOWER} times"
-        )
+        print(f"The site without its records: {total / 1e6:.1f} MB")
+        print(f"Chromium {browser.version}, its processor slowed down {SLOWER} times")
         for path in PAGES:
             rounds = [visit(browser, f"{site}/{path}.html") for _ in range(ROUNDS)]
             sizes = rounds[0][0]
