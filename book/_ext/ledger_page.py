@@ -35,7 +35,7 @@ class Ledger(SphinxDirective):
 
 
 def section(env, paper, name):
-    """`(page, fragment)` of the section called so; the paper's own chapters come first. Raises `ExtensionError` if none is."""
+    """`(page, fragment)` of the section called so; the paper's own chapters first. Raises `ExtensionError` if none is."""
     pages = sorted(env.found_docs, key=lambda page: env.metadata[page].get("claims_of") != paper)
     labels = env.domaindata["std"]["anonlabels"]
     for page in pages:

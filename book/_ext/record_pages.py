@@ -1,8 +1,8 @@
 """Pages of the records, light enough that there is one for each: settings, scores, curves, provenance, command.
 
 `records/EXPERIMENT/KEY.html`, beside it the record itself; a list an experiment; and for each claim whose verdict several
-records decide, `records/claims/CLAIM.html`, the list of those that its function read. Where a chapter names a record under a
-figure, the name leads to its page.
+records decide, `records/claims/CLAIM.html`, the list of those that its function read. Where a chapter names a record under
+a figure, the name leads to its page.
 """
 
 import re
