@@ -56,8 +56,10 @@ function read() {
   open();
 }
 
+const addressed = () => rows.find(({ row }) => row.id === decodeURIComponent(location.hash.slice(1)));
+
 function open() {
-  const found = rows.find(({ row }) => row.id === decodeURIComponent(location.hash.slice(1)));
+  const found = addressed();
   if (!found) return;
   if (found.row.hidden) {
     for (const name of ["q", "paper", "verdict", "kind"]) form.elements[name].value = "";
@@ -72,7 +74,8 @@ form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", (event) => {
   if (event.target.name === "sort") sort();
   show();
-  write();
+  // A row that the filters hide leaves the address: it would take them away when the page is loaded anew.
+  write(addressed()?.row.hidden ? "" : location.hash);
 });
 form.addEventListener("reset", () =>
   setTimeout(() => { // the fields are empty only after the event

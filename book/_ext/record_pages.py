@@ -1,6 +1,6 @@
 """Pages of the records, light enough that there is one for each: settings, scores, curves, provenance, command.
 
-`records/EXPERIMENT/KEY.html`, beside it the record itself; a list an experiment; and for each claim whose verdict several
+`records/EXPERIMENT/KEY.html`, a list an experiment; and for each claim whose verdict several
 records decide, `records/claims/CLAIM.html`, the list of those that its function read. Where a chapter names a record
 under a figure, the name leads to its page.
 """
@@ -141,8 +141,6 @@ def write(app, error):
         records = evidence.every(experiment)
         for record in records:
             put(out / evidence.page(record), page(record, readers.get(record["key"], []), repository(app.config)))
-            name = Path(experiment) / f"{record['key']}.json"
-            shutil.copyfile(RESULTS / name, out / "records" / name)
         about = {"claim": None, "queries": [(f"all records of {experiment}", f"python -m flatlab runs {experiment}")]}
         put(out / "records" / experiment / "index.html", listing(f"Records of {experiment}", records, **about))
     claims = {claim["id"]: claim for claim in ledger.claims()}
