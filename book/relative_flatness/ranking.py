@@ -28,7 +28,7 @@ def draw() -> None:
                 ax.plot(after, place, "D", color=colour, markerfacecolor="white", markersize=6)
         ax.axvline(0, color="0.5", linewidth=0.8)
         ax.axhline(len(AXES) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
-        ax.set(xlim=(-1, 1), xlabel="Spearman’s correlation with the gap", title=TITLES[study])
+        ax.set(xlim=(-1, 1), xticks=(-0.5, 0, 0.5), xlabel="Spearman’s correlation with the gap", title=TITLES[study])
         ax.title.set_fontsize(11)
     axes[0].set_yticks(range(len(LINES)), [NAMES.get(name, name) for name in LINES])
     axes[0].invert_yaxis()
