@@ -7,9 +7,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML
 from torch import Tensor
 
 from book.finding import RESULTS
+from flatlab import plots
 from flatlab.runs import records
 from toy_problems.gaussian_features.flatness_and_gap import correlation
 
@@ -61,13 +63,14 @@ def draw_figure_3() -> None:
     plt.show()
 
 
-def print_figure_3() -> None:
+def table_of_figure_3() -> HTML:
     """How many curves rise and fall."""
-    print("correlation at 6 against 0.25   rises   falls   unclear")
+    rows = []
     for name in (*COLOURS, "all"):
         some = curves() if name == "all" else curves(generator=name)
         up, down = len(rising(some)), len(falling(some))
-        print(f"{name:31} {up:5} {down:7} {len(some) - up - down:9}")
+        rows.append([name, f"{up}", f"{down}", f"{len(some) - up - down}"])
+    return plots.table(["correlation at separation 6 against 0.25", "rises", "falls", "unclear"], rows)
 
 
 def studied(m: int, separation: float, delta: float) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
@@ -102,20 +105,21 @@ def draw_figure_4() -> None:
     plt.show()
 
 
-def print_figure_4() -> None:
+def table_of_figure_4() -> HTML:
     """How often the bound holds, how tight it is, and what it has to do with the gap."""
-    config = record("representativeness")["config"]
-    print("         bound  bound    correlation with gap      |E_Rep|:")
-    print(" m    δ  holds  / |gap|   bound    held   true    known  splits  worst")
+    config, rows = record("representativeness")["config"], []
     for m in (2, 10):
         for delta in config["deltas"]:
-            rows = [studied(m, s, delta) for s in config["separations"]]
-            inside = torch.cat([gap <= split + held for gap, split, held, *_ in rows]).double().mean()
-            ratio = torch.cat([(split + held) / gap.abs() for gap, split, held, *_ in rows]).median()
-            bound, held, true = (
-                sum(correlation(r[0], pick(r)) for r in rows) / len(rows)
+            own = [studied(m, s, delta) for s in config["separations"]]
+            inside = torch.cat([gap <= split + held for gap, split, held, *_ in own]).double().mean()
+            ratio = torch.cat([(split + held) / gap.abs() for gap, split, held, *_ in own]).median()
+            ties = (
+                sum(correlation(r[0], pick(r)) for r in own) / len(own)
                 for pick in (lambda r: r[1] + r[2], lambda r: r[2], lambda r: r[3])
             )
-            known, guessed = (torch.cat(part).abs().mean() for part in ([r[0] - r[3] for r in rows], [r[1] for r in rows]))
-            line = f"{m:2} {delta:4} {inside:6.0%} {ratio:8.1f} {bound:7.2f} {held:7.2f} {true:6.2f}"
-            print(f"{line} {known:8.3f} {guessed:7.3f} {sum(r[4] for r in rows) / len(rows):6.2f}")
+            known, guessed = (torch.cat(part).abs().mean() for part in ([r[0] - r[3] for r in own], [r[1] for r in own]))
+            sizes = (f"{known:.3f}", f"{guessed:.3f}", f"{sum(r[4] for r in own) / len(own):.2f}")
+            told = (f"{tie:.2f}".replace("-", "−") for tie in ties)
+            rows.append([f"{m}", f"{delta}", f"{inside:.0%}", f"{ratio:.1f}", *told, *sizes])
+    head = ["m", "δ", "holds", "bound / gap", "bound", "held", "true", "known", "splits", "worst"]
+    return plots.table(head, rows)

@@ -6,10 +6,11 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from flatlab import measures
+from flatlab import measures, plots
 from flatlab.landscape import Landscape
 
 
@@ -36,11 +37,11 @@ def remainder(soft: Landscape, w: Tensor, delta: float, samples: int = 100) -> f
     return abs(total.item())
 
 
-def show(generator: torch.Generator) -> None:
-    """Both against delta, at the minimum and elsewhere, and their slopes."""
+def draw(generator: torch.Generator) -> HTML:
+    """Both against delta, at the minimum and elsewhere; returns the table of their slopes."""
     soft, minimum, elsewhere = layer(generator)
     deltas = torch.logspace(-2, 0.3, 12, dtype=torch.float64).tolist()
-    _, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.9))
+    rows, (_, (left, right)) = [], plt.subplots(1, 2, figsize=(9.4, 3.9))
     slope = lambda values: math.log(values[4] / values[0]) / math.log(deltas[4] / deltas[0])  # noqa: E731
     for name, at, colour, marker in (("at the minimum", minimum, "#009e73", "o"), ("elsewhere", elsewhere, "#d55e00", "s")):
         kappa = measures.relative_flatness(soft, at)
@@ -50,8 +51,8 @@ def show(generator: torch.Generator) -> None:
         left.errorbar(deltas, rises, [2 * f.stderr for f in found], fmt=marker, color=colour, label=name)
         right.loglog(deltas, rest, marker=marker, color=colour, linestyle="none", label=name)
         ratio, error = rises[0] / (deltas[0] ** 2 / 16 * kappa), 2 * found[0].stderr / rises[0]
-        print(f"{name}: gradient {soft.grad(at).norm():.1e}, kappa {kappa:.3f}")
-        print(f"  rise: slope {slope(rises):.3f}, {ratio:.3f} ± {error:.3f} of δ²κ/2m; remainder: slope {slope(rest):.2f}")
+        slopes = f"{slope(rises):.3f}", f"{slope(rest):.2f}"
+        rows.append([name, f"{soft.grad(at).norm():.1e}", f"{kappa:.3f}", f"{ratio:.3f} ± {error:.3f}", *slopes])
     fourth = [rest[3] * (d / deltas[3]) ** 4 for d in deltas[:8]]
     right.loglog(deltas[:8], fourth, color="0.4", linestyle=":", label="slope 4")
     left.set(xlabel="δ", title="mean rise of the loss; lines: δ²κ / 2m")
@@ -60,3 +61,5 @@ def show(generator: torch.Generator) -> None:
     right.legend(fontsize=9)
     plt.tight_layout()
     plt.show()
+    head = ["", "gradient", "κ", "rise / (δ²κ/2m)", "slope of the rise", "slope of the remainder"]
+    return plots.table(head, rows)

@@ -72,7 +72,7 @@ def test_a_notebook_shows_nothing_of_it(monkeypatch, capsys):
 
 SHORT = (
     "scale/cifar", "scale/stability", "toys/hessian_penalty", "toys/local_average", "toys/noise_structure",
-    "toys/relative_flatness",
+    "toys/relative_flatness", "toys/relative_flatness_detail", "toys/relative_flatness_minima",
 )  # fmt: skip
 """The chapters whose programs are in their paper's package."""
 

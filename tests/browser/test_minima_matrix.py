@@ -3,7 +3,7 @@
 import pytest
 
 SECTION = "section:has(> #rf-matrix)"
-CHAPTER = "book/toys/relative_flatness.html"
+CHAPTER = "book/toys/relative_flatness_minima.html"
 MATRIX = "[...document.querySelectorAll('.js-plotly-plot')].find((plot) => plot.data[0].type === 'splom')"
 SELECTED = f"() => {MATRIX}.data.map((trace) => trace.selectedpoints?.length ?? -1)"
 VALUES = f"() => {MATRIX}.data[0].dimensions.map((of) => of.values[0])"

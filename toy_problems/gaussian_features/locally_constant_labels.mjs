@@ -3,7 +3,7 @@
 // labels.
 
 import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
-import { block, dots, path, words } from "flatlab/explorable/pen.mjs";
+import { block, dots, path } from "flatlab/explorable/pen.mjs";
 import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 import { draw, fit, LABELS, relativeFlatness, risk, robustness, SAMPLES, trainLoss } from "./landscape.mjs";
@@ -11,11 +11,13 @@ import { draw, fit, LABELS, relativeFlatness, risk, robustness, SAMPLES, trainLo
 const NAMES = ["classes", "loss", "separation", "delta", "sample"];
 const CLASS = { 1: METHOD_COLOURS.SAM, [-1]: METHOD_COLOURS.StableSAM };
 const LINES = {
-  held: { colour: METHOD_COLOURS.LSAM, dash: [], label: "labels held" },
-  predicted: { colour: METHOD_COLOURS.LSAM, dash: [2, 4], label: "δ²κ/2m" },
-  real: { colour: METHOD_COLOURS.SAMGCM, dash: [9, 5], label: "true labels" },
-  gap: { colour: METHOD_COLOURS.GD, dash: [9, 4, 2, 4], label: "gap" },
+  held: { colour: METHOD_COLOURS.LSAM, dash: [], label: "— labels held" },
+  predicted: { colour: METHOD_COLOURS.LSAM, dash: [2, 4], label: "··· δ²κ/2m" },
+  real: { colour: METHOD_COLOURS.SAMGCM, dash: [9, 5], label: "– – true labels" },
+  gap: { colour: METHOD_COLOURS.GD, dash: [9, 4, 2, 4], label: "–·– gap" },
 };
+const inked = ({ colour, label }) => `<b style="color:${colour}">${label}</b>`;
+const LEGEND = `${inked(LINES.held)}   ${inked(LINES.predicted)}<br>${inked(LINES.real)}   ${inked(LINES.gap)}`;
 const SITUATIONS = {
   "Far apart: they agree": { classes: "rectangle", loss: "squared", separation: 6, delta: 0.2 },
   "Near: they part": { classes: "rectangle", loss: "squared", separation: 1, delta: 0.4 },
@@ -82,7 +84,7 @@ function drawFrames(Plotly, left, right, top) {
       xaxis: { ...axis, title: { text: "feature φ₁", standoff: 4 } },
       yaxis: { ...axis, title: { text: "φ₂", standoff: 2 } },
       margin,
-      annotations: [title("features, their labels, the classifier’s border")],
+      annotations: [title("features, labels, the classifier’s border")],
     }),
     CONFIG,
   );
@@ -92,8 +94,8 @@ function drawFrames(Plotly, left, right, top) {
     houseLayout(right, {
       xaxis: { range: [0, 1], dtick: 0.25, title: { text: "relative size of the perturbation δ", standoff: 4 } },
       yaxis: { range: [-0.25 * top, top], nticks: 6 },
-      margin: { ...margin, l: 52 },
-      annotations: [title("rise of the loss")],
+      margin: { ...margin, l: 52, t: 64 },
+      annotations: [title(`rise of the loss<br>${LEGEND}`)],
     }),
     CONFIG,
   );
@@ -135,13 +137,8 @@ function drawCurves(strokes, s, { lines }, top) {
   const text = getComputedStyle(strokes.canvas).color;
   strokes.clear();
   path(strokes, [s.delta, s.delta], [-top, top], { colour: text, width: 1 });
-  const places = { held: 15, predicted: 17, real: 11, gap: 1 };
-  const apart = Math.abs(lines.predicted[17] - lines.held[17]) > 0.1 * top; // else the two are one line
-  for (const [name, { colour, dash, label }] of Object.entries(LINES)) {
+  for (const [name, { colour, dash }] of Object.entries(LINES)) {
     path(strokes, DELTAS, lines[name], { colour, dash, width: 2 });
-    if (name === "predicted" && !apart) continue;
-    const [x, y] = [DELTAS[places[name]], Math.max(-0.2 * top, Math.min(0.93 * top, lines[name][places[name]]))];
-    words(strokes, label, { x, y, colour, below: name === "real" ? 16 : -14, align: x > 0.5 ? "right" : "left" });
   }
 }
 
@@ -156,7 +153,12 @@ function drawTable(body, all) {
   ];
   body.replaceChildren(
     ...rows.map(([name, label, v]) =>
-      h("tr", { "data-row": name }, h("th", { scope: "row", style: "white-space:normal" }, label), h("td", {}, show(v)))
+      h(
+        "tr",
+        { "data-row": name },
+        h("th", { scope: "row", style: "white-space:normal" }, label),
+        h("td", { "data-says": name }, show(v)),
+      )
     ),
   );
 }
@@ -170,8 +172,8 @@ async function render({ model, el }) {
   const map = h("div", { class: "flatlab-map" }, left, plane.canvas);
   const side = h("div", { class: "flatlab-curves" }, right, rises.canvas);
   const body = h("tbody");
-  const table = h("table", {}, body);
-  const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
+  const table = h("table", { style: "order: 3" }, body); // after the curves, which come last on a phone
+  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "labels" });
   const controls = h(
     "div",
     { class: "flatlab-controls" },
@@ -185,8 +187,8 @@ async function render({ model, el }) {
   el.replaceChildren(
     presets(model, "See:", SITUATIONS),
     h("div", { class: "flatlab-panels" }, map, side),
-    status,
     controls,
+    status,
     table,
   );
 

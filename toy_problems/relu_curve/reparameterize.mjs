@@ -9,10 +9,10 @@ import { INPUTS, measures, NETWORKS, output, rescaled, sweep, TARGETS } from "./
 
 const NAMES = ["network", "alpha", "neuron", "beta", "normalize"];
 const LINES = {
-  trace: { colour: METHOD_COLOURS.SAM, dash: [9, 5], label: "Tr H" },
-  top: { colour: METHOD_COLOURS.SAMGCM, dash: [2, 4], label: "λ max" },
-  norm: { colour: METHOD_COLOURS.GD, dash: [9, 4, 2, 4], label: "‖w‖" },
-  kappa: { colour: METHOD_COLOURS.LSAM, dash: [], label: "κ" },
+  kappa: { colour: METHOD_COLOURS.LSAM, dash: [], label: "— κ" },
+  trace: { colour: METHOD_COLOURS.SAM, dash: [9, 5], label: "– – Tr H" },
+  top: { colour: METHOD_COLOURS.SAMGCM, dash: [2, 4], label: "··· λ max" },
+  norm: { colour: METHOD_COLOURS.GD, dash: [9, 4, 2, 4], label: "–·– ‖w‖" },
 };
 const KAPPA = { plain: "last", sd: "sd", variance: "variance" };
 const ROWS = [
@@ -69,9 +69,11 @@ function sentence(s, base, now) {
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
+const LEGEND = Object.values(LINES).map(({ colour, label }) => `<b style="color:${colour}">${label}</b>`).join("   ");
+
 function drawFrames(Plotly, left, right) {
   const title = (content) => panelTitle(left, content);
-  const margin = { l: 52, r: 12, t: 26, b: 44 };
+  const margin = { l: 40, r: 8, t: 44, b: 40 };
   Plotly.react(
     left,
     [{ x: [], y: [] }],
@@ -79,7 +81,7 @@ function drawFrames(Plotly, left, right) {
       xaxis: { range: [-1.6, 1.6], dtick: 0.5, title: { text: "input x", standoff: 4 } },
       yaxis: { range: [-1.6, 1.6], dtick: 0.5 },
       margin,
-      annotations: [title("the network’s output")],
+      annotations: [title("the network’s output<br>thick: trained, thin: now")],
     }),
     CONFIG,
   );
@@ -97,7 +99,7 @@ function drawFrames(Plotly, left, right) {
       },
       yaxis: { type: "log", range: [-2.2, 2.2], tickvals, ticktext: tickvals.map(String) },
       margin,
-      annotations: [title("measure / as trained")],
+      annotations: [title(`measures, relative to the trained network<br>${LEGEND}`)],
     }),
     CONFIG,
   );
@@ -128,16 +130,8 @@ function drawRatios(strokes, s, lines) {
   const text = getComputedStyle(strokes.canvas).color;
   strokes.clear();
   path(strokes, [Math.log10(s.alpha), Math.log10(s.alpha)], [-3, 3], { colour: text, width: 1 });
-  const places = { trace: 3, top: 17, norm: 19, kappa: 13 };
-  for (const [name, { colour, dash, label }] of Object.entries(LINES)) {
+  for (const [name, { colour, dash }] of Object.entries(LINES)) {
     path(strokes, GRID, lines[name], { colour, dash, width: name === "kappa" ? 3 : 2 });
-    const k = places[name];
-    words(strokes, label, {
-      x: GRID[k],
-      y: Math.max(-2, Math.min(2, lines[name][k])),
-      colour,
-      below: name === "kappa" ? 13 : -13,
-    });
   }
 }
 
@@ -150,7 +144,7 @@ function drawTable(body, base, now, chosen) {
         { "data-row": name, style: name === chosen ? "font-weight:600" : "" },
         h("th", { scope: "row" }, label),
         ...[base[name], now[name], now[name] / base[name]].map((v, k) =>
-          h("td", {}, `${dead(name) && k < 2 ? "undefined; " : ""}${show(v)}`)
+          h("td", k === 2 ? { "data-says": `${name}-ratio` } : {}, `${dead(name) && k < 2 ? "undefined; " : ""}${show(v)}`)
         ),
       )
     ),
@@ -163,7 +157,8 @@ async function render({ model, el }) {
   const Plotly = await loadPlotly(model);
   const [left, right] = [h("div", { class: "flatlab-plot" }), h("div", { class: "flatlab-plot" })];
   const [shape, ratios] = [new Strokes(), new Strokes()];
-  const panel = (frame, strokes) => h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
+  const low = "min-height: clamp(11.5rem, 42cqi, 18rem)"; // on a phone both panels stay in sight of the sliders
+  const panel = (frame, strokes) => h("div", { class: "flatlab-curves", style: low }, frame, strokes.canvas);
   const body = h("tbody");
   const table = h(
     "table",
@@ -171,7 +166,7 @@ async function render({ model, el }) {
     h("thead", {}, h("tr", {}, ...["", "as trained", "now", "ratio"].map((text) => h("th", { scope: "col" }, text)))),
     body,
   );
-  const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
+  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "measures" });
   const times = (v) => `× ${v}`;
   const controls = h(
     "div",
@@ -199,8 +194,8 @@ async function render({ model, el }) {
   el.replaceChildren(
     presets(model, "See:", SITUATIONS),
     h("div", { class: "flatlab-panels" }, panel(left, shape), panel(right, ratios)),
-    status,
     controls,
+    status,
     table,
   );
 
