@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
-TOYS = sorted(page for page in (ROOT / "book" / "toys").glob("*.md") if not page.stem.endswith("_detail"))
+(PART,) = (p for p in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] if p.get("caption") == "Toys")
+SECOND = {ROOT / f"{c['file']}.md": [ROOT / f"{s['file']}.md" for s in c["sections"]] for c in PART["chapters"]}
+"""The pages under each chapter of a toy."""
+TOYS = list(SECOND)
 EVERY = pytest.mark.parametrize("path", TOYS, ids=lambda path: path.stem)
 MOST = 3500
 """Visible words of a chapter's main text."""
@@ -48,7 +52,7 @@ def test_a_chapter_ends_with_what_to_believe(path):
 @EVERY
 def test_results_are_not_printed(path):
     """They are tables and figures, in the chapter and on its second page; `print` is for the reader's own tries."""
-    pages = [path, *path.parent.glob(f"{path.stem}_detail*.md")]
+    pages = [path, *SECOND[path]]
     code = re.compile(r"^```\{code-cell\} python\n(.*?)^```", re.M | re.S)
     cells = [cell for page in pages for cell in code.findall(page.read_text())]
     assert not [cell for cell in cells if re.search(r"^\s*print\(|print_\w+\(", cell, re.M)]
