@@ -190,7 +190,7 @@ function drawFrame(Plotly, div, steps, rates) {
     yaxis2: { ...second, domain: [0, 0.4], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
     annotations: [
       heading(text, "have left x = 1, by step (thin: exact)", 1),
-      heading(text, "at the end, by learning rate η (dots: your runs)", 0.4),
+      heading(text, "at the end, by η (dots: your runs)", 0.4),
     ],
   });
   return Plotly.react(div, [{ x: [], y: [] }, { x: [], y: [], xaxis: "x2", yaxis: "y2" }], layout, CONFIG);
