@@ -4,6 +4,8 @@
     {live}`a small rate <SamSaddle: lr=0.004>`        a phrase that puts the explorable into a state
     {live}`4.1% <SamSaddle says saddle>`              what the explorable shows in its element `data-says="saddle"`
 
+A value may hold commas, `<RunCurves: setting=constant, weight decay 0, part=half>`: the next one begins with its name.
+
 Without scripts, on paper and in a notebook the sentence reads as it is written.
 """
 
@@ -22,17 +24,24 @@ from flatlab import widgets
 from flatlab.explorable.bundle import bundle
 
 HANDLE = re.compile(r"(?P<text>.+?)\s*<(?P<name>\w+)(?:\.(?P<number>\w+)|: (?P<state>.+)| says (?P<says>[\w-]+))>", re.S)
+NEXT = re.compile(r",\s*(?=\w+=)")
 SCRIPT = "flatlab/explorable/live.mjs"
+
+
+def numeric(trait: traitlets.TraitType | None) -> bool:
+    """Whether the trait holds a number: of a range, or one of a few."""
+    few = isinstance(trait, traitlets.Enum) and all(isinstance(v, int | float) for v in trait.values)
+    return few or isinstance(trait, traitlets.Int | traitlets.Float)
 
 
 def parsed(cls: type, text: str) -> dict:
     """`lr=0.25, method=GD` as a state of this explorable. Raises `traitlets.TraitError` for what it cannot be."""
     state = {}
-    for part in text.split(","):
+    for part in NEXT.split(text):
         name, _, value = (word.strip() for word in part.partition("="))
-        number = isinstance(cls.class_traits().get(name), traitlets.Int | traitlets.Float)
-        state[name] = float(value) if number else value
-        if isinstance(cls.class_traits().get(name), traitlets.Int):
+        trait = cls.class_traits().get(name)
+        state[name] = float(value) if numeric(trait) else value
+        if isinstance(trait, traitlets.Int):
             state[name] = int(value)
     cls(**state)
     return state

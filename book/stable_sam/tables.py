@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from book.stable_sam import twins
-from book.stable_sam.twins import METHODS, SETTINGS, Pair
+from IPython.display import HTML
 
-NETWORKS = {"fcn": ("FCN", "MNIST"), "lenet5": ("LeNet", "CIFAR-10")}
-FIGURES = {"constant": "constant rate (Figure 5)", "decay": "weight decay (Figure 6)", "cosine": "cosine (Figure 7)"}
+from book.stable_sam import twins
+from book.stable_sam.twins import METHODS, NUDGE, SETTINGS, Pair
+from flatlab import plots
+
+NETWORKS = {"fcn": "fully connected, MNIST", "lenet5": "LeNet, CIFAR-10"}
+FIGURES = {"constant": "constant rate", "decay": "weight decay", "cosine": "cosine"}
+KINDS = {"one example differs": {"identical": False}, "one weight nudged": {"identical": True, "nudge": NUDGE}}
+KINDS["identical"] = {"identical": True, "nudge": None}
+EPOCHS = (0, 1, 5, 10, 60)
 
 
 def over_seeds(found: list[Pair], what: Callable[[Pair], float], form: str) -> str:
     """The least and the largest, or the only one."""
     values = [what(pair) for pair in found]
-    return "–".join(format(v, form) for v in sorted({min(values), max(values)}))
+    return "–".join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
 
 
 def of_setting(runs: list[dict], setting: str, **config) -> list[Pair]:
@@ -23,28 +29,27 @@ def of_setting(runs: list[dict], setting: str, **config) -> list[Pair]:
     return [Pair(r) for r in runs if all(r["config"].get(k) == v for k, v in asked.items())]
 
 
-def print_ends() -> None:
-    """Distance, gaps and their correlation of all pairs in the end."""
-    runs = twins.pairs()
-    print("after 60 epochs seeds  distance     gener. error accuracy gap   correlation")
-    for network, (label, data) in NETWORKS.items():
-        for setting, figure in FIGURES.items():
-            print(f"{label} on {data}, {figure}")
+def ends(*settings: str) -> HTML:
+    """Distance, gaps and their correlation in the end, of all pairs of these settings."""
+    columns = ((twins.apart, ".3f"), (twins.error, ".3f"), (twins.accuracy_gap, ".2%"), (lambda pair: pair.tandem, ".2f"))
+    several, rows = len(settings) > 1, []
+    for network, where in NETWORKS.items():
+        for setting in settings:
             for method, name in METHODS.items():
-                found = of_setting(runs, setting, network=network, method=method)
-                ends = f"{over_seeds(found, twins.apart, '.3f'):13}{over_seeds(found, twins.error, '.3f'):13}"
-                ends += f"{over_seeds(found, twins.accuracy_gap, '.2%'):15}"
-                print(f"  {name:14}{len(found):5}  {ends}{over_seeds(found, lambda pair: pair.tandem, '.2f')}")
+                found = of_setting(twins.pairs(), setting, network=network, method=method)
+                numbers = [over_seeds(found, what, form) for what, form in columns]
+                rows.append([where, *([FIGURES[setting]] if several else []), name, *numbers])
+    head = ["network", *(["setting"] if several else []), "method", "distance", "generalization error", "accuracy gap"]
+    return plots.table([*head, "correlation"], rows)
 
 
-def print_controls() -> None:
+def controls() -> HTML:
     """How SGD's twins part where an example differs, where a weight was nudged, and where nothing differs."""
-    kinds = {"example differs": (twins.pairs(), {}), "nudged by 1e-6": (twins.controls(), {"nudge": twins.NUDGE})}
-    kinds["identical"] = (twins.controls(), {"nudge": None})
-    print(f"{'distance of SGD’s twins after epoch':37}      0      1      5     10     60")
-    for network, (label, _) in NETWORKS.items():
+    rows = []
+    for network, where in NETWORKS.items():
         for setting, figure in FIGURES.items():
-            for name, (runs, more) in kinds.items():
-                for pair in of_setting(runs, setting, network=network, method="plain", seed=1, **more):
-                    shown = [f"{pair.distances[epoch]:7.2g}" for epoch in (0, 1, 5, 10, 60)]
-                    print(f"{label}, {figure.split(' (')[0]}, {name}".ljust(37), *shown, sep="")
+            for name, config in KINDS.items():
+                runs = twins.controls() if config["identical"] else twins.pairs()
+                for pair in of_setting(runs, setting, network=network, method="plain", seed=1, **config):
+                    rows.append([f"{where}, {figure}", name, *(f"{pair.distances[epoch]:.2g}" for epoch in EPOCHS)])
+    return plots.table(["SGD", "twins", *(f"epoch {epoch}" for epoch in EPOCHS)], rows, summary="The numbers")

@@ -1,4 +1,4 @@
-"""Twins of Figures 5 to 7: the pairs on record, what they say of the figures' claims, and the chapter's tables."""
+"""Twins of Figures 5 to 7: the pairs on record, what they say of the figures' claims."""
 
 from __future__ import annotations
 

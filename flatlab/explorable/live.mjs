@@ -60,10 +60,12 @@ async function phrase(span) {
 async function number(span) {
   const name = span.dataset.number;
   const { model, frame, drawn } = await held(span.dataset.live);
-  const { min, max } = model.get("_ranges")[name];
   const written = model.initial[name];
-  for (const [key, value] of Object.entries({ role: "slider", "aria-valuemin": min, "aria-valuemax": max })) {
-    span.setAttribute(key, value);
+  span.setAttribute("role", "slider");
+  const range = model.get("_ranges")[name]; // one of a few numbers has none
+  if (range) {
+    span.setAttribute("aria-valuemin", range.min);
+    span.setAttribute("aria-valuemax", range.max);
   }
   span.setAttribute("aria-label", name);
   span.tabIndex = 0;

@@ -1,5 +1,5 @@
-// Explorable: each method less SGD or SAM, seed by seed. In: pairs {problems: [{name, short, data, network, epochs, views:
-// {base: {budget: {rows, spread, needed}}}}], claims: {data: {base: {method: [[paper, network, accuracy, base's, half]]}}},
+// Explorable: each method less SGD or SAM, seed by seed. In: pairs {problems: [{name, short, data, network, claimed, epochs,
+// views: {base: {budget: {rows, spread, needed}}}}], claims: {data: {base: {method: [[paper, network, accuracy, base's, half]]}}},
 // papers: {name: epochs}, stops}, problem, base, budget, claims, resolve. All statistics come with the records; here they
 // are drawn, as SVG: a plot of words and marks at rest, that is read, printed and pointed at.
 
@@ -26,10 +26,13 @@ export const baseIn = (
   ? base
   : (Object.keys(views).find((other) => methodOf(other) === methodOf(base)) ?? Object.keys(views)[0]));
 
+// The papers' differences to this base, by method, where their tables are about this problem.
+export const claimsOf = ({ claims }, { claimed, data }, base) => claimed ? (claims[data][methodOf(base)] ?? {}) : {};
+
 // The rows of a view; the papers' differences, where they are asked for, stand with the first row of their method.
-export function rowsOf({ problems, claims }, state) {
-  const problem = problems.find(({ name }) => name === state.problem);
-  const told = state.claims === "shown" ? (claims[problem.data]?.[methodOf(state.base)] ?? {}) : {};
+export function rowsOf(pairs, state) {
+  const problem = pairs.problems.find(({ name }) => name === state.problem);
+  const told = state.claims === "shown" ? claimsOf(pairs, problem, state.base) : {};
   const seen = new Set();
   return problem.views[state.base][state.budget].rows.map((row) => {
     const first = !seen.has(row.method);
@@ -48,6 +51,9 @@ export function rowsOf({ problems, claims }, state) {
     };
   });
 }
+
+// What is drawn: a method that has not been run has a row in the table, and in the plot only with a paper's marks.
+export const drawnOf = (rows) => rows.filter((row) => row.runs || row.told.length);
 
 // Whether an interval leaves zero out: above it, below it, or not.
 export const side = ({ mean: m, half }) => (half == null || Math.abs(m) <= half ? 0 : Math.sign(m));
@@ -103,6 +109,15 @@ function saidBase(base, rows) {
   if (rows.filter((row) => row.why === "base").length === 1) return "base of the comparison";
   const held = rows.filter((row) => row.against === base.epochs);
   return held.length ? `base of ${named(held)}` : "";
+}
+
+// The methods without runs, by what they lack.
+function saidLacking(rows) {
+  const lacking = rows.filter((row) => !row.runs);
+  const whys = distinct(lacking.map((row) => row.why));
+  return whys.map((why) => `${why[0].toUpperCase()}${why.slice(1)}: ${
+    lacking.filter((row) => row.why === why).map((row) => row.label).join(", ")
+  }.`).join(" ");
 }
 
 // What a reader takes away: which rows differ from the base by more than the seeds do.
@@ -222,8 +237,11 @@ function claimed({ paper, difference, half }, x, y, r) {
 // A triangle at the left edge: what it stands for lies beyond.
 const beyond = (x, y, colour) => s("path", { class: "flatlab-beyond", d: `M${x} ${y}l7 -4.5v9z`, fill: colour });
 
+// How far from the middle of its row the dot of the k-th of n seeds lies: equal numbers do not hide each other.
+const lane = (k, n, height) => (k - (n - 1) / 2) * Math.min(6, (0.56 * height) / Math.max(1, n - 1));
+
 const dot = (what, x, y, fill, stroke = "currentColor") =>
-  s("circle", { class: `flatlab-${what}`, cx: x, cy: y, r: 3.3, fill, stroke, "stroke-width": 1 });
+  s("circle", { class: `flatlab-${what}`, cx: x, cy: y, r: 2.8, fill, stroke, "stroke-width": 0.8 });
 
 // What is drawn of differences, and each mark's place with its words.
 function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
@@ -286,11 +304,13 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
           }),
         );
       }
-      for (const [seed, a, b] of row.pairs.filter(([, a, b]) => a - b >= span[0])) {
-        group.append(dot("pair", place(a - b), y, colour, sure ? "#fff" : "currentColor"));
+      for (const [k, [seed, a, b]] of row.pairs.entries()) {
+        if (a - b < span[0]) continue;
+        const lower = y + lane(k, row.pairs.length, row.told.length ? 0.5 * height : height);
+        group.append(dot("pair", place(a - b), lower, colour, sure ? "#fff" : "currentColor"));
         marks.push({
           x: place(a - b),
-          y,
+          y: lower,
           text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points`,
         });
       }
@@ -350,8 +370,9 @@ function drawAccuracies(svg, plan, rows) {
   const place = drawFrame(svg, plan, accuracies, { span, title: "each run, in %", show: plain, names: !wide });
   const marks = [];
   for (const row of list) {
-    for (const [seed, accuracy] of row.runs ?? []) {
-      const [out, y, colour] = [accuracy < span[0], at(row), colourOf(row.method)];
+    for (const [k, [seed, accuracy]] of (row.runs ?? []).entries()) {
+      const [out, colour] = [accuracy < span[0], colourOf(row.method)];
+      const y = at(row) + lane(k, row.runs.length, plan.height);
       const x = out ? range[0] : place(accuracy);
       svg.append(out ? beyond(x, y, colour) : dot("run", x, y, colour));
       marks.push({ x, y, text: `${row.label}, seed ${seed}: ${accuracy.toFixed(2)}% after ${row.epochs} epochs` });
@@ -440,6 +461,7 @@ function checkbox(model, name, label, [off, on]) {
 
 function render({ model, el }) {
   const headline = h("p", { class: "flatlab-status", role: "status" });
+  const lacking = h("p", { class: "flatlab-lacking", style: "margin:0.2rem 0;font-size:0.85em" });
   const chart = h("div", { style: "position:relative" });
   const readout = h("p", { "data-read": "", style: "margin:0.2rem 0;font-size:0.85em" });
   const legend = h("p", { style: "margin:0.4rem 0" });
@@ -460,7 +482,7 @@ function render({ model, el }) {
   );
   const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to resolve"));
   el.classList.add("flatlab");
-  el.replaceChildren(headline, chart, readout, legend, controls, power, table);
+  el.replaceChildren(chart, readout, headline, controls, power, legend, lacking, table);
 
   const HINT = "Point at a mark, or touch it, to read it.";
   let marks = [];
@@ -481,14 +503,14 @@ function render({ model, el }) {
 
   // A state that these runs do not have gives way to one that they have: it may come from an address.
   const settle = () => {
-    const { problems, claims } = model.get("pairs");
+    const { problems } = model.get("pairs");
     const problem = problems.find(({ name }) => name === model.get("problem")) ?? problems[0];
     if (!problem) return null;
     model.set("problem", problem.name);
     model.set("base", baseIn(problem.views, model.get("base")));
     if (!(model.get("budget") in BUDGETS)) model.set("budget", "epochs");
     if (model.get("claims") !== "shown") model.set("claims", "hidden");
-    return { problem, told: claims[problem.data]?.[methodOf(model.get("base"))] ?? {} };
+    return { problem, told: claimsOf(model.get("pairs"), problem, model.get("base")) };
   };
 
   // Choices among what these records have; made anew only where that changes, so that the focus stays where it is.
@@ -504,7 +526,7 @@ function render({ model, el }) {
     const began = performance.now();
     const pairs = model.get("pairs");
     const settled = settle();
-    for (const node of [chart, readout, legend, controls, power, table]) node.hidden = !settled;
+    for (const node of [chart, readout, legend, lacking, controls, power, table]) node.hidden = !settled;
     if (!settled) {
       headline.textContent = "No two methods have been run on one problem yet.";
       return;
@@ -521,8 +543,14 @@ function render({ model, el }) {
       rows.some((row) => row.told.some((claim) => claim.paper === paper))
     );
 
-    headline.replaceChildren(h("strong", {}, problem.name), `, at ${BUDGETS[state.budget]}. ${verdict(rows, state.base)}`);
-    const plan = layoutOf(rows, el.clientWidth, getComputedStyle(el).fontFamily);
+    headline.replaceChildren(
+      h("strong", {}, problem.name),
+      `, at ${BUDGETS[state.budget]}. `,
+      h("span", { "data-says": "verdict" }, verdict(rows, state.base)),
+    );
+    lacking.textContent = saidLacking(rows);
+    const drawn = drawnOf(rows);
+    const plan = layoutOf(drawn, el.clientWidth, getComputedStyle(el).fontFamily);
     const svg = s("svg", {
       width: plan.width,
       height: plan.tall,
@@ -532,7 +560,10 @@ function render({ model, el }) {
       fill: "currentColor",
       style: "display:block;font-variant-numeric:tabular-nums",
     });
-    marks = [...drawDifferences(svg, plan, rows, { ...state, papers: pairs.papers }), ...drawAccuracies(svg, plan, rows)];
+    marks = [
+      ...drawDifferences(svg, plan, drawn, { ...state, papers: pairs.papers }),
+      ...drawAccuracies(svg, plan, drawn),
+    ];
     readout.style.minHeight = plan.wide ? "1.4em" : "2.8em";
     ring.setAttribute("visibility", "hidden");
     svg.append(ring);
@@ -576,7 +607,7 @@ function powerSaid({ spread, needed }, stops, resolve) {
     "To see a difference of ",
     h("strong", {}, `${resolve} points`),
     ` in four of five cases, at our pairs’ spread of ${spread.toFixed(2)} points, takes `,
-    h("strong", { "data-needed": "" }, `${n.toLocaleString("en")} seeds a method`),
+    h("strong", { "data-needed": "", "data-says": "seeds" }, `${n.toLocaleString("en")} seeds a method`),
     ` (paired t-test at 5%). Grey band: ±${resolve} points.`,
   ];
 }

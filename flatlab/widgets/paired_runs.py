@@ -28,6 +28,8 @@ SYMBOLS = {"rho": "ρ", "rho_cov": "ρ cov", "lr": "learning rate", "fa": "FA", 
 BUDGETS = ("epochs", "gradients")
 PLACE = ("data", "examples", "network", "width", "label_noise")
 """What the name of a problem says of itself; all else only where two problems would have one name."""
+PART = ("examples", "label_noise")
+"""Settings of problems that the papers' tables say nothing of: theirs are of all images, with true labels."""
 PAPERS = {"LSAM": 200, "Nonuniformity": 300, "StableSAM": 200}
 """Epochs of the papers' runs on CIFAR, three seeds each; those of the nonuniformity paper stand in its code alone."""
 PAPER_SEEDS = 3
@@ -40,7 +42,8 @@ class PairedRuns(Explorable):
 
     `problem` names what is trained, as `PairedRuns.of(records).pairs["problems"]` has it. `base` is what methods are
     compared with: `SGD` or `SAM`. `budget` gives all of them equal `epochs`, or equal `gradients`: whichever of the two
-    takes fewer gradients a step then trains for more epochs. `claims` are the papers' differences, `shown` or `hidden`.
+    takes fewer gradients a step then trains for more epochs. `claims` are the papers' differences, `shown` or `hidden`;
+    problems that no paper's table is about, with a part of the images or with wrong labels, have none.
     `resolve` is the difference, in points, whose number of seeds is asked for, one of `STOPS`. Build it with
     `PairedRuns.of(records)`.
     """
@@ -156,6 +159,7 @@ def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str
     for problem, (name, short) in zip(problems, _names(problems), strict=True):
         data, network = problem["family"]["data"], problem["family"]["network"]
         about = {"name": name, "short": short, "data": data, "network": NAMES.get(network, network)}
+        about["claimed"] = data in claims and not any(problem["family"].get(key) for key in PART)
         told.append(about | {"epochs": problem["epochs"], "views": problem["views"]})
     return {"problems": told, "claims": claims, "papers": PAPERS, "stops": list(STOPS)}
 

@@ -78,7 +78,12 @@ export function linesOf({ runs, lines: names }, state) {
 }
 
 function summary(runs, { metric, axis }) {
-  const rows = runs.map((run) => ({ seed: run.seed, xs: abscissae(run, metric, axis), ys: values(run, metric) }));
+  const rows = runs.map((run) => ({
+    seed: run.seed,
+    epochs: run.epochs[run.epochs.length - 1],
+    xs: abscissae(run, metric, axis),
+    ys: values(run, metric),
+  }));
   const longest = rows.reduce((best, row) => (row.xs.length > best.length ? row.xs : best), []);
   const at = longest.map((_, k) => rows.filter((row) => k < row.ys.length).map((row) => row.ys[k]));
   const last = Object.fromEntries(rows.map((row) => [row.seed, row.ys[row.ys.length - 1]]));
@@ -117,6 +122,7 @@ export function spans(lines, { part, scale }) {
 
 const titled = (metric, held) => METRICS[metric].replace("HELD", held);
 const minus = (text) => text.replace("-", "−");
+const slug = (name) => name.replace(/\W+/g, "-");
 
 // Mean ± standard deviation, both with the decimals that give the larger of the two three digits.
 export function said(list, metric, sign = false) {
@@ -125,6 +131,14 @@ export function said(list, metric, sign = false) {
   const share = SHARES.includes(metric);
   const show = (v) => minus(share ? (100 * v).toFixed(2) : v.toFixed(Math.min(8, Math.max(0, 2 - largest))));
   return `${sign && m > 0 ? "+" : ""}${show(m)}${list.length > 1 ? ` ± ${show(d)}` : ""}`;
+}
+
+// The last epoch in a sentence: the mean of each line that is shown.
+function endsSaid(shown, { metric }, title) {
+  const last = Math.max(...shown.map((line) => line.rows[0].epochs));
+  const unit = SHARES.includes(metric) ? "%" : "";
+  const ends = shown.map((line) => `${line.name} ${said([mean(Object.values(line.last))], metric)}${unit}`);
+  return `After ${last} epochs, ${title}: ${ends.join("; ")}.`;
 }
 
 const nothingSaid = (runs, drawable, shown) =>
@@ -313,7 +327,7 @@ function drawTable(body, lines, state, el) {
         "tr",
         { "data-line": line.name },
         name,
-        h("td", { "data-cell": "last" }, said(Object.values(line.last), state.metric)),
+        h("td", { "data-cell": "last", "data-says": slug(line.name) }, said(Object.values(line.last), state.metric)),
         h("td", { "data-cell": "seeds" }, String(line.rows.length)),
         ...(plain
           ? [h("td", { "data-cell": "paired" }, differences.length ? said(differences, state.metric, true) : "–")]
@@ -386,16 +400,18 @@ async function render({ model, el }) {
   const wishes = h("div");
   const methods = h("div");
   el.classList.add("flatlab");
+  const ends = h("p", { class: "flatlab-status", role: "status", "data-says": "ends" });
   el.replaceChildren(
-    wishes,
-    places,
     chart,
     methods,
-    table,
+    wishes,
+    places,
     choice(model, "axis", { label: "against", options: AXES }),
     choice(model, "part", { label: "show", options: PARTS }),
     choice(model, "scale", { label: "scale", options: SCALES }),
     choice(model, "spread", { label: "seeds", options: SPREADS }),
+    ends,
+    table,
   );
 
   let data = null;
@@ -463,6 +479,7 @@ async function render({ model, el }) {
       if (curves.context) curves.clear();
       nothing.textContent = nothingSaid(runs, drawable, shown);
     }
+    ends.textContent = shown.length ? endsSaid(shown, s, titled(s.metric, held)) : "";
     table.hidden = !runs.length;
     const plain = lines.find((line) => line.rho == null && line.rows.length);
     compared.hidden = !plain;

@@ -16,10 +16,12 @@ __all__ = ["RunCurves", "compact"]
 
 PROBLEM = ("data", "network")
 SETTING = (
-    "width", "identical", "nudge", "schedule", "peak", "momentum", "nesterov", "weight_decay", "batch", "augment",
+    "width", "schedule", "peak", "momentum", "nesterov", "weight_decay", "batch", "augment",
     "label_smoothing", "label_noise", "examples", "validation", "stop_at_loss", "precision",
 )  # fmt: skip
 """What a reader chooses among, where it differs between runs: a line compares methods, all else equal."""
+KIND = ("identical", "nudge")
+"""What twins differ by; part of a line's name, so that their distances stand in one plot."""
 TUNED = ("lr",)
 """Part of the setting only where one method has several of it; where each has its own, it is named with the method."""
 APART = ("seed", "method", "base", "rho", "evaluate_train")
@@ -34,7 +36,8 @@ class RunCurves(Explorable):
     `metric` is what is drawn, one of `METRICS`; `axis` is `epochs` or `gradients`; `scale` is `linear` or `log`; `part`
     draws all epochs, the last half or the last fifth; `spread` shows the seeds as a band from least to most, or one by
     one. `problem`, `setting` and `rho` pick among the values that the runs have, where they have several; `hidden` names
-    lines that are not shown, with `|` between them. Build it with `RunCurves.of(records)`.
+    lines that are not shown, with `|` between them. Twins whose training sets are the same are lines of their own:
+    `SGD, identical` and, with one weight moved at the start, `SGD, nudged`. Build it with `RunCurves.of(records)`.
     """
 
     caption = "Curves of training runs, a line a method, and their last epoch's scores."
@@ -123,7 +126,8 @@ def _settings(configs: list[dict]) -> list[str]:
 def _lines(configs: list[dict], settings: list[str]) -> list[tuple[str, str]]:
     """Each run's method (the base optimizer's name for a plain run), and the name of its line."""
     bases = {c["base"] for c in configs}
-    known = {*PROBLEM, *SETTING, *TUNED, *APART}
+    known = {*PROBLEM, *SETTING, *KIND, *TUNED, *APART}
+    nudges = {c["nudge"] for c in configs if c.get("nudge")}
     own = [k for k in dict.fromkeys(k for c in configs for k in c) if k not in known]
     place = {id(c): setting for c, setting in zip(configs, settings, strict=True)}
     same = lambda c: (place[id(c)], *(c.get(k) for k in (*PROBLEM, "method", "base", "rho", "seed")))  # noqa: E731
@@ -139,6 +143,10 @@ def _lines(configs: list[dict], settings: list[str]) -> list[tuple[str, str]]:
         method = c["base"] if c["method"] == "plain" else c["method"]
         name = f"{method} over {c['base']}" if c["method"] != "plain" and len(bases) > 1 else method
         name += "".join(f" + {k.upper()} {c[k]:g}" for k in ("fa", "cov") if c.get(k))
+        if c.get("nudge"):
+            name += f", nudged by {c['nudge']:g}" if len(nudges) > 1 else ", nudged"
+        elif c.get("identical"):
+            name += ", identical"
         differ = [k for k in own if k not in ("fa", "cov") and differs(c, k)] + tuned
         lines.append((method, name + "".join(f", {_say(k, c[k])}" for k in differ if c.get(k) is not None)))
     return lines
@@ -151,10 +159,6 @@ def _several(configs: list[dict], same: Any, key: str) -> bool:
 
 
 def _say(key: str, value: Any) -> str:
-    if key == "identical":
-        return "identical sets" if value else "one example differs"
-    if key == "nudge":
-        return f"nudged by {value:g}" if value else ""
     if key == "epochs":
         return f"{value} epochs"
     if key == "nesterov":
