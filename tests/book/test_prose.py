@@ -59,7 +59,7 @@ def test_a_notebook_installs_the_extra_that_its_page_names(tmp_path):
     for extra, installed in (("", '"{book}"\n'), ("extra: frameworks\n", '"{book}[frameworks]"\n')):
         (tmp_path / "page.md").write_text(PAGE.replace("---\n\n#", f"{extra}---\n\n#").replace("{glue:text}", ""))
         set_up = colab.notebook(tmp_path / "page.md", "book", "https://example.org", "https://example.org/page")["cells"][0]
-        assert f"%pip install --quiet {installed}" in set_up["source"]
+        assert f'%pip install --quiet --constraint "{{there}}" {installed}' in set_up["source"]
 
 
 def test_a_notebook_shows_nothing_of_it(monkeypatch, capsys):
