@@ -72,7 +72,7 @@ function sentence(s, base, now) {
 const LEGEND = Object.values(LINES).map(({ colour, label }) => `<b style="color:${colour}">${label}</b>`).join("   ");
 
 function drawFrames(Plotly, left, right) {
-  const title = (content) => panelTitle(left, content);
+  const title = (content) => ({ ...panelTitle(left, content), align: "left" });
   const margin = { l: 40, r: 8, t: 44, b: 40 };
   Plotly.react(
     left,
