@@ -107,12 +107,12 @@ def strata(study: str) -> HTML:
 
 def order() -> HTML:
     """The paper's measures from the highest correlation to the lowest, as found and rescaled."""
-    rows = [["the paper", "", "κ > Tr H, PAC-B., ‖w‖ (their order is not told) > F.-Rao"]]
+    rows = [["the paper", "", "κ", *["not told"] * 3, SHORT["Fisher-Rao"]]]
     for name, study in STUDIES.items():
         table = predictors(study(), samples=1)
         for field in ("pearson", "spearman", "rescaled_pearson", "rescaled_spearman"):
             ranked = sorted(((getattr(table[measure], field).value, measure) for measure in AXES), reverse=True)
-            line = " > ".join(f"{SHORT.get(measure, measure)} {signed(value)}" for value, measure in ranked)
-            words = field.replace("rescaled_", "").capitalize() + ", rescaled" * field.startswith("rescaled")
-            rows.append([name, words, line])
-    return plots.table(["", "correlation", "order"], rows)
+            words = field.replace("rescaled_", "").capitalize() + "<br>rescaled" * field.startswith("rescaled")
+            cells = (f"{SHORT.get(measure, measure)}<br><small>{signed(value)}</small>" for value, measure in ranked)
+            rows.append([name, words, *cells])
+    return plots.table(["", "correlation", "first", "second", "third", "fourth", "fifth"], rows)

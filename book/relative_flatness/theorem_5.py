@@ -61,5 +61,5 @@ def draw(generator: torch.Generator) -> HTML:
     right.legend(fontsize=9)
     plt.tight_layout()
     plt.show()
-    head = ["", "gradient", "κ", "rise / (δ²κ/2m)", "slope of the rise", "slope of the remainder"]
+    head = ["", "gradient", "κ", "rise / (δ²κ/2m)", "slope, rise", "slope, remainder"]
     return plots.table(head, rows)

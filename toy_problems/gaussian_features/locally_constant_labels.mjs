@@ -74,7 +74,7 @@ function sentence({ held, real, crossed }) {
 const EDGE = 7; // of the plane of features
 
 function drawFrames(Plotly, left, right, top) {
-  const title = (content) => panelTitle(left, content);
+  const title = (content) => ({ ...panelTitle(left, content), align: "left" });
   const margin = { l: 44, r: 10, t: 26, b: 44 };
   const axis = { range: [-EDGE, EDGE], dtick: 2, showgrid: false };
   Plotly.react(
@@ -94,7 +94,7 @@ function drawFrames(Plotly, left, right, top) {
     houseLayout(right, {
       xaxis: { range: [0, 1], dtick: 0.25, title: { text: "relative size of the perturbation δ", standoff: 4 } },
       yaxis: { range: [-0.25 * top, top], nticks: 6 },
-      margin: { ...margin, l: 52, t: 64 },
+      margin: { ...margin, l: 52, t: 68 },
       annotations: [title(`rise of the loss<br>${LEGEND}`)],
     }),
     CONFIG,

@@ -28,11 +28,11 @@ const ROWS = [
 ];
 const SITUATIONS = {
   "As trained": { network: "alive", alpha: 1, beta: 1, neuron: 2, normalize: "plain" },
-  "Layers: κ stands still": { network: "alive", alpha: 5, beta: 1, neuron: 2, normalize: "plain" },
-  "One neuron: κ moves": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "plain" },
-  "… unless normalized": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "sd" },
-  "… by the variance it does": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "variance" },
+  "Layers": { network: "alive", alpha: 5, beta: 1, neuron: 2, normalize: "plain" },
   "A dead neuron": { network: "dead", alpha: 1, beta: 0.1, neuron: 1, normalize: "plain" },
+  "One neuron": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "plain" },
+  "… unless normalized": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "sd" },
+  "… by the variance": { network: "alive", alpha: 1, beta: 5, neuron: 2, normalize: "variance" },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ function sentence(s, base, now) {
 const LEGEND = Object.values(LINES).map(({ colour, label }) => `<b style="color:${colour}">${label}</b>`).join("   ");
 
 function drawFrames(Plotly, left, right) {
-  const title = (content) => panelTitle(left, content);
+  const title = (content) => ({ ...panelTitle(left, content), align: "left" });
   const margin = { l: 40, r: 8, t: 44, b: 40 };
   Plotly.react(
     left,
