@@ -115,9 +115,11 @@ function saidBase(base, rows) {
 function saidLacking(rows) {
   const lacking = rows.filter((row) => !row.runs);
   const whys = distinct(lacking.map((row) => row.why));
-  return whys.map((why) => `${why[0].toUpperCase()}${why.slice(1)}: ${
-    lacking.filter((row) => row.why === why).map((row) => row.label).join(", ")
-  }.`).join(" ");
+  return whys.map((why) =>
+    `${why[0].toUpperCase()}${why.slice(1)}: ${
+      lacking.filter((row) => row.why === why).map((row) => row.label).join(", ")
+    }.`
+  ).join(" ");
 }
 
 // What a reader takes away: which rows differ from the base by more than the seeds do.
