@@ -19,8 +19,8 @@ from flatlab.data import TITLES
 from flatlab.runs import records
 
 __all__ = [
-    "METHODS", "NETWORKS", "PAPERS", "Accuracy", "cells", "column", "draw", "long_runs", "method", "ours", "reported",
-    "table", "trials",
+    "METHODS", "NETWORKS", "PAPERS", "Accuracy", "best", "between_papers", "cells", "column", "draw", "long_runs",
+    "method", "ours", "reported", "table", "trials",
 ]  # fmt: skip
 
 PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable_sam"}
@@ -90,24 +90,50 @@ def ours() -> dict[tuple[str, str, str], list[float]]:
     return found
 
 
+def between_papers() -> dict[tuple[str, str, str], float]:
+    """The range of what papers report, for each cell that stands in several."""
+    several = {key: [a.accuracy for a in told.values()] for key, told in cells().items() if len(told) > 1}
+    return {key: max(values) - min(values) for key, values in several.items()}
+
+
+def best(network: str) -> HTML:
+    """The best that any paper reports of each method on a network, best on CIFAR-100 first."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for a in reported():
+        if a.network == network and a.data in DATA:
+            found[a.method][a.data] = max(a.accuracy, found[a.method].get(a.data, 0.0))
+    order = sorted(found, key=lambda name: -found[name].get("cifar100", 0.0))
+    number = lambda name, data: f"{found[name][data]:.2f}" if data in found[name] else ""  # noqa: E731
+    return plots.table(["method", *DATA.values()], [[name, *(number(name, data) for data in DATA)] for name in order])
+
+
 def draw() -> Figure:
-    """The papers' accuracies, a panel a data set, a row a network, a colour a method."""
+    """The papers' accuracies, a panel a data set, a row a network, in it a line and a colour a method."""
     figure = make_subplots(2, 1, subplot_titles=[f"{title}, test accuracy (%)" for title in DATA.values()])
+    methods_told = list(dict.fromkeys(a.method for a in reported()))
+    lines = {name: 0.8 * (k / (len(methods_told) - 1) - 0.5) for k, name in enumerate(methods_told)}
     for place, data in enumerate(DATA, 1):
-        for name in dict.fromkeys(a.method for a in reported()):
+        for name in methods_told:
             rows = [a for a in reported() if (a.data, a.method) == (data, name) and a.network in SHOWN]
             figure.add_scatter(
-                x=[a.accuracy for a in rows], y=[NETWORKS[a.network] for a in rows], row=place, col=1, mode="markers",
+                x=[a.accuracy for a in rows], y=[SHOWN.index(a.network) + lines[name] for a in rows],
+                row=place, col=1, mode="markers",
                 error_x={"array": [a.deviation for a in rows], "thickness": 1}, name=name, legendgroup=name,
-                showlegend=place == 1, customdata=[a.paper for a in rows],
-                marker={"symbol": [SYMBOLS[a.paper] for a in rows], "size": 9, "opacity": 0.85,
+                showlegend=place == 1, customdata=[(a.paper, NETWORKS[a.network]) for a in rows],
+                marker={"symbol": [SYMBOLS[a.paper] for a in rows], "size": 7,
                         "color": plots.METHODS.get(name, "#999999")},
-                hovertemplate=name + ", %{customdata} paper: %{x:.2f} ± %{error_x.array:.2f}<br>%{y}<extra></extra>",
+                hovertemplate=name + ", %{customdata[0]} paper: %{x:.2f} ± %{error_x.array:.2f}<br>"
+                "%{customdata[1]}<extra></extra>",
             )  # fmt: skip
         figure.update_xaxes(range=WINDOWS[data], row=place, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[NETWORKS[network] for network in reversed(SHOWN)])
+        for k in range(len(SHOWN) - 1):
+            figure.add_hline(k + 0.5, row=place, col=1, line={"color": "rgba(128,128,128,0.35)", "width": 1})
+    figure.update_yaxes(
+        tickvals=list(range(len(SHOWN))), ticktext=[NETWORKS[network] for network in SHOWN], showgrid=False,
+        range=[len(SHOWN) - 0.5, -0.5],
+    )  # fmt: skip
     caption = "Test accuracies that three papers report on CIFAR-10 and CIFAR-100."
-    figure.update_layout(height=820, margin_l=120, legend={"orientation": "h", "y": -0.08}, meta={"caption": caption})
+    figure.update_layout(height=1060, margin_l=120, legend={"orientation": "h", "y": -0.05}, meta={"caption": caption})
     return figure
 
 

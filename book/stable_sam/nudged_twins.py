@@ -29,10 +29,8 @@ def draw() -> None:
         axis.set_xscale("symlog", linthresh=1, linscale=0.6)
         axis.set_xticks([0, 1, 5, 10, 60], [0, 1, 5, 10, 60])
         axis.set_xticks([], minor=True)
-        axis.set(
-            title=f"{NETWORKS[network]}, {FIGURES[setting]}", ylim=(-LEAST / 4, 3), yticks=[0, 1e-8, 1e-6, 1e-4, 1e-2, 1]
-        )
-        axis.title.set_size(10)
+        axis.set(ylim=(-LEAST / 4, 3), yticks=[0, 1e-8, 1e-6, 1e-4, 1e-2, 1])
+        axis.set_title(f"{NETWORKS[network]}, {FIGURES[setting]}", fontsize=10)
     axes[0, 0].legend(loc="center right", fontsize=9)
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("distance of the twins", fontsize=10)

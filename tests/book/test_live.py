@@ -20,6 +20,9 @@ def test_a_handle_says_what_it_holds():
     assert live.handle("0.2 <SamSaddle.rho>") == ("0.2", {"data-live": "SamSaddle", "data-number": "rho"})
     words, told = live.handle("a small rate <SamSaddle: lr=0.004, steps=50, method=GD>")
     assert (words, told["data-state"]) == ("a small rate", "lr=0.004; steps=50; method=GD")
+    told = live.handle("SAM alone <RunCurves: setting=constant, weight decay 0, hidden=SGD, nudged|SGD, part=half>")[1]
+    assert told["data-state"] == "setting=constant, weight decay 0; hidden=SGD, nudged|SGD; part=half", "commas in values"
+    assert live.handle("one point <PairedRuns: resolve=1, base=SAM>")[1]["data-state"] == "resolve=1.0; base=SAM"
     assert live.handle("nothing yet <SamSaddle says runs>")[1] == {"data-live": "SamSaddle", "data-says": "runs"}
 
 
@@ -31,6 +34,8 @@ def test_a_handle_says_what_it_holds():
         ("0.2 <SamSaddle.radii>", LookupError, "SamSaddle has no radii"),
         ("far <SamSaddle: rho=7>", traitlets.TraitError, "between 0.0 and 0.5"),
         ("far <SamSaddle: radii=7>", traitlets.TraitError, "has no 'radii'"),
+        ("far <RunCurves: metric=beauty>", traitlets.TraitError, "metric"),
+        ("far <PairedRuns: resolve=0.21>", traitlets.TraitError, "resolve"),
     ],
 )
 def test_a_wrong_handle_stops_the_build(wrong, error, message):
@@ -44,7 +49,7 @@ def test_a_number_is_written_as_the_explorable_begins(page):
     for text in HANDLES[page]:
         words, told = live.handle(text)
         if name := told.get("data-number"):
-            given = re.search(rf"\b{told['data-live']}\((?:[^()]*\b)?{name}=([\d.e-]+)", page.read_text())
+            given = re.search(rf"\b{told['data-live']}(?:\.of)?\((?:[^()]*\b)?{name}=([\d.e-]+)", page.read_text())
             begins = float(given[1]) if given else live.explorable(told["data-live"]).class_traits()[name].default_value
             assert float(words.replace(",", "")) == begins, text
 
@@ -72,7 +77,11 @@ def test_phrases_numbers_and_results_answer_both_ways(open_page, path):
         page.wait_for_function("(span) => span.ariaPressed === 'true'", arg=phrase.element_handle())
         told = dict(part.split("=") for part in phrase.get_attribute("data-state").split("; "))
         state = page.evaluate(f"flatlabMounted.find((m) => m.name === '{phrase.get_attribute('data-live')}').model.state")
-        assert {k: state[k] for k in told} == {k: v if isinstance(state[k], str) else float(v) for k, v in told.items()}
+        assert {k: state[k] if isinstance(state[k], str) else float(state[k]) for k in told} == {
+            k: v if isinstance(state[k], str) else float(v) for k, v in told.items()
+        }
+        if hidden := told.get("hidden"):  # any text would be kept
+            assert set(hidden.split("|")) <= set(state["runs"]["lines"])
     for number in page.locator(".flatlab-live[data-number]").all():
         frame = frame_of(page, number)
         slider = frame.locator(f'input[data-name="{number.get_attribute("data-number")}"]')

@@ -165,6 +165,13 @@ def test_the_papers_differences_are_theirs_with_welchs_interval_and_what_we_lack
     assert why == {"SGD": "base", **lacking, "GASAM": "not in this library"}
 
 
+@pytest.mark.parametrize("part", [{"examples": 10_000}, {"label_noise": 0.4}], ids=["some images", "wrong labels"])
+def test_the_papers_claim_nothing_of_a_part_of_the_images_or_of_wrong_labels(part):
+    whole, other = compact([*seeds(), *seeds("SAM"), *seeds(**part), *seeds("SAM", **part)], reported())["problems"]
+    assert whole["claimed"] and not other["claimed"]
+    assert not compact([*seeds(), *seeds("SAM")])["problems"][0]["claimed"], "nothing is reported"
+
+
 @pytest.mark.parametrize(
     "wrong, said",
     [

@@ -9,7 +9,7 @@ import traitlets
 from flatlab.studies import Twins
 from flatlab.training.methods import OWNERS
 from flatlab.widgets import RunCurves
-from flatlab.widgets.run_curves import APART, PROBLEM, SETTING, TUNED, compact
+from flatlab.widgets.run_curves import APART, KIND, PROBLEM, SETTING, TUNED, compact
 
 BASE = {"data": "digits", "network": "fcn", "method": "plain", "base": "SGD", "lr": 0.1, "schedule": "cosine",
         "momentum": 0.9, "weight_decay": 0.0005, "epochs": 2, "batch": 64, "seed": 1}  # fmt: skip
@@ -67,8 +67,6 @@ def test_a_run_of_another_length_is_a_line_of_its_own_and_leaves_other_methods_n
 def test_only_settings_that_differ_on_one_problem_are_a_choice():
     one = [record(weight_decay=0.0, schedule="constant"), record()]
     assert settings(one) == ["constant, weight decay 0", "cosine, weight decay 0.0005"]
-    control = [record(identical=False), record(identical=True), record(identical=True, nudge=1e-6)]
-    assert settings(control) == ["one example differs", "identical sets", "identical sets, nudged by 1e-06"]
     two = compact([record(batch=32), record(data="mnist", batch=128)])
     assert two["facets"] == {
         "problem": ["perceptron 500-500 on digits", "perceptron 500-500 on MNIST"],
@@ -87,6 +85,15 @@ def test_learning_rates_are_a_choice_only_where_one_method_has_several():
     tuned = [record(lr=0.05), record(method="SAM", rho=0.1, lr=0.1)]
     assert settings(tuned) == [""] and lines(tuned) == ["SGD, learning rate 0.05", "SAM, learning rate 0.1"]
     assert settings([record(lr=0.05), record(lr=0.1)]) == ["learning rate 0.05", "learning rate 0.1"]
+
+
+def test_identical_and_nudged_twins_are_lines_beside_those_with_another_example():
+    controls = [record(identical=True), record(identical=True, nudge=1e-6)]
+    pairs = [record(identical=False), record(identical=False, method="SAM", rho=0.1)]
+    assert compact([*controls, *pairs])["lines"] == ["SGD", "SGD, identical", "SGD, nudged", "SAM"]
+    assert settings([*controls, *pairs]) == [""], "no choice that takes the one from beside the other"
+    two = [record(identical=True, nudge=nudge) for nudge in (1e-6, 1e-3)]
+    assert lines(two) == ["SGD, nudged by 1e-06", "SGD, nudged by 0.001"]
 
 
 def test_penalties_are_named():
@@ -112,4 +119,4 @@ def test_every_setting_of_the_trainer_has_its_place():
     """A new setting that is put nowhere would become part of a line's name: say here where it belongs."""
     methods = OWNERS.keys() - {"rho"}
     own = methods | {"perturb_every", "fa", "cov", "probes", "penalty_every", "epochs"}
-    assert {f.name for f in fields(Twins)} == {*PROBLEM, *SETTING, *TUNED, *APART, *own}
+    assert {f.name for f in fields(Twins)} == {*PROBLEM, *SETTING, *KIND, *TUNED, *APART, *own}
