@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SITE := _build/html
 SOURCES := $(shell find flatlab toy_problems book -type f -not -name '*.pyc' 2>/dev/null) _config.yml _toc.yml
 
-.PHONY: book serve check test bench release clean
+.PHONY: book serve pdf check test bench release clean
 .DEFAULT_GOAL := book
 # The networks here are small: a second thread costs more than it gives, and tests and chapters run side by side.
 export OMP_NUM_THREADS ?= 1
@@ -38,6 +38,10 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 serve: book
 	@echo "Serving http://localhost:8000/ (stop with Ctrl-C)"
 	@cd $(SITE) && ../../$(BIN)/python -m http.server 8000 --bind 127.0.0.1
+
+pdf: book
+	@$(BIN)/python -m upkeep.pdf _build/flatlab.pdf
+	@echo "The book on paper is _build/flatlab.pdf."
 
 check: $(VENV)/.ready
 	@$(STYLE)

@@ -78,12 +78,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, summary: str | 
     >>> "<th>" in table(["a", "b"], [["1", "2"]]).data
     True
     """
-    line = lambda cells, tag: "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"  # noqa: E731
-    body = "".join(line(cells, "td") for cells in rows)
-    drawn = f'<table class="table"><thead>{line(head, "th")}</thead><tbody>{body}</tbody></table>'
+    line = lambda cells: "<tr>" + "".join(cells) + "</tr>"  # noqa: E731
+    top = line(f"<th>{cell}</th>" if cell else "<td></td>" for cell in head)  # an empty cell heads nothing
+    body = "".join(line(f"<td>{cell}</td>" for cell in cells) for cells in rows)
+    drawn = f'<table class="table"><thead>{top}</thead><tbody>{body}</tbody></table>'
     if summary:
         drawn = f"<details><summary>{html.escape(summary)}</summary>{drawn}</details>"
-    return HTML(f'<div style="overflow-x: auto; white-space: nowrap">{drawn}</div>')
+    return HTML(f'<div class="flatlab-scrolls" style="overflow-x: auto; white-space: nowrap">{drawn}</div>')
 
 
 def glue(**values: str) -> None:

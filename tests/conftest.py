@@ -89,11 +89,11 @@ def visit(browser):
     """`visit(base, path, **context)` gives a page; the test fails on a script error or a request to another host.
 
     Equations stay as they are written unless `equations` is asked for: setting them is half of a page's loading time.
-    `script` runs before the page's own.
+    `script` runs before the page's own; `allowed` are further hosts.
     """
     contexts, troubles = [], []
 
-    def opened(base, path, offline=False, equations=False, script="", **options):
+    def opened(base, path, offline=False, equations=False, script="", allowed=(), **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         context.set_offline(offline)
@@ -102,7 +102,7 @@ def visit(browser):
         def guard(route):
             if "/_static/mathjax/" in route.request.url and not equations:
                 route.fulfill(content_type="text/javascript", body="")
-            elif route.request.url.startswith((base, "file:", "blob:", "data:")):
+            elif route.request.url.startswith((base, *allowed, "file:", "blob:", "data:")):
                 route.continue_()
             else:
                 troubles.append(f"asked for {route.request.url}")

@@ -58,6 +58,12 @@ def repository(config) -> str:
     return f"https://github.com/{fork}" if fork else config.html_theme_options["repository_url"].rstrip("/")
 
 
+def published(config) -> str:
+    """The address of the site that this build becomes, a fork's own likewise."""
+    owner, name = repository(config).split("/")[-2:]
+    return f"https://{owner}.github.io/{name}/"
+
+
 def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) -> str:
     """MyST as any notebook front end shows it: directives, roles, labels and targets turned to plain Markdown.
 
@@ -145,12 +151,11 @@ def write_notebooks(app, error):
     if error is not None or app.builder.format != "html":
         return
     url = repository(app.config)
-    owner, name = url.split("/")[-2:]
     for page, source in chapters(app):
         target = Path(app.outdir) / FOLDER / f"{page}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(page).parent.as_posix()
-        site = f"https://{owner}.github.io/{name}/{page}.html"
+        site = f"{published(app.config)}{page}.html"
         target.write_text(json.dumps(notebook(source, folder, url, site, glued(app, page)), indent=1) + "\n")
 
 

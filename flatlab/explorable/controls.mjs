@@ -13,6 +13,11 @@ export function h(tag, attributes = {}, ...children) {
   return el;
 }
 
+// Of a column of a table; an empty cell heads nothing.
+export function columnHead(text) {
+  return text ? h("th", { scope: "col" }, text) : h("td");
+}
+
 // Counted over the page: each explorable on it is a script of its own, and radio buttons of one name exclude each other.
 export function freshId(name) {
   globalThis.flatlabSerial = (globalThis.flatlabSerial ?? 0) + 1;

@@ -55,25 +55,57 @@ class Shim {
   }
 }
 
-function toolbar(model) {
-  const said = h("span", { role: "status" });
+// A button that copies what `text()` gives, or shows it where the browser does not let it.
+function copier(words, said, done, text) {
   const copy = async () => {
-    model.save_changes();
-    const text = model.address().href;
     try {
-      await navigator.clipboard.writeText(text);
-      said.textContent = "Link copied.";
+      await navigator.clipboard.writeText(text());
+      said.textContent = done;
     } catch {
-      said.textContent = text;
+      said.textContent = text();
     }
+  };
+  return h("button", { type: "button", onclick: copy }, words);
+}
+
+// On a page of the book this explorable also stands alone, in embed/; there its toolbar leads to the chapter.
+function toolbar(model, frame) {
+  const said = h("span", { role: "status" });
+  const { content_root: root, chapter, title } = document.documentElement.dataset;
+  const address = () => (model.save_changes(), model.address());
+  const alone = () => {
+    const url = new URL(`${root}embed/${model.name}.html`, location.href);
+    for (const [key, value] of address().searchParams) {
+      if (key.startsWith(`${model.name}.`)) url.searchParams.set(key, value);
+    }
+    const height = Math.ceil(frame.getBoundingClientRect().height);
+    const src = url.href.replaceAll("&", "&amp;");
+    return `<iframe src="${src}" title="${model.name}" width="100%" height="${height}" style="border: 0"></iframe>`;
+  };
+  const home = () => {
+    const link = h("a", { target: "_blank", href: chapter }, `From “${title}”, Flatlab`);
+    link.addEventListener("click", () => (link.href = new URL(chapter, location.href).href + address().search));
+    return link;
   };
   return h(
     "div",
     { class: "flatlab-toolbar" },
-    h("button", { type: "button", onclick: copy }, "Copy link to this state"),
+    copier("Copy link to this state", said, "Link copied.", () => address().href),
     h("button", { type: "button", onclick: () => model.reset() }, "Reset"),
+    ...(chapter ? [home()] : root === undefined ? [] : [copier("Copy as iframe", said, "Frame copied.", alone)]),
     said,
   );
+}
+
+// On paper: where the present state is live.
+function paperAddress(model) {
+  const line = h("p", { class: "flatlab-address" });
+  const published = document.querySelector('link[rel="canonical"]')?.href;
+  addEventListener("beforeprint", () => {
+    const { href, search } = model.address();
+    line.textContent = `Live: ${published ? published + search : href}`;
+  });
+  return line;
 }
 
 // Show `explorable` in the element with this id; `linkable` adds the toolbar.
@@ -95,7 +127,7 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
       await explorable.render({ model, el: frame.appendChild(el) });
       frame.querySelector(".flatlab-placeholder")?.remove();
       frame.classList.remove("flatlab-waiting");
-      if (linkable) frame.append(toolbar(model));
+      if (linkable) frame.append(toolbar(model, frame), paperAddress(model));
     } catch (error) {
       el.remove();
       frame.querySelector(".flatlab-placeholder").textContent = `This figure could not be drawn: ${error.message}`;

@@ -3,7 +3,7 @@
 // papers: {name: epochs}, stops}, problem, base, budget, claims, resolve. All statistics come with the records; here they
 // are drawn, as SVG: a plot of words and marks at rest, that is read, printed and pointed at.
 
-import { h, nearest, onChange, pick, stepped } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, nearest, onChange, pick, stepped } from "flatlab/explorable/controls.mjs";
 import { METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 
 const STATE = ["problem", "base", "budget", "claims", "resolve"];
@@ -385,7 +385,7 @@ function drawAccuracies(svg, plan, rows) {
 
 function drawTable({ head, body }, rows, { base, problem }) {
   const cells = ["", "seeds", "accuracy, %", `minus ${base}, same seeds`, "gradients a step"];
-  head.replaceChildren(...cells.map((text) => h("th", { scope: "col" }, text)));
+  head.replaceChildren(...cells.map(columnHead));
   body.replaceChildren(...rows.map((row) => {
     const length = row.epochs && row.epochs !== problem.epochs ? `, ${row.epochs} epochs` : "";
     const cell = (name, ...content) =>

@@ -388,7 +388,7 @@ async function render({ model, el }) {
       h(
         "tr",
         {},
-        h("th", { scope: "col" }, ""),
+        h("td"),
         h("th", { scope: "col" }, "last epoch"),
         h("th", { scope: "col" }, "seeds"),
         compared,

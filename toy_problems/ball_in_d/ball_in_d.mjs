@@ -2,7 +2,7 @@
 // Shows how long a uniform draw and one of its coordinates are, and how far LSAM and SAM move the gradient: computed at any
 // d, and drawn as well where d is small.
 
-import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { normal, uniform } from "flatlab/explorable/random.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
@@ -183,7 +183,7 @@ async function render({ model, el }) {
   const table = h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...["", "computed", "drawn"].map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", {}, h("tr", {}, ...["", "computed", "drawn"].map(columnHead))),
     body,
   );
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });

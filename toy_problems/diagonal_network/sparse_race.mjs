@@ -1,7 +1,7 @@
 // Explorable: SGD, SAM and SAMGCM race on sparse regression. In: features, samples, nonzeros, init, rho (SAM's), gcm_rho,
 // damping, seed. Shows the recovered coefficients over the true ones, the losses and the l1 norm, as they come.
 
-import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import {
   CONFIG,
   houseAxis,
@@ -197,7 +197,7 @@ async function render({ model, el }) {
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const body = h("tbody");
   const head = ["", "test loss", "training loss", "ℓ₁ norm", "mean ascent"];
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const tiny = (v) => v.toExponential(1);
   const controls = h(
     "div",

@@ -2,7 +2,7 @@
 // H^2), seed. Throws sign and Gaussian vectors at H as one watches; shows what each throw says, the running means, and both
 // variances.
 
-import { choice, clamp, h, onChange, presets, rangeOf } from "flatlab/explorable/controls.mjs";
+import { choice, clamp, columnHead, h, onChange, presets, rangeOf } from "flatlab/explorable/controls.mjs";
 import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { onceSeen } from "flatlab/explorable/sight.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
@@ -274,7 +274,7 @@ async function render({ model, el }) {
   const table = h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", {}, h("tr", {}, ...head.map(columnHead))),
     h(
       "tbody",
       {},

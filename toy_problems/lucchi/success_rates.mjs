@@ -1,7 +1,7 @@
 // Explorable: the frozen success-rate experiment on Lucchi's saddle. In: record {settings, result}, rho, steps, radius,
 // axis ("learning rate" or "learning rate x steps"), at (the learning rate whose shares are read out).
 
-import { choice, h, nearest, onChange, slider, stepped } from "flatlab/explorable/controls.mjs";
+import { choice, columnHead, h, nearest, onChange, slider, stepped } from "flatlab/explorable/controls.mjs";
 import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
@@ -115,7 +115,7 @@ async function render({ model, el }) {
     "table",
     {},
     caption,
-    h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", {}, h("tr", {}, ...head.map(columnHead))),
     body,
   );
   const controls = h(

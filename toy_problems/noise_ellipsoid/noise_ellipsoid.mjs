@@ -1,7 +1,7 @@
 // Explorable: the noise ellipsoid. In: x, y (the point), rho, damping, along, across, angle (of the noise). Shows where SAM
 // and SAMGCM look for the worst point, and the gradients of single samples whose covariance makes the ellipse.
 
-import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
 import { add } from "flatlab/explorable/plane.mjs";
 import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
@@ -205,7 +205,7 @@ async function render({ model, el }) {
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const body = h("tbody");
   const head = ["worst point of", "length", "noise along it", "rise of the loss"];
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const controls = h(
     "div",
     { class: "flatlab-controls" },

@@ -1,7 +1,7 @@
 // Explorable: Lebesgue's lens. In: curve, rho, w (where the numbers are read), table (a slice of a network, or empty).
 // Shows a loss, its average and its maximum over [w - rho, w + rho], where each is least, and both sides of equation (21).
 
-import { choice, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
+import { choice, columnHead, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import {
   CONFIG,
   houseAxis,
@@ -209,7 +209,7 @@ async function render({ model, el }) {
   const chart = h("div", { class: "flatlab-curves", style: "min-height: 24rem" }, frame, strokes.canvas, layer);
   const body = h("tbody");
   const head = ["", "at w", "least at", "loss there"];
-  const data = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
+  const data = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const controls = h(
     "div",

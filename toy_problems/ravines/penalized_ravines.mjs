@@ -2,7 +2,7 @@
 // (the start). Shows the penalized surface, where descent on it and on the loss alone ends from there and from everywhere,
 // and a section.
 
-import { h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
 import {
   CONFIG,
@@ -279,7 +279,7 @@ async function render({ model, el }) {
   const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "runs" });
   const body = h("tbody");
   const head = ["descent", "ends at", "loss", "its slope", "tr(H²)", "H’s eigenvalues"];
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const list = h("ul", { class: "flatlab-census" });
   const controls = h(
     "div",

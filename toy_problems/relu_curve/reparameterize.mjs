@@ -1,7 +1,7 @@
 // Explorable: one function, many weights. In: network, alpha (on the whole hidden layer), neuron and beta (on one neuron),
 // normalize (of relative flatness). Shows a ReLU network that does not change, and the measures of its flatness, which do.
 
-import { choice, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
+import { choice, columnHead, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { dots, path, words } from "flatlab/explorable/pen.mjs";
 import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance, panelTitle } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
@@ -163,7 +163,7 @@ async function render({ model, el }) {
   const table = h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...["", "as trained", "now", "ratio"].map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", {}, h("tr", {}, ...["", "as trained", "now", "ratio"].map(columnHead))),
     body,
   );
   const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "measures" });

@@ -1,7 +1,7 @@
 // Explorable: Table 1 of the StableSAM paper. In: mu, L, G, rho, C, gamma0, gamma1, n.
 // Shows the bound on the expected excess risk and the largest admissible learning rate of SGD, SAM and StableSAM.
 
-import { h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
+import { columnHead, h, onChange, presets, rounded, slider } from "flatlab/explorable/controls.mjs";
 import { CONFIG, houseLayout, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
 import { Strokes } from "flatlab/explorable/strokes.mjs";
 
@@ -127,7 +127,7 @@ async function render({ model, el }) {
   const chart = h("div", { class: "flatlab-curves" }, frame, strokes.canvas);
   const body = h("tbody");
   const head = ["", "largest η", "generalization", "optimization", "sum"];
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body);
+  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const status = h("p", { class: "flatlab-status", "aria-live": "polite" });
   const situations = presets(model, "See:", {
     "SAM’s narrow window": { mu: 0.1, L: 10, G: 1, rho: 0.2, C: 2, n: 50000, gamma0: 0.5, gamma1: 0.8 },

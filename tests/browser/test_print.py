@@ -1,0 +1,30 @@
+"""The book on paper."""
+
+from urllib.parse import urlsplit
+
+from pypdf import PdfReader
+
+from tests.browser.served import SITE
+from upkeep.pdf import printed
+
+
+def test_paper_has_no_buttons_and_says_where_each_toy_is_live(open_page, explorable):
+    page = open_page("book/toys/sam_saddle.html?SamSaddle.rho=0.37")
+    frame = explorable(page, "SamSaddle")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    line = frame.locator(".flatlab-address")
+    assert line.is_visible() and line.inner_text().endswith("/book/toys/sam_saddle.html?SamSaddle.rho=0.37")
+    assert urlsplit(line.inner_text().removeprefix("Live: ")).netloc.endswith("github.io")
+    for gone in (".flatlab-toolbar", "details.hide summary", ".article-header-buttons"):
+        assert page.locator(f"{gone} >> visible=true").count() == 0, gone
+
+
+def test_a_page_prints_with_its_formulas_and_leads_to_the_next(browser, site, tmp_path):
+    page = browser.new_page()
+    title, pdf, after = printed(page, f"{site}/book/notation.html")
+    page.close()
+    (tmp_path / "a.pdf").write_bytes(pdf)
+    text = "".join(sheet.extract_text() for sheet in PdfReader(tmp_path / "a.pdf").pages)
+    assert title.startswith("Notation") and "learning rate" in text and "\\lambda" not in text
+    assert after is None or (SITE / urlsplit(after).path.lstrip("/")).exists()
