@@ -3,6 +3,7 @@
 Taken from the built page that shows it first, with the state it has there: also an explorable of records finds them so.
 """
 
+import html
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ MOUNTED = re.compile(
     re.DOTALL,
 )
 USES = re.compile(r'flatlabModules\["([^"]+)"\]')
-TITLE = re.compile(r"<h1>(.*?)<a", re.DOTALL)
+TITLE = re.compile(r"<title>(.*?) (?:&#8212;|—) ")
 ANY_FIGURE = "figure"  # a plain plot, which has no name of its own
 
 
@@ -61,7 +62,7 @@ def write_embeds(out: Path, pages: list[str]) -> list[str]:
             for part in used:
                 (folder / "parts" / file_of(part)).write_text(parts[part])
             values = match.groupdict() | {"css": CSS, "parts": map(file_of, used), "chapter": f"../{page}.html"}
-            values["title"] = re.sub(r"<.*?>", "", TITLE.search(text)[1]).strip()
+            values["title"] = html.unescape(TITLE.search(text)[1])
             (folder / f"{match['name']}.html").write_text(TEMPLATES.get_template("embed.html").render(values))
     return done
 

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[2] / "book" / "_ext"))
 import embed
 from site_assets import share
 
-HEAD = '<h1>A chapter<a class="headerlink" href="#a">#</a></h1>'
+HEAD = "<title>A chapter &#8212; Flatlab</title>"
 
 
 def html(*widgets):
