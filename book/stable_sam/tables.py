@@ -36,7 +36,7 @@ def of_setting(runs: list[dict], setting: str, **config) -> list[Pair]:
 
 def ends(*settings: str) -> HTML:
     """Distance, gaps and their correlation in the end, of all pairs of these settings."""
-    columns = ((twins.apart, ".3f"), (twins.error, ".3f"), (percent_gap, ".1f"), (lambda pair: pair.tandem, ".2f"))
+    columns = ((twins.apart, ".3f"), (twins.error, ".3f"), (percent_gap, ".2f"), (lambda pair: pair.tandem, ".2f"))
     several, rows = len(settings) > 1, []
     for network, where in NETWORKS.items():
         for setting in settings:
@@ -45,7 +45,7 @@ def ends(*settings: str) -> HTML:
                 numbers = [over_seeds(found, what, form) for what, form in columns]
                 rows.append([where, *([FIGURES[setting]] if several else []), name, *numbers])
     head = ["network", *(["setting"] if several else []), "method", "distance", "generalization<br>error"]
-    return plots.table([*head, "accuracy<br>gap, points", "correlation"], rows)
+    return plots.table([*head, "accuracy<br>gap, %", "correlation"], rows)
 
 
 def controls() -> HTML:
