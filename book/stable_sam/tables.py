@@ -10,7 +10,7 @@ from book.stable_sam import twins
 from book.stable_sam.twins import METHODS, NUDGE, SETTINGS, Pair
 from flatlab import plots
 
-NETWORKS = {"fcn": "fully connected, MNIST", "lenet5": "LeNet, CIFAR-10"}
+NETWORKS = {"fcn": "FCN, MNIST", "lenet5": "LeNet, CIFAR-10"}
 FIGURES = {"constant": "constant rate", "decay": "weight decay", "cosine": "cosine"}
 KINDS = {"one example differs": {"identical": False}, "one weight nudged": {"identical": True, "nudge": NUDGE}}
 KINDS["identical"] = {"identical": True, "nudge": None}
@@ -23,6 +23,11 @@ def over_seeds(found: list[Pair], what: Callable[[Pair], float], form: str) -> s
     return "–".join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
 
 
+def percent_gap(pair: Pair) -> float:
+    """The accuracy gap in points."""
+    return 100 * twins.accuracy_gap(pair)
+
+
 def of_setting(runs: list[dict], setting: str, **config) -> list[Pair]:
     """Those of the records that have these settings."""
     asked = SETTINGS[setting] | config
@@ -31,7 +36,7 @@ def of_setting(runs: list[dict], setting: str, **config) -> list[Pair]:
 
 def ends(*settings: str) -> HTML:
     """Distance, gaps and their correlation in the end, of all pairs of these settings."""
-    columns = ((twins.apart, ".3f"), (twins.error, ".3f"), (twins.accuracy_gap, ".2%"), (lambda pair: pair.tandem, ".2f"))
+    columns = ((twins.apart, ".3f"), (twins.error, ".3f"), (percent_gap, ".2f"), (lambda pair: pair.tandem, ".2f"))
     several, rows = len(settings) > 1, []
     for network, where in NETWORKS.items():
         for setting in settings:
@@ -39,8 +44,8 @@ def ends(*settings: str) -> HTML:
                 found = of_setting(twins.pairs(), setting, network=network, method=method)
                 numbers = [over_seeds(found, what, form) for what, form in columns]
                 rows.append([where, *([FIGURES[setting]] if several else []), name, *numbers])
-    head = ["network", *(["setting"] if several else []), "method", "distance", "generalization error", "accuracy gap"]
-    return plots.table([*head, "correlation"], rows)
+    head = ["network", *(["setting"] if several else []), "method", "distance", "generalization<br>error"]
+    return plots.table([*head, "accuracy<br>gap, %", "correlation"], rows)
 
 
 def controls() -> HTML:

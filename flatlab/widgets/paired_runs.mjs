@@ -472,7 +472,8 @@ function render({ model, el }) {
   const power = h("p", { class: "flatlab-power", role: "status", style: "margin:0.2rem 0" });
   const [head, body] = [h("tr"), h("tbody")];
   const caption = h("caption", { class: "flatlab-caption" });
-  const table = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
+  const numbers = h("div", { style: "overflow-x:auto" }, h("table", {}, caption, h("thead", {}, head), body));
+  const table = h("details", {}, h("summary", {}, "The numbers, row by row"), numbers);
   const box = h("div", {}, checkbox(model, "claims", "show what the papers claim", ["hidden", "shown"]));
   const { stops } = model.get("pairs");
   const choices = h(

@@ -66,6 +66,7 @@ def shown(stand):
 
     def opened(query="", name="pairs", **context):
         frame = stand(made[name](), query, **context)
+        frame.locator("details").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
         return frame.page, frame
 
     return opened
