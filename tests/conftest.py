@@ -31,7 +31,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="wi
 def pytest_collection_modifyitems(items):
     """A quick check leaves out what needs a browser or the built site."""
     for item in items:
-        if {"browser", "site"} & set(getattr(item, "fixturenames", ())):
+        reads = hasattr(getattr(item, "module", None), "SITE")
+        if reads or {"browser", "site"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.site)
 
 

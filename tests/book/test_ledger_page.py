@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from book import evidence, ledger
+from tests.browser.served import SITE
 
-SITE = Path(__file__).parents[2] / "_build" / "html"
 PAGE = "book/ledger.html"
 ROWS = {row["id"]: row for row in ledger.claims()}
 COMPUTED = [claim for claim in ledger.functions() if evidence.read_for(claim)]
