@@ -253,7 +253,9 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     numbers |= {"moderate": rounded(measured[2]), "gain": points(gain(runs, 0.01)).replace("-", "−")}
     curvatures = [mean_curvature(r) for r in strong]
     numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
-    numbers["largest-loss"] = rounded(max(map(last_loss, strong)))
+    losses = sorted(map(last_loss, strong))
+    numbers |= {"least-loss": f"{losses[0]:.1f}", "largest-loss": rounded(losses[-1])}
+    numbers["strong-span"] = span(map(final, strong), ".0f")
     return {f"fa-{data if lr is None else 'text'}-{name}": text for name, text in numbers.items()}
 
 
