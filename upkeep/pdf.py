@@ -13,6 +13,10 @@ from tests.browser.served import SITE, browser_path, served
 
 FIRST = "book/index.html"
 DRAWN = "!document.querySelector('.flatlab-waiting, [aria-busy=true]')"
+PICTURES = """Promise.all([...document.images].map((image) => {
+  image.loading = "eager";
+  return image.decode();
+})).then(() => null)"""
 MARGIN = dict.fromkeys(("top", "bottom", "left", "right"), "16mm")
 
 
@@ -22,6 +26,8 @@ def printed(page, address: str) -> tuple[str, bytes, str | None]:
     set_equations(page)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.wait_for_function(DRAWN, timeout=120_000)
+    page.evaluate(PICTURES)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")  # of what was drawn since
     after = page.locator("a.right-next")
     following = urljoin(address, after.first.get_attribute("href")) if after.count() else None
     return page.title(), page.pdf(format="A4", margin=MARGIN, print_background=True), following

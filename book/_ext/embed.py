@@ -1,17 +1,22 @@
 """Each explorable alone on a page, `embed/NAME.html`, for the frame of another site or of a slide.
 
 Taken from the built page that shows it first, with the state it has there: also an explorable of records finds them so.
+Its scripts are files in `embed/parts/`, which the chapters then load as well: a browser fetches each once for the book.
 """
 
 import html
 import re
+from functools import partial
 from pathlib import Path
 
 from ledger_page import TEMPLATES
 
 from flatlab.explorable.face import CSS
 
-PART = re.compile(r'<script type="module" data-flatlab="(?P<name>[^"]+)">\n(?P<text>.*?)\n</script>', re.DOTALL)
+PART = re.compile(
+    r'<script (?:type="module"|defer src="[^"]*") data-flatlab="(?P<name>[^"]+)">\n?(?P<text>.*?)\n?</script>', re.DOTALL
+)
+"""Within the page, or, after an earlier build, beside it."""
 MOUNTED = re.compile(
     r'(?P<frame><div id="(?P<key>flatlab-\w+)" class="flatlab-waiting" data-explorable="(?P<name>\w+)">).*?'
     r'(?P<caption><p class="flatlab-placeholder">.*?</p></div>).*?'
@@ -47,23 +52,39 @@ def file_of(part: str) -> str:
     return f"{Path(address).stem}.{mark}.js"
 
 
+def beside(up: str, part: re.Match) -> str:
+    """The script of a page that loads this part."""
+    return f'<script defer src="{up}embed/parts/{file_of(part["name"])}" data-flatlab="{part["name"]}"></script>'
+
+
+def written(text: str, folder: Path) -> dict[str, str]:
+    """The parts of a page by name, each a file in this folder now."""
+    parts = {}
+    for match in PART.finditer(text):
+        file = folder / file_of(match["name"])
+        if match["text"]:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(match["text"])
+        parts[match["name"]] = file.read_text()
+    return parts
+
+
 def write_embeds(out: Path, pages: list[str]) -> list[str]:
     """Write the page of every explorable on these pages, and return their names."""
     folder, done = out / "embed", []
     for page in pages:
-        text = (out / f"{page}.html").read_text()
-        parts = {match["name"]: match["text"] for match in PART.finditer(text)}
+        file = out / f"{page}.html"
+        text = file.read_text()
+        parts = written(text, folder / "parts")
         for match in MOUNTED.finditer(text):
             if match["name"] in (ANY_FIGURE, *done):
                 continue
             done.append(match["name"])
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-            used = needed(match["start"], parts)
-            for part in used:
-                (folder / "parts" / file_of(part)).write_text(parts[part])
-            values = match.groupdict() | {"css": CSS, "parts": map(file_of, used), "chapter": f"../{page}.html"}
+            scripts = map(file_of, needed(match["start"], parts))
+            values = match.groupdict() | {"css": CSS, "parts": scripts, "chapter": f"../{page}.html"}
             values["title"] = html.unescape(TITLE.search(text)[1])
             (folder / f"{match['name']}.html").write_text(TEMPLATES.get_template("embed.html").render(values))
+        file.write_text(PART.sub(partial(beside, "../" * page.count("/")), text))
     return done
 
 

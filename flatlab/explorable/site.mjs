@@ -97,13 +97,20 @@ function toolbar(model, frame) {
   );
 }
 
-// On paper: where the present state is live.
-function paperAddress(model) {
+const PAPER = 640; // pixels that every usual sheet has
+
+// On paper an explorable is as it stands, only smaller: nothing would draw it anew for another width. Below it: where the
+// present state is live.
+function onPaper(model, frame) {
   const line = h("p", { class: "flatlab-address" });
   const published = document.querySelector('link[rel="canonical"]')?.href;
   addEventListener("beforeprint", () => {
     const { href, search } = model.address();
     line.textContent = `Live: ${published ? published + search : href}`;
+    const width = frame.offsetWidth;
+    if (!width || matchMedia("print").matches) return; // it has been measured
+    frame.style.setProperty("--flatlab-width", `${width}px`);
+    frame.style.setProperty("--flatlab-zoom", Math.min(1, PAPER / width));
   });
   return line;
 }
@@ -127,7 +134,7 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
       await explorable.render({ model, el: frame.appendChild(el) });
       frame.querySelector(".flatlab-placeholder")?.remove();
       frame.classList.remove("flatlab-waiting");
-      if (linkable) frame.append(toolbar(model, frame), paperAddress(model));
+      if (linkable) frame.append(toolbar(model, frame), onPaper(model, frame));
     } catch (error) {
       el.remove();
       frame.querySelector(".flatlab-placeholder").textContent = `This figure could not be drawn: ${error.message}`;

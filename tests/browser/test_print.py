@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+import pytest
 from pypdf import PdfReader
 
 from tests.browser.served import SITE
@@ -11,8 +12,12 @@ from upkeep.pdf import printed
 def test_paper_has_no_buttons_and_says_where_each_toy_is_live(open_page, explorable):
     page = open_page("book/toys/sam_saddle.html?SamSaddle.rho=0.37")
     frame = explorable(page, "SamSaddle")
+    box = "(el) => [el.querySelector('.flatlab-map').clientWidth, el.getBoundingClientRect().width]"
+    drawn, wide = frame.evaluate(box)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    stands, printed_wide = frame.evaluate(box)
+    assert stands == pytest.approx(drawn, abs=1) and printed_wide <= 641 < wide, "as it stands, only smaller"
     line = frame.locator(".flatlab-address")
     assert line.is_visible() and line.inner_text().endswith("/book/toys/sam_saddle.html?SamSaddle.rho=0.37")
     assert urlsplit(line.inner_text().removeprefix("Live: ")).netloc.endswith("github.io")
