@@ -43,7 +43,7 @@ def ends(*settings: str) -> HTML:
             for method, name in METHODS.items():
                 found = of_setting(twins.pairs(), setting, network=network, method=method)
                 numbers = [over_seeds(found, what, form) for what, form in columns]
-                rows.append([where, *([FIGURES[setting]] if several else []), name, *numbers])
+                rows.append([where.split(",")[0], *([FIGURES[setting]] if several else []), name, *numbers])
     head = ["network", *(["setting"] if several else []), "method", "distance", "generalization<br>error"]
     return plots.table([*head, "accuracy<br>gap, %", "correlation"], rows)
 
