@@ -106,13 +106,14 @@ class Passes:
             self._write(v)
         self._clear()
         before = flat(self._real) if self._looks and self.count == 1 else None
+        versions = self._versions() if before is not None else None
         with torch.enable_grad():
             loss = self._first() if self.count == 1 else self._again()
         if not self._read:
             self.rows.read(self._real, self.w)
             self._read = True
-        elif before is not None:
-            self._keep_written(v, before)
+        elif before is not None and (self.w.is_cpu or self.known.writes or versions != self._versions()):
+            self._keep_written(v, before)  # elsewhere a look waits for the device: only where a counter of torch has moved
         loss = _number(loss)
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
         if self.count == 1 and v is self.w:
@@ -121,6 +122,9 @@ class Passes:
         if self.guard:
             self._watch(g, loss)
         return g
+
+    def _versions(self) -> list[int]:
+        return [p._version for p in self.params]
 
     def _keep_written(self, v: Tensor, before: Tensor) -> None:
         now = flat(self._real)

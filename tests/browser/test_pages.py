@@ -9,7 +9,7 @@ from tests.browser.gestures import set_equations, until
 SITE = Path(__file__).parents[2] / "_build" / "html"
 CHAPTER = "book/toys/sam_saddle.html"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in (SITE / "book").rglob("*.html"))
-NAMES = ["SamSaddle", "SuccessRates", "RiskBound", "figure"]
+NAMES = ["SamSaddle", "SuccessRates", "figure"]
 
 
 @pytest.mark.parametrize("name", NAMES)
