@@ -29,7 +29,7 @@ __all__ = [
     "queries",
     "read_by",
     "read_for",
-    "test_place",
+    "place_of_test",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def _lines(file: str) -> dict[str, int]:
     return {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def test_place(test: str) -> tuple[str, int]:
+def place_of_test(test: str) -> tuple[str, int]:
     """File and line of a test named as "tests/FILE.py::NAME". Raises `LookupError` where there is no such test."""
     file, _, name = test.partition("::")
     try:
@@ -178,4 +178,4 @@ def test_place(test: str) -> tuple[str, int]:
         raise LookupError(f"there is no test {test}") from None
 
 
-test_place.__test__ = False  # it finds tests, and is none
+place_of_test.__test__ = False  # it finds tests, and is none

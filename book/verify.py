@@ -49,7 +49,7 @@ def checks(claim: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test], cwd=ROOT, capture_output=True
         )
-        file, line = evidence.test_place(test)
+        file, line = evidence.place_of_test(test)
         told = "" if run.returncode == 0 else "\n" + run.stdout.decode() + run.stderr.decode()
         yield f"{file}:{line} {'passes' if run.returncode == 0 else 'fails'}{told}", run.returncode == 0
 

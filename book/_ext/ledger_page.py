@@ -57,7 +57,7 @@ def links(app, claim, read):
         folder = "/" not in named["record"]
         found.append(("its records" if folder else "the record", f"{up}records/{named['record']}{'/index' * folder}.html"))
     if "test" in named:
-        file, line = evidence.test_place(named["test"])
+        file, line = evidence.place_of_test(named["test"])
         found.append(("test", f"{files}/{file}#L{line}"))
     if "section" in named:
         page, fragment = section(app.env, claim["paper"], named["section"])

@@ -206,14 +206,14 @@ def points(g: Gain) -> str:
     return f"{g.by.difference:+.2f}{f' ± {g.by.half:.2f}' if math.isfinite(g.by.half) else ''} points"
 
 
-def tested(g: Gain) -> str:
+def in_tests(g: Gain) -> str:
     """The same, and its p-value."""
     return f"{points(g)} (Holm p {p_value(g.p)})" if math.isfinite(g.by.half) else f"{points(g)} (a single seed)"
 
 
 def list_of(runs: Runs) -> str:
     """The gains of all weights."""
-    return "; ".join(f"lambda {g.fa:g}: {tested(g)}" for g in gains(runs)) + "."
+    return "; ".join(f"lambda {g.fa:g}: {in_tests(g)}" for g in gains(runs)) + "."
 
 
 def by_table(tables: Mapping[str, Runs], words: Callable[[Runs], str]) -> str:
@@ -319,7 +319,7 @@ def moderate_best(tables):
     highest, g = max(means, key=means.get), gain(tables[C], 0.01)
     top = "the highest" if highest == 0.01 else f"the highest is that of {highest or 0:g}"
     verdict = graded(highest == 0.01 and g.p < 0.05 and g.by.difference > 0, highest == 0.01)
-    return verdict, f"lambda 0.01: {tested(g)}; {top}."
+    return verdict, f"lambda 0.01: {in_tests(g)}; {top}."
 
 
 def moderate(tables):

@@ -33,7 +33,7 @@ def _entry(claim: dict[str, Any]) -> dict[str, Any]:
     elif "record" in named:
         found["records"] = [named["record"]]
     if "test" in named:
-        file, line = evidence.test_place(named["test"])
+        file, line = evidence.place_of_test(named["test"])
         found["test"] = {"name": named["test"], "file": file, "line": line}
     if claim["id"] in ledger.functions():
         file, line = ledger.place(claim["id"])

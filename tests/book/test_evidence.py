@@ -39,13 +39,13 @@ def test_no_query_finds_what_was_not_read():
 def test_a_test_stands_at_its_line():
     for row in ledger.claims():
         if test := (row["evidence"] or {}).get("test"):
-            file, line = evidence.test_place(test)
+            file, line = evidence.place_of_test(test)
             assert (ROOT / file).read_text().splitlines()[line - 1].startswith(f"def {test.split('::')[1]}("), row["id"]
 
 
 def test_an_unknown_test_is_named():
     with pytest.raises(LookupError, match="there is no test tests/book/test_evidence.py::nobody"):
-        evidence.test_place("tests/book/test_evidence.py::nobody")
+        evidence.place_of_test("tests/book/test_evidence.py::nobody")
 
 
 def test_a_row_that_its_records_contradict_is_told(capsys, monkeypatch):
