@@ -75,6 +75,10 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
         body = OPTION.sub("", match["body"]).strip("\n")
         if name == "tally":
             return ""
+        if name in ("grid", "card-footer"):
+            return body
+        if name == "grid-item-card":
+            return f"### {title}\n\n{body}"
         if name == "claims":
             return f"*What became of the paper's claims stands on the published page: [{claims}]({claims}).*"
         if name in ("bibliography", "footbibliography"):
