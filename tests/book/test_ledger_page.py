@@ -51,7 +51,7 @@ def test_an_address_opens_its_row_and_filters_are_in_it(open_page):
     page.locator("[name=paper]").select_option("anonymous2025lsam")
     page.locator("[name=kind]").select_option("theory")
     assert shown(page) == anchors(paper="anonymous2025lsam", kind="theory")
-    page.locator("[name=q]").press_sequentially("mcdiarmid")
+    page.locator(".ledger [name=q]").press_sequentially("mcdiarmid")
     found = shown(page)
     assert "lsam--theorem-4-2-mcdiarmid" in found and set(found) < set(anchors(paper="anonymous2025lsam", kind="theory"))
     page.reload()
