@@ -56,7 +56,7 @@ function read() {
   open();
 }
 
-const addressed = () => rows.find(({ row }) => row.id === decodeURIComponent(location.hash.slice(1)));
+const addressed = () => rows.find(({ row }) => row.id === decodeURIComponent(location.hash.slice(1)).replaceAll("/", "--"));
 
 function open() {
   const found = addressed();

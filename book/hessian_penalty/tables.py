@@ -61,7 +61,7 @@ def tests(runs: Runs) -> HTML:
 def show(data: str, lr: float | None = None) -> None:
     """A table, a row a weight with the paper's number over ours in each cell, its tests, and where ours come from; at the
     rate that the verdicts go by, or at another."""
-    runs = analysis.study(data, lr)
+    runs = analysis.whole(data, lr)
     pairs = {fa: zip(told(data, fa), found(runs, fa), strict=True) for fa in LAMBDAS}
     display(plots.table(HEAD, ([f"{NAMES[fa]}<br>", *map("<br>".join, cells)] for fa, cells in pairs.items())))
     seeds = ", ".join(map(str, sorted(set().union(*runs.values())))) or "none yet"

@@ -30,11 +30,11 @@ const parsed = (text, state) =>
     }),
   );
 
-async function set({ model, frame, drawn }, text) {
+async function set({ model, frame, drawn }, text, scroll = true) {
   await drawn();
   for (const [name, value] of Object.entries(parsed(text, model.state))) model.set(name, value);
   model.save_changes();
-  show(frame);
+  if (scroll) show(frame);
 }
 
 async function phrase(span) {
@@ -128,9 +128,9 @@ function guess(fields) {
     for (const input of fields.querySelectorAll("input")) {
       input.closest("label").dataset.was = input.value === right ? "true" : input === target ? "false" : "";
     }
-    answer.querySelector("summary").textContent = target.value === right ? "Yes" : "No";
+    answer.querySelector("summary").textContent = target.value === right ? "Right" : "Not so";
     answer.open = true;
-    if (fields.dataset.live) set(await held(fields.dataset.live), fields.dataset.state);
+    if (fields.dataset.live) set(await held(fields.dataset.live), fields.dataset.state, false); // the answer stays in sight
   });
 }
 

@@ -103,6 +103,6 @@ def test_a_guess_is_answered_and_shown(open_page):
     fields = page.locator(".flatlab-guess")
     assert not fields.locator("details").evaluate("(d) => d.open")
     fields.locator("input").first.check()
-    assert fields.locator("summary").text_content() == "No" and fields.locator("details").evaluate("(d) => d.open")
+    assert fields.locator("summary").text_content() == "Not so" and fields.locator("details").evaluate("(d) => d.open")
     page.wait_for_function("new URLSearchParams(location.search).get('SamSaddle.method') === 'StableSAM'")
     assert fields.locator('[data-was="true"]').count() == fields.locator('[data-was="false"]').count() == 1
