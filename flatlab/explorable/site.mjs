@@ -97,7 +97,7 @@ function toolbar(model, frame) {
   );
 }
 
-const PAPER = 640; // pixels that every usual sheet has
+const SHEET = 640; // pixels that every usual sheet has
 
 // On paper an explorable is as it stands, only smaller: nothing would draw it anew for another width. Below it: where the
 // present state is live.
@@ -110,7 +110,7 @@ function onPaper(model, frame) {
     const width = frame.offsetWidth;
     if (!width || matchMedia("print").matches) return; // it has been measured
     frame.style.setProperty("--flatlab-width", `${width}px`);
-    frame.style.setProperty("--flatlab-zoom", Math.min(1, PAPER / width));
+    frame.style.setProperty("--flatlab-zoom", Math.min(1, SHEET / width));
   });
   return line;
 }

@@ -42,9 +42,9 @@ def test_a_page_with_its_toy_live_weighs_less_than_1200_kilobytes(weighed, explo
 
 
 def test_plotly_is_fetched_only_when_an_explorable_comes_near(weighed, explorable):
-    page, sizes = weighed("book/toys/local_average.html", viewport={"width": 360, "height": 60})
+    page, sizes = weighed("book/toys/sam_saddle_detail.html", viewport={"width": 360, "height": 60})
     assert not any("plotly" in url for url in sizes), "the first explorable is far below this screen"
-    explorable(page, "LebesgueLens")
+    explorable(page, "RiskBound")
     assert any("plotly" in url for url in sizes)
 
 
@@ -55,7 +55,7 @@ def test_what_explorables_have_in_common_stands_in_a_page_once(open_page, path):
     assert len(found) > 3 and len(found) == len(set(found))
 
 
-def test_the_book_weighs_less_than_15_megabytes():
-    """Its records apart, which lie beside their pages as they are in the repository and grow with the evidence."""
+def test_the_book_weighs_less_than_17_megabytes():
+    """The pages of its records apart, which grow with the evidence. The whole of plotly.js is 4.8 of them."""
     files = [file for file in SITE.rglob("*") if file.is_file() and file.relative_to(SITE).parts[0] != "records"]
-    assert 5e6 < sum(file.stat().st_size for file in files) < 15e6
+    assert 5e6 < sum(file.stat().st_size for file in files) < 17e6
