@@ -107,6 +107,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
 
     text = re.sub(r"^\$\$\n(?P<body>(?:(?!\$\$).*\n)+?)\$\$ \((?P<label>[\w-]+)\)$", numbered, text, flags=re.M)
     text = re.sub(r"\{glue:text\}`([\w-]+)`", lambda m: glued[m[1]], text)
+    text = re.sub(r"Reading time \{sub-ref\}`[\w-]+` minutes; (\w)", lambda m: m[1].upper(), text)
     text = re.sub(r"\{(?:live|claim)\}`([^`<]+?)\s*<[^`]*>`", r"\1", text)
     text = re.sub(r"\{eq\}`([\w-]+)`", r"(\1)", text)
     text = re.sub(r"\{footcite:[pt]\}`([\w-]+)`", lambda m: f"[{m[1]}]", text)
