@@ -113,8 +113,8 @@ def visit(browser):
             context.route("**/*", guard)
         page = context.new_page()
         page.on("pageerror", lambda error: troubles.append(f"script error: {error}"))
-        left = "net::ERR_ABORTED"  # the page was left before all of it had come
-        page.on("requestfailed", lambda r: r.failure == left or troubles.append(f"failed: {r.url}, {r.failure}"))
+        unasked = ("net::ERR_ABORTED", "csp")  # the page was left before all of it had come, or it runs no scripts
+        page.on("requestfailed", lambda r: r.failure in unasked or troubles.append(f"failed: {r.url}, {r.failure}"))
         page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status}: {r.url}"))
         page.on("console", lambda m: m.type == "error" and troubles.append(f"console: {m.text}"))
         page.goto(f"{base}/{path}")
