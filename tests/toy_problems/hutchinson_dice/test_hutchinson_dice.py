@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.browser.gestures import drawn, press, tick, until
+from tests.browser.readings import words
 from toy_problems import HutchinsonDice
 
 MODULE = "toy_problems/hutchinson_dice/dice.mjs"
@@ -54,10 +55,6 @@ def test_both_dice_have_mean_zero_and_unit_covariance_and_the_tally_is_right(cal
     assert set(np.ravel(got["Rademacher"])) == {-1, 1}
     first = np.array(got["Gaussian"])[:500, 0]
     assert got["tally"] == pytest.approx([first.mean(), first.var(ddof=1), first.std(ddof=1) / 500**0.5, 500])
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def number(text):

@@ -8,11 +8,8 @@ import torch
 from flatlab import rules
 from flatlab.descent import trajectory
 from tests.browser.gestures import drawn, mapped, press, shown, slide, until
+from tests.browser.readings import words
 from toy_problems import Lucchi, SamSaddle
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def census(frame):

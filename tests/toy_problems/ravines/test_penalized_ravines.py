@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from tests.browser.gestures import drawn, mapped, press, shown, slide
+from tests.browser.readings import words
 from toy_problems import PenalizedRavines, Ravines
 
 TWIN = "toy_problems/ravines/landscape.mjs"
@@ -51,10 +52,6 @@ def test_the_basin_map_is_that_of_longer_descents(call):
         wrong, size, counts = call(TWIN, ["basins", "descend", "fate", "CELLS"], body, weight)
         assert wrong <= 3 and size == sum(counts) == 64 * 64
         assert (counts[0] / size, counts[2] / size) == pytest.approx((sharp, outside), abs=0.02)
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def number(text):

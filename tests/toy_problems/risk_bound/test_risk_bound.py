@@ -3,11 +3,8 @@
 import pytest
 
 from tests.browser.gestures import shown, slide
+from tests.browser.readings import words
 from toy_problems import RiskBound
-
-
-def words(frame):
-    return frame.locator(".flatlab-status").inner_text()
 
 
 def cells(frame, method):
