@@ -19,7 +19,7 @@ from flatlab.runs import records
 __all__ = ["METHODS", "glue", "provenance", "table", "use_house_style"]
 
 METHODS: dict[str, str] = PALETTE["methods"]
-"""A method's colour, the same in every figure of the book (Okabe and Ito's palette)."""
+"""A method's colour, the same in every figure of the book, told apart in light, in dark and without green."""
 
 STYLE = {
     "figure.figsize": (7.2, 3.6),

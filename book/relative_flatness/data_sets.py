@@ -15,7 +15,7 @@ from flatlab import plots
 from flatlab.runs import records
 from toy_problems.gaussian_features.flatness_and_gap import correlation
 
-COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#e69f00", "drawn": "#009e73", "published": "#7f7f7f"}
+COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#d97c0c", "drawn": "#009e73", "published": "#7f7f7f"}
 """Of the generators of data sets."""
 MARKS = {"rectangle": "o", "crossed": "^", "halved": "s", "drawn": "D", "published": "v"}
 
