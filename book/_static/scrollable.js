@@ -1,7 +1,7 @@
 // What scrolls by itself, a wide formula or table of results, is a stop of the Tab key while it is too wide for the screen, and
 // fades where more of it follows.
 (() => {
-  const SCROLLS = "div.math, .flatlab-scrolls, .flatlab table";
+  const SCROLLS = "div.math, .flatlab-scrolls, .flatlab table, .cell_output:has(> img)";
   const FADES = `${SCROLLS}, .pst-scrollable-table-container, div.highlight pre`; // the theme makes stops of the last two
   const fade = (el) => el.toggleAttribute("data-more", el.scrollLeft + el.clientWidth < el.scrollWidth - 2);
   const check = (el) => {
