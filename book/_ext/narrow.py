@@ -1,4 +1,7 @@
-"""Tables of the class `cards`: on a phone each row is a card, and each of its cells says which column it is of."""
+"""What a narrow screen needs: boxes that show that they scroll, and tables of the class `cards`.
+
+Of such a table each row is a card on a phone, and each of its cells says which column it is of.
+"""
 
 from docutils import nodes
 
@@ -18,5 +21,6 @@ def label_cells(app, doctree, page):
 
 def setup(app):
     """Register with Sphinx."""
+    app.add_js_file("fades.js", loading_method="defer")
     app.connect("doctree-resolved", label_cells)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
