@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
@@ -19,7 +20,11 @@ from flatlab.runs import records
 __all__ = ["METHODS", "glue", "provenance", "table", "use_house_style"]
 
 METHODS: dict[str, str] = PALETTE["methods"]
-"""A method's colour, the same in every figure of the book (Okabe and Ito's palette)."""
+"""A method's colour, the same in every figure of the book, told apart in light, in dark and without green."""
+
+TAG = re.compile(r"<[^>]*>")
+SENTENCE = 26
+"""Characters from which on a cell of a table wraps."""
 
 STYLE = {
     "figure.figsize": (7.2, 3.6),
@@ -75,16 +80,25 @@ def provenance(*runs: dict) -> None:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, summary: str | None = None) -> HTML:
     """A table whose cells are HTML; it scrolls where the page is narrower. With a `summary` it opens on a click.
 
-    >>> "<th>" in table(["a", "b"], [["1", "2"]]).data
+    Heads and long cells wrap, numbers do not.
+
+    >>> "<td>1</td>" in table(["a", "b"], [["1", "2"]]).data
     True
     """
     line = lambda cells: "<tr>" + "".join(cells) + "</tr>"  # noqa: E731
-    top = line(f"<th>{cell}</th>" if cell else "<td></td>" for cell in head)  # an empty cell heads nothing
-    body = "".join(line(f"<td>{cell}</td>" for cell in cells) for cells in rows)
+    wraps = 'style="white-space: normal; vertical-align: bottom"'
+    top = line(f"<th {wraps}>{cell}</th>" if cell else "<td></td>" for cell in head)  # an empty cell heads nothing
+    body = "".join(line(f"<td{_width(cell)}>{cell}</td>" for cell in cells) for cells in rows)
     drawn = f'<table class="table"><thead>{top}</thead><tbody>{body}</tbody></table>'
     if summary:
         drawn = f"<details><summary>{html.escape(summary)}</summary>{drawn}</details>"
     return HTML(f'<div class="flatlab-scrolls" style="overflow-x: auto; white-space: nowrap">{drawn}</div>')
+
+
+def _width(cell: str) -> str:
+    """The style of a cell whose longest line is a sentence."""
+    longest = max(len(TAG.sub("", part)) for part in cell.split("<br>"))
+    return ' style="white-space: normal; min-width: 10rem"' if longest > SENTENCE else ""
 
 
 def glue(**values: str) -> None:

@@ -75,7 +75,7 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
         body = OPTION.sub("", match["body"]).strip("\n")
         if name == "tally":
             return ""
-        if name in ("grid", "card-footer"):
+        if name in ("grid", "card-footer", "table"):
             return body
         if name == "grid-item-card":
             return f"### {title}\n\n{body}"
@@ -86,7 +86,8 @@ def plain_markdown(text: str, claims: str, glued: dict[str, str] | None = None) 
         if name == "include":
             return f"*The rest is `{Path(title).name}` in the repository, and on [the published page]({claims}).*"
         if name == "guess":
-            last = body.index("\n\n", body.rindex("\n- "))  # the end of the last answer
+            end = body.rindex("\n- ") if "\n- " in body else 0
+            last = body.index("\n\n", end)  # the end of the last answer, or of the question where a curve is to be drawn
             question, told = body[:last], body[last:].strip("\n")
             return f"**Guess first.** {question}\n\n<details><summary>What is so</summary>\n\n{told}\n\n</details>"
         if name == "math":

@@ -11,7 +11,9 @@ Without scripts, on paper and in a notebook the sentence reads as it is written.
 
 import re
 import sys
+from html import escape
 from pathlib import Path
+from pkgutil import resolve_name
 
 import traitlets
 from docutils import nodes
@@ -94,20 +96,32 @@ class Live(SphinxRole):
 
 
 class Guess(SphinxDirective):
-    """A question with answers to pick from, `:right:` the number of the true one; the rest is said after the pick.
+    """A question that the reader answers first; the rest is said after the answer.
 
-    The argument is the state in which an explorable of the page then shows it, as in the role `live`.
+    Either one to pick, from a list of answers with `:right:` the number of the true one, or a curve to draw, with
+    `:draw: PACKAGE:FUNCTION` the address of what returns its `Sketch`. The argument is the state in which an explorable of
+    the page then shows it, as in the role `live`.
     """
 
     has_content = True
     optional_arguments = 1
     final_argument_whitespace = True
-    option_spec = {"right": directives.positive_int}
+    option_spec = {"right": directives.positive_int, "draw": directives.unchanged_required}
 
     def run(self):
-        """Question, answers, and what is so."""
+        """Question, answers or field, and what is so."""
         held = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, held)
+        try:
+            shown = attributes(handle(f"x <{self.arguments[0]}>")[1]) if self.arguments else ""
+        except (ValueError, LookupError, traitlets.TraitError) as error:
+            raise self.error(f"guess: {error}") from None
+        question, field, answer, told = self.drawn(held) if "draw" in self.options else self.picked(held)
+        body = [raw(f'<fieldset class="flatlab-guess" {shown}><legend>Guess first</legend>'), *question, *field]
+        return [*body, raw(f"<details{answer}><summary>What is so</summary>"), *told, raw("</details></fieldset>")]
+
+    def picked(self, held):
+        """Question, answers, which of them is right, and what is so."""
         lists = [k for k, child in enumerate(held.children) if isinstance(child, nodes.bullet_list)]
         if len(lists) != 1 or lists[0] == 0 or lists[0] == len(held.children) - 1:
             raise self.error("guess: a question, one list of answers, and what is so, in this order")
@@ -115,21 +129,31 @@ class Guess(SphinxDirective):
         right = self.options.get("right", 0)
         if not 1 <= right <= len(answers.children):
             raise self.error(f"guess: right is the number of an answer, 1 to {len(answers.children)}, not {right}")
-        try:
-            shown = attributes(handle(f"x <{self.arguments[0]}>")[1]) if self.arguments else ""
-        except (ValueError, LookupError, traitlets.TraitError) as error:
-            raise self.error(f"guess: {error}") from None
-        name = f"guess-{self.env.new_serialno('guess')}"
-        raw = lambda text: nodes.raw("", text, format="html")  # noqa: E731
-        body = [raw(f'<fieldset class="flatlab-guess" {shown}><legend>Guess first</legend>'), *question]
+        name, lines = f"guess-{self.env.new_serialno('guess')}", []
         for k, item in enumerate(answers.children, 1):
             line = nodes.paragraph("", "", raw(f'<label><input type="radio" name="{name}" value="{k}"> '))
             for paragraph in item.children:
                 line.extend(paragraph.children)
             line.append(raw("</label>"))
-            body.append(line)
-        body += [raw(f'<details data-right="{right}"><summary>What is so</summary>'), *told, raw("</details></fieldset>")]
-        return body
+            lines.append(line)
+        return question, lines, f' data-right="{right}"', told
+
+    def drawn(self, held):
+        """Question, the field to draw in, and what is so: the truth at the reader's points, and the words after the first
+        paragraph."""
+        if len(held.children) < 2:
+            raise self.error("guess: a question in one paragraph, and what is so in the next")
+        try:
+            curve = resolve_name(self.options["draw"])()
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.error(f"guess: {error}") from None
+        field = [raw(f'<div class="flatlab-sketch" data-sketch="{escape(curve.data())}"></div>')]
+        return held.children[:1], field, "", [raw(curve.table()), *held.children[1:]]
+
+
+def raw(text: str) -> nodes.raw:
+    """HTML as it is."""
+    return nodes.raw("", text, format="html")
 
 
 def load(app, pagename, templatename, context, doctree):

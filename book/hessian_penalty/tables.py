@@ -24,6 +24,17 @@ def interval(values: Iterable[float], form: str | Callable[[float], str] = ".2f"
     return f"{show(mean)} ± {show(half)}" if math.isfinite(half) else show(mean)
 
 
+def curvature(value: float) -> str:
+    """Of any size, in few characters.
+
+    >>> curvature(4334.2), curvature(3.31e8), curvature(0.512)
+    ('4,334', '3.3e8', '0.512')
+    """
+    if value >= 1e6:
+        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:,.0f}" if value > 100 else f"{value:.3g}"
+
+
 def told(data: str, fa: float | None) -> list[str]:
     """The cells of the paper's row."""
     if fa not in PAPER[data]:
@@ -37,11 +48,10 @@ def found(runs: Runs, fa: float | None) -> list[str]:
     """The cells of our row."""
     if not runs[fa]:
         return ["<i>not run yet</i>", *["–"] * 4]
-    show = lambda v: f"{v:,.0f}" if 100 < v < 1e6 else f"{v:.3g}"  # noqa: E731
     of = lambda value, form=".2f": interval(analysis.of(runs, fa, value).values(), form)  # noqa: E731
     measured = ["not taken"] * 2
     if fa is not None:
-        measured = [of(analysis.mean_curvature, show), of(analysis.last_curvature, show)]
+        measured = [of(value, curvature) for value in (analysis.mean_curvature, analysis.last_curvature)]
     times = analysis.times(runs, fa)
     return [of(analysis.final), of(analysis.best), *measured, f"{interval(times)} ×" if times else "–"]
 

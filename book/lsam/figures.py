@@ -109,6 +109,8 @@ def draw_planes(planes: list[Record]) -> None:
             x=places, y=places, z=z, row=k // 2 + 1, col=k % 2 + 1, coloraxis="coloraxis", name="", line={"width": 1},
             contours={"start": 0, "end": CEILING, "size": 0.25}, hovertemplate="loss %{z:.2f}",
         )  # fmt: skip
+    flat.for_each_yaxis(lambda axis: axis.update(scaleanchor=axis.anchor, constrain="domain"))
+    flat.update_xaxes(constrain="domain")
     caption = "Contours of the training loss around the solutions of four runs."
     flat.update_layout(height=560, **colours, meta={"caption": caption})
     flat.show()

@@ -15,7 +15,7 @@ from flatlab import plots
 from flatlab.runs import records
 from toy_problems.gaussian_features.flatness_and_gap import correlation
 
-COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#e69f00", "drawn": "#009e73", "published": "#7f7f7f"}
+COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#d97c0c", "drawn": "#009e73", "published": "#7f7f7f"}
 """Of the generators of data sets."""
 MARKS = {"rectangle": "o", "crossed": "^", "halved": "s", "drawn": "D", "published": "v"}
 
@@ -96,8 +96,8 @@ def draw_figure_4() -> None:
         ax.fill_between(at, gaps[:, n // 40], gaps[:, -1 - n // 40], **band)
         ax.plot(at, gaps.mean(1), color="0.4", linestyle="-.", label="gap, mean")
         bound, term = [(c[1] + c[2]).mean() for c in columns], [c[2].mean() for c in columns]
-        ax.plot(at, bound, color="#0072b2", marker="o", markersize=4, label="estimate + δ²κ / 2m")
-        ax.plot(at, term, color="#009e73", linestyle=":", label="δ²κ / 2m alone")
+        ax.plot(at, bound, color="#0072b2", marker="o", markersize=4, label="the paper’s bound")
+        ax.plot(at, term, color="#009e73", linestyle=":", label="its flatness term")
         ax.set(xlabel="class separation", title=f"m = {m}, δ = 0.1")
     axes[0].set_ylim(top=0.067)
     axes[0].legend(fontsize=8, loc="upper right")

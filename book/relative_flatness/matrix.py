@@ -9,7 +9,7 @@ from book.relative_flatness.tables import AXES, SHORT, name_of
 from flatlab import plots
 from flatlab.stats.predictors import MEASURES, columns, gaps
 
-BATCH = {16: "#009e73", 32: "#0072b2", 64: "#56b4e9", 128: "#e69f00", 256: "#d55e00"}
+BATCH = {16: "#009e73", 32: "#0072b2", 64: "#5094b0", 128: "#d97c0c", 256: "#d55e00"}
 PLACES = [list(MEASURES).index(name) for name in AXES]
 CAPTION = "Scatter matrix of relative flatness, trace, PAC-Bayes measure, Fisher-Rao norm, norm of the weights and the gap."
 

@@ -2,9 +2,15 @@
 
 import { CONFIG, houseLayout, loadPlotly, onAppearance } from "./plotly.mjs";
 import { h } from "./controls.mjs";
+import { stacked } from "./stacked.mjs";
+
+const NARROW = 520; // pixels, below which panels do not stand side by side
 
 // Python's figure in the page's colours: its axes keep their own settings over those of the house.
-function dressed(el, { data, layout: own }) {
+function dressed(el, { data, layout }) {
+  const narrow = el.clientWidth < NARROW;
+  const own = narrow ? stacked(layout) : layout;
+  const square = Object.values(own).some((axis) => axis?.scaleanchor); // such panels are as high as they are wide
   const house = houseLayout(el, {});
   const axes = Object.fromEntries(
     Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key)).map((
@@ -18,6 +24,7 @@ function dressed(el, { data, layout: own }) {
     ...own,
     ...axes,
     width: el.clientWidth,
+    ...(narrow && square ? { height: Math.round(el.clientWidth * 1.1) + 40 } : {}),
     font: { ...house.font, ...own.font, color: house.font.color },
   };
 }

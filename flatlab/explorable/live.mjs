@@ -1,6 +1,8 @@
 // Sentences that hold an explorable of their page: numbers to scrub, phrases that set a state, results that follow, and
 // guesses. In: spans `data-live` and field sets of the page; they become controls here, and stay words where this never runs.
 
+import { sketch } from "./sketch.mjs";
+
 const PIXELS = 6; // of a drag, for one stop of the slider
 
 // {model, frame, drawn} of the first explorable of this name, now or as soon as it is there.
@@ -121,16 +123,30 @@ async function result(span) {
 
 // ---- a guess ---------------------------------------------------------------------------------------------------------
 
+// The state in which an explorable of the page shows it; the answer stays in sight.
+async function reveal(fields) {
+  if (fields.dataset.live) set(await held(fields.dataset.live), fields.dataset.state, false);
+}
+
 function guess(fields) {
   const answer = fields.querySelector("details");
-  fields.addEventListener("change", async ({ target }) => {
+  const box = fields.querySelector("[data-sketch]");
+  if (box) {
+    const opened = sketch(box, { show: () => (answer.open = true), hide: () => (answer.open = false) });
+    answer.addEventListener("toggle", () => {
+      opened(answer.open);
+      if (answer.open) reveal(fields);
+    });
+    return;
+  }
+  fields.addEventListener("change", ({ target }) => {
     const right = answer.dataset.right;
     for (const input of fields.querySelectorAll("input")) {
       input.closest("label").dataset.was = input.value === right ? "true" : input === target ? "false" : "";
     }
     answer.querySelector("summary").textContent = target.value === right ? "Right" : "Not so";
     answer.open = true;
-    if (fields.dataset.live) set(await held(fields.dataset.live), fields.dataset.state, false); // the answer stays in sight
+    reveal(fields);
   });
 }
 

@@ -67,7 +67,7 @@ export class Strokes {
     if (text) this.label(method, ` ${text} `, { x, y });
   }
 
-  // Words in a method's colour at (x, y), `below` it by so many pixels, turned away from the nearer border of the plot.
+  // Words in a method's colour, or in that of the text, at (x, y), `below` it by so many pixels, turned away from the nearer border of the plot.
   label(method, text, { x, y, below = 0, xaxis = "xaxis", yaxis = "yaxis" }) {
     const [ax, ay, context] = [this.axes[xaxis], this.axes[yaxis], this.context];
     context.font = "600 13px sans-serif";
@@ -78,7 +78,7 @@ export class Strokes {
     const light = getComputedStyle(this.canvas).color.match(/\d+/g)[0] > 128; // light words stand on a dark page
     context.strokeStyle = light ? "#141414" : "#ffffff";
     context.strokeText(text, px, py);
-    context.fillStyle = METHOD_COLOURS[method];
+    context.fillStyle = METHOD_COLOURS[method] ?? getComputedStyle(this.canvas).color;
     context.fillText(text, px, py);
   }
 }

@@ -78,4 +78,4 @@ class ASAM(Method):
     )
     source = "Kwon et al. 2021, equation (10) and Algorithm 1"
     about = "adaptive SAM of Kwon et al., whose ball is stretched along large weights"
-    colour, dash, place = "#56b4e9", "solid", 3
+    colour, dash, place = "#5094b0", "solid", 3

@@ -85,6 +85,6 @@ class CSAM(Method):
     ema = Option(0.9, "share of the old in the moving average", above=0, below=1)
     source = 'Zhou et al. ("Beyond Sharpness"), Algorithm 1'
     about = "SAM along the noise of the gradient, by a moving average of how it changes, after Zhou et al."
-    colour, dash, place = "#cc79a7", "dashdot", 6
+    colour, dash, place = "#e664b2", "dashdot", 6
     local_ascent = False
     memory = "mean"

@@ -147,7 +147,7 @@ class MSAM(Method):
     m = Option(1, "samples a micro-batch, which divide the batch", least=1, shared=True)
     source = "Foret et al. 2021, section 4.1"
     about = "SAM for each micro-batch of m samples by itself, and the mean of their steps"
-    colour, dash, place = "#8c564b", "dashdot", 9
+    colour, dash, place = "#83615c", "dashdot", 9
     cuts = True
 
     @classmethod

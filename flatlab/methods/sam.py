@@ -58,4 +58,4 @@ class SAM(Method):
     rho = Option(0.05, "radius of the ascent", least=0, unit="the weights")
     source = "Foret et al. 2021, equation (2) and Algorithm 1"
     about = "the normalized method of Foret et al.: a step to where the loss rises fastest, and the gradient there"
-    colour, dash, place = "#e69f00", "solid", 1
+    colour, dash, place = "#d97c0c", "solid", 1

@@ -147,7 +147,7 @@ class SAMGCM(Method):
     relative = Option(True, "whether the damping is measured in the covariance's own size", shared=True)
     source = 'Zhou et al. ("Beyond Sharpness"), Lemma 1 and equation (11)'
     about = "SAM within the ellipsoid of the covariance of the gradients, after Zhou et al."
-    colour, dash, place = "#d55e00", "longdashdot", 7
+    colour, dash, place = "#ce3f12", "longdashdot", 7
     cuts = True
 
     @classmethod

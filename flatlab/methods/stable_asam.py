@@ -48,5 +48,5 @@ class StableASAM(ASAM):
     rule = staticmethod(stable_asam)
     source = "Tan et al. 2025, section 5.3"
     about = "ASAM with the far gradient brought to the length of the near one, after Tan et al."
-    dash, place = "dash", 4
+    colour, dash, place = "#6257e8", "dash", 4
     local_ascent = False

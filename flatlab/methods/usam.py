@@ -48,4 +48,4 @@ class USAM(Method):
     rho = Option(0.05, "factor of the gradient in the ascent", least=0, unit="weights over gradients")
     source = "Andriushchenko and Flammarion 2022, equation (3)"
     about = "the unnormalized SAM of Andriushchenko and Flammarion, whose ascent is longer where the gradient is"
-    colour, dash, place = "#b3a100", "dot", 8
+    colour, dash, place = "#5c6f1b", "dot", 8

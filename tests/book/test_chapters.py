@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.browser.gestures import set_equations, until
+
 ROOT = Path(__file__).parents[2]
 (PART,) = (p for p in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] if p.get("caption") == "Toys")
 SECOND = {ROOT / f"{c['file']}.md": [ROOT / f"{s['file']}.md" for s in c["sections"]] for c in PART["chapters"]}
@@ -62,6 +64,35 @@ def test_results_are_not_printed(path):
 def test_a_chapter_is_read_in_a_quarter_of_an_hour(open_page, path):
     page = open_page(str(path.relative_to(ROOT).with_suffix(".html")))
     assert page.evaluate(WORDS) <= MOST
+
+
+CUT = """() => [...document.querySelectorAll("div.math, .bd-article table, .cell_output > img")].filter((el) => {
+  const box = el.closest("div.math, .flatlab-scrolls, .pst-scrollable-table-container, .cell_output") ?? el;
+  const shown = el.getClientRects().length && el.getBoundingClientRect().width > 0;
+  return shown && box.scrollWidth > box.clientWidth + 1 && !(box.matches("[data-more]") && box.tabIndex === 0);
+}).map((el) => el.id || el.textContent.slice(0, 60))"""
+ORDER = """() => [...document.querySelectorAll(".provenance")].filter((line) => {
+  const cell = line.closest(".cell"), next = cell?.nextElementSibling?.firstElementChild;
+  return next?.matches("em") && next.parentElement.matches("p");
+}).map((line) => line.textContent.slice(0, 60))"""
+
+
+@EVERY
+@pytest.mark.parametrize("width", [1280, 360])
+def test_what_is_wider_than_the_page_scrolls_and_shows_that_it_does(open_page, path, width):
+    for page_path in (path, *SECOND[path]):
+        at = str(page_path.relative_to(ROOT).with_suffix(".html"))
+        page = open_page(at, equations=True, viewport={"width": width, "height": 900})
+        set_equations(page)
+        until(page.locator("body"), lambda page=page: not page.evaluate(CUT))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@EVERY
+def test_a_caption_stands_before_its_record_line(open_page, path):
+    for page_path in (path, *SECOND[path]):
+        page = open_page(str(page_path.relative_to(ROOT).with_suffix(".html")))
+        assert not page.evaluate(ORDER)
 
 
 @EVERY

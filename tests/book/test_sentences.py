@@ -61,6 +61,14 @@ def test_a_notebook_reads_as_written():
     assert "<details><summary>What is so</summary>\n\nThat one.\n\n</details>" in plain
 
 
+def test_a_curve_to_draw_becomes_words_in_a_notebook():
+    guess = ":::{guess} SamSaddle: lr=0.1\n:draw: toy_problems.lucchi:caught\nDraw its line,\nplease.\n\nIt is so.\n:::\n"
+    plain = colab.plain_markdown(guess, "")
+    assert plain.startswith(
+        "**Guess first.** Draw its line,\nplease.\n\n<details><summary>What is so</summary>\n\nIt is so."
+    )
+
+
 def frame_of(page, handle):
     """The explorable of a handle, in sight: one that is far away is not drawn yet."""
     frame = page.locator(f'[data-explorable="{handle.get_attribute("data-live")}"]').first
@@ -99,10 +107,27 @@ def test_phrases_numbers_and_results_answer_both_ways(open_page, path):
 
 
 def test_a_guess_is_answered_and_shown(open_page):
-    page = open_page("book/toys/sam_saddle.html", reduced_motion="reduce")
+    page = open_page("book/toys/noise_structure.html", reduced_motion="reduce")
     fields = page.locator(".flatlab-guess")
     assert not fields.locator("details").evaluate("(d) => d.open")
     fields.locator("input").first.check()
     assert fields.locator("summary").text_content() == "Not so" and fields.locator("details").evaluate("(d) => d.open")
-    page.wait_for_function("new URLSearchParams(location.search).get('SamSaddle.method') === 'StableSAM'")
+    page.wait_for_function("new URLSearchParams(location.search).get('NoiseEllipsoid.angle') === '121'")
     assert fields.locator('[data-was="true"]').count() == fields.locator('[data-was="false"]').count() == 1
+
+
+@pytest.mark.parametrize(("path", "asked"), [("sam_saddle", "SamSaddle.rho"), ("nonuniform_minima", "EscapeSwarm.method")])
+def test_a_guess_is_drawn_and_shown(open_page, path, asked):
+    """By the keyboard here; `tests/explorable/test_sketch.py` has the pointer. The toy then stands as the answer says."""
+    page = open_page(f"book/toys/{path}.html", reduced_motion="reduce")
+    fields = page.locator(".flatlab-guess")
+    points = fields.get_by_role("slider")
+    points.first.wait_for()
+    assert 8 <= points.count() <= 9 and fields.locator(".flatlab-truth").count() == 0
+    points.first.focus()
+    for key in ("ArrowUp", "ArrowRight", "PageDown"):
+        page.keyboard.press(key)
+    fields.get_by_role("button", name="Show").click()
+    fields.locator(".flatlab-truth").wait_for(state="attached")
+    assert "Your curve is off by" in fields.locator(".flatlab-verdict").text_content()
+    page.wait_for_function(f"new URLSearchParams(location.search).has('{asked}')")

@@ -4,14 +4,22 @@
 import { columnHead, h, onChange, presets, slider } from "flatlab/explorable/controls.mjs";
 import { handle } from "flatlab/explorable/handle.mjs";
 import { add } from "flatlab/explorable/plane.mjs";
-import { CONFIG, houseLayout, ink, loadPlotly, METHOD_COLOURS, onAppearance } from "flatlab/explorable/plotly.mjs";
-import { Strokes } from "flatlab/explorable/strokes.mjs";
+import {
+  CONFIG,
+  houseLayout,
+  ink,
+  loadPlotly,
+  METHOD_COLOURS,
+  METHOD_DASHES,
+  onAppearance,
+} from "flatlab/explorable/plotly.mjs";
+import { DASHES, Strokes } from "flatlab/explorable/strokes.mjs";
 import { border, compare, covariance, deviations, grad, loss } from "./ellipse.mjs";
 
 const NAMES = ["x", "y", "rho", "damping", "along", "across", "angle"];
 const HALF = 2;
-const COLOURS = { SAM: METHOD_COLOURS.SAM, SAMGCM: METHOD_COLOURS.SAMGCM, turned: METHOD_COLOURS.SAMGCM };
 const LABELS = { SAM: "SAM", SAMGCM: "SAMGCM", turned: "turned round" };
+const colour = (name, canvas) => METHOD_COLOURS[name] ?? getComputedStyle(canvas).color; // the turned ellipse is no method's
 const POINT = { x: -0.9, y: 0.5 };
 const SITUATIONS = {
   "Noise along the gradient": { ...POINT, along: 1.6, across: 0.3, angle: 121, damping: 0.01 },
@@ -130,7 +138,7 @@ function clear(end, w, taken) {
   return place;
 }
 
-const DASH = { SAM: [], SAMGCM: [14, 5], turned: [2, 4] };
+const dash = (name) => DASHES[METHOD_DASHES[name] ?? "dot"];
 
 function drawSets(strokes, w, all) {
   strokes.clear();
@@ -142,11 +150,11 @@ function drawSets(strokes, w, all) {
   }
   const taken = [];
   for (const [name, { m, radius, e }] of Object.entries(all)) {
-    const style = { colour: COLOURS[name], dash: DASH[name] };
+    const style = { colour: colour(name, strokes.canvas), dash: dash(name) };
     if (radius > 0) polyline(strokes, border(m, radius).map((p) => add(w, p)), style);
     polyline(strokes, [w, add(w, e)], style);
-    disc(strokes, add(w, e), 5, COLOURS[name]);
-    if (radius > 0) strokes.label(name === "SAM" ? "SAM" : "SAMGCM", LABELS[name], clear(add(w, e), w, taken));
+    disc(strokes, add(w, e), 5, style.colour);
+    if (radius > 0) strokes.label(name, LABELS[name], clear(add(w, e), w, taken));
   }
 }
 
@@ -168,6 +176,11 @@ function drawCloud(strokes, w, s) {
       width: 1,
     });
   }
+  // The direction that the slider turns, and its angle to the w₁ axis.
+  const turn = (s.angle * Math.PI) / 180;
+  const far = { x: Math.cos(turn) * 2.6, y: Math.sin(turn) * 2.6 };
+  polyline(strokes, [add(g, { x: -far.x, y: -far.y }), add(g, far)], { colour: text, width: 1 });
+  strokes.label(null, `${Math.round(s.angle)}°`, add(g, { x: 1.15 * far.x, y: 1.15 * far.y }));
 }
 
 function drawTable(body, all) {
@@ -181,7 +194,7 @@ function drawTable(body, all) {
           { scope: "row" },
           h("span", {
             class: "flatlab-swatch",
-            style: `background:${COLOURS[name]};${name === "turned" ? "opacity:0.45" : ""}`,
+            style: `background:${METHOD_COLOURS[name] ?? "currentColor"}`,
           }),
           ` ${LABELS[name]}`,
         ),
@@ -210,12 +223,17 @@ async function render({ model, el }) {
     "div",
     { class: "flatlab-controls" },
     slider(model, "along", {
-      label: "noise along ↗",
-      hint: "standard deviation of the single gradients along their main direction",
+      label: "noise along its direction",
+      hint: "standard deviation of the single gradients along the thin line of the right panel",
       step: 0.05,
     }),
-    slider(model, "across", { label: "noise across", hint: "standard deviation across it", step: 0.05 }),
-    slider(model, "angle", { label: "direction in °", hint: "of the main noise", step: 1, show: (v) => `${v}°` }),
+    slider(model, "across", { label: "noise across it", hint: "standard deviation across that line", step: 0.05 }),
+    slider(model, "angle", {
+      label: "its angle to the w₁ axis, °",
+      hint: "of the thin line in the right panel: 0° is along w₁, 90° along w₂",
+      step: 1,
+      show: (v) => `${v}°`,
+    }),
     slider(model, "rho", { label: "radius ρ", hint: "of SAM’s disc; the ellipses have its area", step: 0.01 }),
     slider(model, "damping", { label: "damping δ", log: true }),
   );

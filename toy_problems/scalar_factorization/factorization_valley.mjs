@@ -28,7 +28,7 @@ const SITUATIONS = {
   "The methods part": { ...FIRST, data: "clear", x: 0.857, y: 0.029, rho: 0.05 },
   "Without the factor": { ...FIRST, data: "clear", x: 0.43, y: 0.11, rho: 0.05, factor: "without" },
   "Figure 2": { ...FIRST, data: "paper", x: 0.333, y: 0.633, rho: 0.005 },
-  "Small batches": { ...FIRST, data: "clear", x: 0.43, y: 0.19, rho: 0, lam: 0, batch: 2 },
+  "Small batches": { ...FIRST, data: "clear", x: 0.43, y: 0.19, rho: 0.05, lam: 0.02, batch: 2 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
@@ -58,9 +58,11 @@ export function words({ all, weight }, data, s) {
     : ` COV is at w₁w₂ = ${show(w1 * w2)}; the penalized loss has its minimum at ${show(rest)}, the loss itself at ${
       show(valley)
     }.`;
+  const idle = [s.rho === 0 && "with ρ = 0 SAM is SGD", s.lam === 0 && "with λ = 0 COV is SGD"].filter(Boolean).join(", ");
+  const one = idle && ` Their lines coincide: ${idle}.`;
   return `‖w‖ after ${s.steps} steps: ${norms.join(", ")}; the least on the valley is ${
     show(Math.sqrt(2 * Math.abs(valley)))
-  }.${where}`;
+  }.${where}${one}`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------

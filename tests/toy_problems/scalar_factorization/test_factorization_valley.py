@@ -16,7 +16,7 @@ NORMS = re.compile(
 
 def norms(frame):
     drawn(frame)
-    said = NORMS.fullmatch(frame.locator(".flatlab-status").inner_text())
+    said = NORMS.match(frame.locator(".flatlab-status").inner_text())
     assert said, frame.locator(".flatlab-status").inner_text()
     return {name: float(value) for name, value in said.groupdict().items()}
 
@@ -35,7 +35,8 @@ def test_the_valley_shows_what_the_records_show(stand):
     assert now["product"] == pytest.approx(now["rest"], abs=0.02) and now["rest"] < now["valley"] - 0.03
     press(frame, "Small batches")
     now = norms(frame)
-    assert now["sgd"] == now["sam"] == now["cov"] < 1.62, "without radius and penalty all three are SGD"
+    assert max(now["sgd"], now["sam"], now["cov"]) < 1.62, "all three have moved along the valley"
+    assert len({now["sgd"], now["sam"], now["cov"]}) == 3
 
 
 def test_every_control_of_the_valley_answers_and_its_start_is_dragged(stand):
@@ -45,6 +46,11 @@ def test_every_control_of_the_valley_answers_and_its_start_is_dragged(stand):
     now = norms(frame)
     assert now["sam"] == now["sgd"] == before["sgd"]
     slide(frame, "lam", 0)
+    assert (
+        frame.locator(".flatlab-status")
+        .inner_text()
+        .endswith("Their lines coincide: with ρ = 0 SAM is SGD, with λ = 0 COV is SGD.")
+    )
     now = norms(frame)
     assert now["cov"] == now["sgd"] and now["rest"] == now["valley"]
     slide(frame, "lr", 0)

@@ -1,0 +1,56 @@
+"""A Plotly figure of several panels on a phone: a row is stacked, and square panels stay square."""
+
+import pytest
+from plotly.subplots import make_subplots
+
+from flatlab.plots import StaticPage
+from tests.conftest import PAGE
+
+PANELS = """(div) => { const {_fullLayout: all} = div;
+  return ["", "2"].map((k) => { const [x, y] = [all[`xaxis${k}`], all[`yaxis${k}`]];
+    return {left: x._offset, top: y._offset, wide: x._length, tall: y._length, ticks: y.showticklabels}; }); }"""
+
+
+@pytest.fixture
+def panels(visit, stage):
+    """`panels(figure, width)` gives the first two panels as they stand on a page of this width."""
+    folder, address = stage
+
+    def shown(figure, width):
+        body = StaticPage().to_mimebundle(figure.to_dict())["text/html"]
+        (folder / "figure.html").write_text(PAGE.format(body=body))
+        page = visit(address, "figure.html", viewport={"width": width, "height": 900})
+        plot = page.locator(".js-plotly-plot")
+        plot.wait_for(timeout=20_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        return plot.evaluate(PANELS), plot.locator(".infolayer .annotation").all()
+
+    return shown
+
+
+def pair():
+    figure = make_subplots(1, 2, subplot_titles=("left", "right"), shared_yaxes=True)
+    for column in (1, 2):
+        figure.add_scatter(y=[1, 2, 3], row=1, col=column, showlegend=False)
+    return figure
+
+
+def test_a_row_stands_side_by_side_on_a_laptop_and_is_stacked_on_a_phone(panels):
+    (one, other), _ = panels(pair(), 900)
+    assert one["top"] == other["top"] and one["left"] + one["wide"] <= other["left"] and not other["ticks"]
+    (one, other), titles = panels(pair(), 360)
+    assert one["left"] == other["left"] and one["wide"] == other["wide"] > 250 and other["ticks"]
+    assert other["top"] > one["top"] + one["tall"] and min(one["tall"], other["tall"]) > 100
+    heights = [title.bounding_box()["y"] for title in titles]
+    assert heights[1] - heights[0] == pytest.approx(other["top"] - one["top"], abs=2), "each title over its own panel"
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_a_map_is_as_high_as_wide(panels, width):
+    figure = make_subplots(2, 2)
+    for k in range(4):
+        figure.add_contour(x=[-1, 0, 1], y=[-1, 0, 1], z=[[1, 2, 1], [2, 0, 2], [1, 2, 1]], row=k // 2 + 1, col=k % 2 + 1)
+    figure.for_each_yaxis(lambda axis: axis.update(scaleanchor=axis.anchor, constrain="domain"))
+    figure.update_xaxes(constrain="domain")
+    for panel in panels(figure, width)[0]:
+        assert panel["wide"] == pytest.approx(panel["tall"], rel=0.02)
