@@ -24,7 +24,7 @@ PAPER = {
     "stable_sam_table_2": 2 * 5 * (1 + 4 * 5) * 3,
     "stable_sam_table_4": 2 * 2 * 4 * 3,
     "stable_sam_split_shift": 2,  # ours
-    "stable_sam_nudged_twins": 2 * 3 * 3,  # ours
+    "stable_sam_nudged_twins": 2 * 2 * 3,  # ours
     "lsam_figure_1": 4,  # ours: the paper shows two
     "lsam_lenet": (2 + 9) * 5 + 5 * 3,  # ours
     "lsam_table_1": 2 * 5 * 6 * 3,  # without GASAM
