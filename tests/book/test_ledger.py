@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,8 +71,10 @@ def test_what_runs_decide_says_how_large_they_were_and_what_waits_says_for_what(
             assert claim.get("scale") or "test" not in claim["evidence"] and verdict == finding.CONTRADICTS, name
         assert ("needs" in claim) == (verdict == "not run yet"), name
         if verdict == "not run yet":
-            sweeps = re.findall(r"book/[\w/]+\.toml", claim["needs"])
-            assert sweeps and all((ROOT / sweep).exists() for sweep in sweeps) and "hour" in claim["needs"], name
+            sweeps = re.findall(r"(book/[\w/]+\.toml)(?: at its (\w+) size)?", claim["needs"])
+            assert sweeps and "hour" in claim["needs"], name
+            for sweep, size in sweeps:
+                assert size in tomllib.loads((ROOT / sweep).read_text())["sizes"], f"{name}: {sweep}, size {size or 'none'}"
         if verdict in ("refuted", "empty"):
             assert "test" in claim["evidence"], name
         if verdict == finding.CITED:

@@ -40,6 +40,7 @@ PAPER = {
     "fa_table_1": 2 * 6 * 5,  # at the rate of the text, and at a tenth of it
     "fa_table_2": 6 * 5,
     "fa_table_3": 6 * 5,
+    "fa_sam": 3 * 5,  # ours
     "cifar_tuning": 8 * 3,  # ours, as all below
     "cifar10_methods": 10 * 2 * 3,
     "cifar10_label_noise": 4 * 2 * 3 * 3,
