@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +12,14 @@ from flatlab.data import TITLES as DATA
 from flatlab.models import TITLES as NETWORKS
 
 __all__ = [
-    "CANNOT", "CITED", "CONTRADICTS", "HELD", "NOT", "PART", "REFUTED", "RESULTS", "Finding", "graded", "of_all", "scale",
-    "span",
+    "CANNOT", "CITED", "CONTRADICTS", "HELD", "NOT", "PART", "REFUTED", "RESULTS", "Finding", "graded", "interval",
+    "of_all", "scale", "span", "unvaried",
 ]  # fmt: skip
 
 Record = dict[str, Any]
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("FLATLAB_EVIDENCE") or Path(__file__).parent / "results")
+"""The records from which verdicts and pages are made; another folder where runs that were made again stand in for some."""
 HELD, PART, NOT = "held", "held in part", "not reproduced"
 REFUTED = "refuted"  # by a counterexample or an exact computation that the records hold
 CONTRADICTS = "contradicts itself"  # decided by the paper's own numbers
@@ -45,6 +48,29 @@ def of_all(parts: Iterable[bool]) -> str:
     """`held` where all of them hold, `not reproduced` where none does, else `held in part`."""
     parts = list(parts)
     return graded(all(parts), any(parts))
+
+
+def interval(mean: float, half: float, form: str | Callable[[float], str] = ".2f") -> str:
+    """A mean over seeds and the half-width of its interval; of a single run its number; and where no seed differs, that.
+
+    >>> interval(0.5, 0.25), interval(-0.33, 1e-15, "+.2f"), interval(1.0, math.inf)
+    ('0.50 ± 0.25', '-0.33 (the same in every seed)', '1.00')
+    """
+    said = form if callable(form) else lambda v: format(v, form)
+    if not math.isfinite(half):
+        return said(mean)
+    if unvaried(mean, half):
+        return f"{said(mean)} (the same in every seed)"
+    return f"{said(mean)} ± {said(half).removeprefix('+')}"
+
+
+def unvaried(mean: float, half: float) -> bool:
+    """Whether all seeds have one and the same number, up to the rounding of the computer.
+
+    >>> unvaried(-0.33, 1e-15), unvaried(-0.33, 0.001)
+    (True, False)
+    """
+    return half <= 1e-9 * max(1.0, abs(mean))
 
 
 def span(values: Iterable[float], form: str = ".2f") -> str:

@@ -10,7 +10,7 @@ kind      theory | toy | measurement | benchmark
 verdict   one of `VERDICTS`, which says what each means
 measured  what we found, in a sentence; null until there is something to say
 scale     network, data, length and seeds of the runs behind an empirical verdict
-needs     of a claim that is not run yet: the sweep file and the hours that would decide it
+needs     of a claim that is not run yet: the sweep file with its size, and the hours, that would decide it
 evidence  null, or a mapping of record (a file or a folder under book/results), test ("tests/...::name") and section (an
           anchor in the chapter), one or more of them
 

@@ -22,6 +22,16 @@ def named(verdict):
     return f'<span class="verdict {verdict.replace(" ", "-")}">{escape(verdict)}</span>'
 
 
+def counted(verdict, count):
+    """How many claims have a verdict, in words that agree in number.
+
+    >>> counted("contradicts itself", 1), counted("contradicts itself", 21), counted("held", 3)
+    ('1 contradicts itself', '21 contradict themselves', '3 held')
+    """
+    several = {"contradicts itself": "contradict themselves"}
+    return f"{count} {several.get(verdict, verdict) if count != 1 else verdict}"
+
+
 def chosen(ledger, paper, verdict=None):
     """The address of the ledger with only these claims shown.
 
@@ -38,9 +48,9 @@ def tally(claims, ledger):
     for verdict in VERDICTS:
         if count := counts[verdict]:
             link = f'href="{chosen(ledger, paper, verdict)}" data-paper="{paper}" data-verdict="{verdict}"'
-            look = f'class="{verdict.replace(" ", "-")}" style="flex-grow: {count}" title="{count} {verdict}"'
+            look = f'class="{verdict.replace(" ", "-")}" style="flex-grow: {count}" title="{counted(verdict, count)}"'
             parts.append(f'<a {link} {look} tabindex="-1">{count}</a>')
-            words.append(f"<a {link}>{count} {verdict}</a>")
+            words.append(f"<a {link}>{counted(verdict, count)}</a>")
     whole = f'<a href="{chosen(ledger, paper)}" data-paper="{paper}" data-verdict=""><b>{NAMES[paper]}</b></a>'
     bar = f'<div class="bar" aria-hidden="true">{"".join(parts)}</div>'
     return f'<div class="tally"><p>{whole}, {len(claims)} claims: {", ".join(words)}.</p>{bar}</div>'

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from book.finding import CANNOT, CONTRADICTS, RESULTS, Finding, graded, of_all, scale, span
+from book.finding import CANNOT, CONTRADICTS, RESULTS, Finding, graded, interval, of_all, scale, span, unvaried
 from flatlab.data import TITLES as DATA
 from flatlab.runs import records
 from flatlab.stats.comparison import Comparison, compare, holm
@@ -189,8 +189,8 @@ def short(v: float) -> str:
 
 
 def said(mean: float, half: float, form: Callable[[float], str] = short) -> str:
-    """A mean and its interval; of a single run its number alone."""
-    return f"{form(mean)} ± {form(half)}" if math.isfinite(half) else form(mean)
+    """A mean and its interval, with the digits that each deserves."""
+    return interval(mean, half, form)
 
 
 def hundredths(v: float) -> str:
@@ -205,7 +205,9 @@ def p_value(p: float) -> str:
 
 def points(g: Gain) -> str:
     """A gain in points of accuracy."""
-    return f"{g.by.difference:+.2f}{f' ± {g.by.half:.2f}' if math.isfinite(g.by.half) else ''} points"
+    if unvaried(g.by.difference, g.by.half):
+        return f"{g.by.difference:+.2f} points, the same in every seed"
+    return f"{interval(g.by.difference, g.by.half, '+.2f')} points"
 
 
 def in_tests(g: Gain) -> str:
@@ -420,7 +422,7 @@ def similar(tables):
 def missing_rows(tables):
     """The text has five rows, the table has not."""
     values = [mean(tables[B], fa, final) for fa in (0.1, 1.0)]
-    words = " and ".join(f"{said(*v, hundredths)}%" for v in values)
+    words = " and ".join(said(*v, lambda mean: f"{mean:.2f}%") for v in values)
     lacking = [f"{fa:g}" for fa in LAMBDAS[2:] if fa not in PAPER[B]]
     verdict = CONTRADICTS if lacking else graded(True)
     return verdict, f"The table has no row for {' and '.join(lacking)}. The two that it lacks, run here: {words}."
@@ -450,8 +452,10 @@ def counted(tables) -> str:
     """For how many of the four weights the accuracy changes, and how wide the intervals are, by data set."""
 
     def words(runs: Runs) -> str:
-        halves = [g.by.half for g in gains(runs) if math.isfinite(g.by.half)]
-        wide = f" (95% intervals of ± {span(halves)} points)" if halves else " (a single seed)"
+        known = [g.by for g in gains(runs) if math.isfinite(g.by.half)]
+        halves = [by.half for by in known if not unvaried(by.difference, by.half)]
+        same = f"for {len(known) - len(halves)} the same in every seed, " if len(known) > len(halves) else ""
+        wide = f" ({same}95% intervals of ± {span(halves)} points)" if halves else " (a single seed)"
         return "higher for {}, lower for {}".format(*better(runs)) + wide
 
     return f"Of four lambda, accuracy after Holm's correction: {by_table(tables, words)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterable
 
 from IPython.display import HTML, display
 
+from book import finding
 from book.hessian_penalty import analysis
 from book.hessian_penalty.analysis import LAMBDAS, PAPER, Runs
 from flatlab import plots
@@ -19,9 +19,7 @@ HEAD = ("λ", "final (%)", "best (%)", "tr(H²), mean", "last epoch", "time")
 
 def interval(values: Iterable[float], form: str | Callable[[float], str] = ".2f") -> str:
     """Mean and 95% half-width; the mean alone of a single value."""
-    show = form if callable(form) else lambda v: format(v, form)
-    mean, half = student(list(values))
-    return f"{show(mean)} ± {show(half)}" if math.isfinite(half) else show(mean)
+    return finding.interval(*student(list(values)), form)
 
 
 def curvature(value: float) -> str:
@@ -64,7 +62,7 @@ def tests(runs: Runs) -> HTML:
     for which, value in (("final", analysis.final), ("best", analysis.best)):
         for g in analysis.gains(runs, value):
             ps = [analysis.p_value(p) for p in (g.by.welch_p, g.by.paired_p, g.p)]
-            rows.append([which, f"{g.fa:g}", f"{g.by.difference:+.2f} ± {g.by.half:.2f}", *ps])
+            rows.append([which, f"{g.fa:g}", finding.interval(g.by.difference, g.by.half, "+.2f"), *ps])
     return plots.table(["", "λ", "points over none", "p: Welch", "paired", "Holm"], rows, summary="The tests")
 
 

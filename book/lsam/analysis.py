@@ -120,14 +120,14 @@ def half_a_filter_away() -> tuple[dict[str, float], str]:
 def flatter() -> Finding:
     """At a radius of the paper, half a filter's length away, the loss is lower than SGD's and than SAM's by 2%."""
     found, told = half_a_filter_away()
-    words = f"Training loss half a filter's length from the solution, on filter-normalized planes of one network: {told}."
+    words = f"Training loss half a filter's length from the solution, on filter-normalized planes: {told}. One seed each."
     return pictured(of_all(found["LSAM at 0.05"] < 0.98 * found[other] for other in ("SGD", "SAM")), words)
 
 
 def broader_than_sgd() -> Finding:
     """There the loss is lower than SGD's by 2%, at a radius of the paper and at a hundred times that."""
     found, told = half_a_filter_away()
-    words = f"On planes of the same filter-normalized directions, training loss half a filter's length away: {told}."
+    words = f"On planes of the same filter-normalized directions, training loss half a filter away: {told}. One seed each."
     return pictured(of_all(found[name] < 0.98 * found["SGD"] for name in ("LSAM at 0.05", "LSAM at 5")), words)
 
 
@@ -145,7 +145,7 @@ def sgd_lower_and_sharper() -> Finding:
     tests = ", ".join(f"{f['loss']:.2f} and {f['accuracy']:.1%}" for f in final)
     words = (
         f"Training loss of SGD, SAM, LSAM at 0.05 and at 5: {losses}; half a filter's length away: "
-        f"{half_a_filter_away()[1]}. Test loss and accuracy of SGD, SAM and LSAM at 5: {tests}."
+        f"{half_a_filter_away()[1]}. Test loss and accuracy of SGD, SAM and LSAM at 5: {tests}. One seed each."
     )
     return pictured(of_all([low, narrow, worse_loss, worse_accuracy]), words)
 
@@ -160,7 +160,7 @@ def average_calms() -> Finding:
     """The loss rises less around LSAM's solutions than around SGD's, by 2%, at a radius of the paper and far beyond."""
     found = rises()
     told = ", ".join(f"{name} {v:.2f}" for name, v in found.items())
-    words = f"Rise of the training loss over half a filter's length from the solution, on the same plane: {told}."
+    words = f"Rise of the training loss over half a filter's length from the solution, same plane: {told}. One seed each."
     return pictured(of_all(found[name] < 0.98 * found["SGD"] for name in ("LSAM at 0.05", "LSAM at 5")), words)
 
 

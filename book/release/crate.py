@@ -31,6 +31,7 @@ def crate(records: list[Record], files: dict[str, tuple[int, str]]) -> dict[str,
         "license": {"@id": DATA_LICENSE},
         "conformsTo": {"@id": PROFILE},
         "author": {"@id": "#authors"},
+        "publisher": {"@id": "#authors"},
         "hasPart": parts,
         "mentions": runs,
     }
@@ -42,7 +43,7 @@ def crate(records: list[Record], files: dict[str, tuple[int, str]]) -> dict[str,
     }
     profile = {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
     license_of = {"@id": DATA_LICENSE, "@type": "CreativeWork", "name": "CC BY 4.0", "identifier": DATA_LICENSE}
-    authors = {"@id": "#authors", "@type": "Organization", "name": about()["authors"][0]["name"]}
+    authors = {"@id": "#authors", "@type": "Organization", "name": about()["authors"][0]["name"], "url": repository()}
     graph = [described, root, profile, license_of, authors]
     graph += [_program(commit) for commit in commits]
     graph += [_file(name, *of) for name, of in files.items()]

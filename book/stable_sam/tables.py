@@ -58,3 +58,16 @@ def controls() -> HTML:
                 for pair in of_setting(runs, setting, network=network, method="plain", seed=1, **config):
                     rows.append([f"{where}, {figure}", name, *(f"{pair.distances[epoch]:.2g}" for epoch in EPOCHS)])
     return plots.table(["SGD", "twins", *(f"epoch {epoch}" for epoch in EPOCHS)], rows, summary="The numbers")
+
+
+def nudged() -> HTML:
+    """How far a nudge and another example have parted the twins of SAM and of StableSAM after two epochs."""
+    rows = []
+    for network, where in NETWORKS.items():
+        for method in twins.NUDGED:
+            pairs = twins.nudged(network, method)
+            both = list(pairs.values()), [twins.twins(network, method, seed) for seed in pairs]
+            distances = [over_seeds(found, lambda pair: pair.distances[twins.SHORT], ".3f") for found in both]
+            ratios = twins.amplified(network, method)
+            rows.append([where, METHODS[method], *distances, f"{min(ratios):.2f}–{max(ratios):.2f}"])
+    return plots.table(["network", "method", "one weight nudged", "one example differs", "ratio"], rows)

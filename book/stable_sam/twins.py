@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
 from flatlab.runs import records
+from flatlab.stats.intervals import student
 
 METHODS = {"plain": "SGD", "SAM": "SAM", "StableSAM": "StableSAM"}
 NETWORKS = {"fcn": "the fully connected network", "lenet5": "LeNet"}
@@ -100,15 +102,44 @@ def pairs() -> list[dict[str, Any]]:
 
 
 def controls() -> list[dict[str, Any]]:
-    """The records of twins whose training sets are the same, nudged or not."""
-    return records.find(RESULTS, "twins", identical=True)
+    """The records of SGD's twins whose training sets are the same, nudged or not."""
+    return records.find(RESULTS, "twins", identical=True, method="plain")
 
 
 def nudged_ratios() -> list[float]:
-    """Distance of twins with a nudge over that of twins with another example, after 5, 10, 30 and 60 epochs."""
+    """Distance of SGD's twins with a nudge over that with another example, after 5, 10, 30 and 60 epochs."""
     kinds = [("fcn", "constant"), ("fcn", "decay"), ("fcn", "cosine"), ("lenet5", "constant")]
     both = [(twins(n, setting=s, identical=True, nudge=NUDGE), twins(n, setting=s)) for n, s in kinds]
     return [nudged.distances[k] / other.distances[k] for nudged, other in both for k in (5, 10, 30, 60)]
+
+
+NUDGED = ("SAM", "StableSAM")
+NUDGED_SEEDS = {"fcn": (1, 42), "lenet5": SEEDS}
+"""Of the nudged pairs of these methods."""
+SHORT = 2
+"""Epochs that each of them has at least. At a constant rate they are the first of a longer run."""
+
+
+@functools.cache
+def nudged(network: str, method: str) -> dict[int, Pair]:
+    """The nudged pairs of SAM or StableSAM, by seed. Raises `LookupError` unless they have the seeds that they should."""
+    asked = {"network": network, "method": method, "identical": True, "nudge": NUDGE, **SETTINGS["constant"]}
+    found = {r["config"]["seed"]: Pair(r) for r in records.find(RESULTS, "twins", **asked)}
+    if set(found) != set(NUDGED_SEEDS[network]):
+        told = f"nudged twins of {method} on {network} have the seeds {sorted(found)}"
+        raise LookupError(f"{told}, wanted {NUDGED_SEEDS[network]}")
+    return found
+
+
+def short_records() -> list[dict[str, Any]]:
+    """The records of all nudged pairs of SAM and StableSAM."""
+    return [pair.record for n in NETWORKS for m in NUDGED for pair in nudged(n, m).values()]
+
+
+def amplified(network: str, method: str, epoch: int = SHORT) -> list[float]:
+    """Distance after an epoch with a nudge over that with another example, seed by seed."""
+    pairs = nudged(network, method)
+    return [pairs[seed].distances[epoch] / twins(network, method, seed).distances[epoch] for seed in NUDGED_SEEDS[network]]
 
 
 def below(what: Callable[[Pair], float]) -> bool:
@@ -117,9 +148,16 @@ def below(what: Callable[[Pair], float]) -> bool:
     return all(s < a for by in found for s, a in zip(by["StableSAM"], by["SAM"], strict=True))
 
 
+def amplification() -> tuple[float, float, float]:
+    """The geometric mean of `amplified` on LeNet over both methods and the seeds, and its 95% interval over seeds."""
+    by_seed = zip(*(amplified("lenet5", m) for m in NUDGED), strict=True)
+    mean, half = student([statistics.fmean(map(math.log, ratios)) for ratios in by_seed])
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
 def example_counts() -> bool:
-    """Whether another example parts twins at least twice as far as a nudge does."""
-    return max(nudged_ratios()) < 0.5
+    """Whether another example parts twins of SAM and StableSAM at least twice as far as a nudge does, for certain."""
+    return amplification()[2] < 0.5
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
@@ -140,11 +178,25 @@ def names(methods: Iterable[str]) -> str:
     return " or ".join(sorted(f"{METHODS[m]}'s" for m in methods))
 
 
-def means(what: Callable[[Pair], float], form: str, first: str, second: str) -> str:
-    """Two methods' means over seeds, for both networks."""
-    found = {n: ends(n, what) for n in NETWORKS}
-    pairs = {n: [format(statistics.mean(found[n][m]), form) for m in (first, second)] for n in NETWORKS}
-    return ", ".join(f"with {NETWORKS[n]} {a} against {b}" for n, (a, b) in pairs.items())
+def means(what: Callable[[Pair], float], digits: int) -> str:
+    """StableSAM's and SAM's means over seeds for both networks, and the difference seed by seed with its 95% half-width."""
+    words = []
+    for network, name in NETWORKS.items():
+        by = ends(network, what)
+        one, other = (f"{statistics.mean(by[m]):.{digits}f}" for m in ("StableSAM", "SAM"))
+        mean, half = student([s - a for s, a in zip(by["StableSAM"], by["SAM"], strict=True)])
+        words.append(f"with {name} {one} against {other}, by {mean:+.{digits}f} ± {half:.{digits}f}")
+    return "; ".join(words)
+
+
+def by_a_nudge() -> str:
+    """How much farther than another example a nudge parts twins of SAM and StableSAM."""
+    lenet = "{:.2f} [{:.2f}, {:.2f}]".format(*amplification())
+    fcn = span([ratio for m in NUDGED for ratio in amplified("fcn", m)])
+    return (
+        f"{lenet} times as far as another example with LeNet ({SHORT} epochs, mean and 95% interval over three seeds) and "
+        f"{fcn} times with the fully connected network (two seeds)"
+    )
 
 
 def in_words() -> dict[str, str]:
@@ -166,6 +218,8 @@ def in_words() -> dict[str, str]:
         "decay-most": f"{100 * max(abs(f - 1) for f in decayed['lenet5'][apart]):.0f}%",
         "decay-error": percent([1 - f for f in decayed["lenet5"][error]]),
         "cosine-shorter": percent([1 - f for n in NETWORKS for f in changes(apart, "cosine", n)]),
+        "nudge-lenet": "{:.1f} [{:.1f}, {:.1f}]".format(*amplification()),
+        "nudge-others": span([r for n in NETWORKS for m in NUDGED for r in amplified(n, m)], ".1f"),
         "nudge-first": f"{first:.0e}".replace("e-08", " · 10⁻⁸"),
         "nudge-second": f"{second:.0e}".replace("e-03", " · 10⁻³"),
     }
@@ -175,11 +229,12 @@ def in_words() -> dict[str, str]:
 # ---- the claims ------------------------------------------------------------------------------------------------------
 
 
-def concluded(verdict: str, words: str, *settings: str) -> Finding:
-    """The finding from all pairs of these settings and from the controls."""
+def concluded(verdict: str, words: str, *settings: str, more: list[dict[str, Any]] | None = None) -> Finding:
+    """The finding from all pairs of these settings, from SGD's controls, and from more records."""
     kinds = [(n, m, s) for s in settings for n in NETWORKS for m in METHODS]
     used = [twins(n, m, seed, s).record for n, m, s in kinds for seed in (SEEDS if s == "constant" else SEEDS[:1])]
-    return Finding(verdict, words, scale(used), [*used, *controls()])
+    size = f"{scale(used)}; with a nudge {SHORT} epochs, 2 and 3 seeds" if more else scale(used)
+    return Finding(verdict, words, size, [*used, *controls(), *(more or [])])
 
 
 def tandem() -> Finding:
@@ -203,26 +258,25 @@ def sgd_parts_fastest() -> Finding:
 
 def stable_less_sensitive() -> Finding:
     """StableSAM's twins stay closer than SAM's with every seed, and it is the example that parts them."""
-    closer = below(apart)
+    closer, counts = below(apart), example_counts()
     words = (
-        f"Mean distance of StableSAM's and SAM's twins, three seeds: {means(apart, '.3f', 'StableSAM', 'SAM')}; closer "
-        f"with {'every seed' if closer else 'some seeds'}. But a nudge of 1e-6 to one weight parts SGD's twins "
-        f"{span(nudged_ratios())} times as far as another example does, so that their distance does not measure the "
-        "sensitivity to an example. Of SAM and StableSAM there are no nudged pairs."
+        f"Mean distance of StableSAM's and SAM's twins, three seeds: {means(apart, 3)}; "
+        f"{'closer' if closer else 'not closer'} with every seed. But a nudge of 1e-6 to one weight parts them "
+        f"{by_a_nudge()}: their distance {'shows' if counts else 'does not show'} the sensitivity to an example."
     )
-    return concluded(graded(closer and example_counts(), closer), words, "constant")
+    return concluded(graded(closer and counts, closer), words, "constant", more=short_records())
 
 
 def confirms_theory() -> Finding:
     """StableSAM's generalization error is smaller than SAM's with both networks, and the distance is the example's."""
-    smaller = below(error)
+    smaller, counts = below(error), example_counts()
     words = (
-        f"A nudge of 1e-6 parts SGD's twins {span(nudged_ratios())} times as far as another example (of SAM and StableSAM "
-        "there are no nudged pairs): the distance shows how training amplifies any disturbance, which the theorems' strong "
-        f"convexity excludes. And StableSAM's generalization error is {'' if smaller else 'not '}consistently smaller than "
-        f"SAM's: {means(error, '.3g', 'StableSAM', 'SAM')}."
+        f"StableSAM's generalization error is {'' if smaller else 'not '}consistently smaller than SAM's, three seeds: "
+        f"{means(error, 3)}. And a nudge of 1e-6 parts their twins {by_a_nudge()}, SGD's "
+        f"{span(nudged_ratios())} times: the distance shows how training amplifies any disturbance, which the theorems' "
+        "strong convexity excludes."
     )
-    return concluded(graded(smaller and example_counts()), words, "constant")
+    return concluded(graded(smaller and counts), words, "constant", more=short_records())
 
 
 def settled_error(pair: Pair) -> float:

@@ -91,6 +91,22 @@ def test_lenet_at_rates_that_break_it():
     assert [len([lr for lr, seed in large_rates.lost("SAM", rho) if seed == 1]) for rho in large_rates.RHOS] == [0, 1, 3]
 
 
+def test_a_sign_test_goes_by_the_pairs_of_which_one_alone_is_lost():
+    """Against the binomial distribution by hand: k of k such pairs on one side have probability 2 / 2^k."""
+    shared = [(0.8, 1), (0.8, 42)]
+    for k in range(1, 8):
+        alone = [(0.1, seed) for seed in range(k)]
+        assert large_rates.sign_test(shared + alone, shared) == pytest.approx(2 / 2**k)
+        assert large_rates.sign_test(shared, shared + alone) == pytest.approx(2 / 2**k)
+    assert large_rates.sign_test(shared, shared) == 1
+
+
+def test_two_seeds_do_not_tell_sam_at_large_rates_from_sgd():
+    """Where SAM alone is lost, so few pairs are that a coin would do as much."""
+    for rho in large_rates.RHOS:
+        assert large_rates.sign_test(large_rates.lost("SAM", rho), large_rates.lost("plain")) > 0.05
+
+
 def test_table_2_gains_more_on_cifar10_with_the_papers_own_example():
     ten, hundred = printed.gains("cifar10"), printed.gains("cifar100")
     assert (round(ten["resnet56"], 2), round(hundred["resnet56"], 2)) == (0.31, 0.30)

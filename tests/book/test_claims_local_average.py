@@ -3,6 +3,7 @@ against the records."""
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -414,6 +415,17 @@ def test_at_the_papers_radius_no_number_of_draws_changes_the_end_or_calms_the_cu
     runs = lenet("LSAM", k=k, rho=0.05)
     assert 0.7 < jumps(runs) / jumps(lenet("plain")) < 1.4
     assert all(r["result"]["gradients"] == k * r["result"]["steps"] for r in runs.values())
+
+
+def test_no_number_of_draws_is_two_points_from_one_for_certain_nor_within_one():
+    """What three seeds leave open, by an interval written out: the t quantile is 4.303."""
+    one = {s: r["result"]["final"]["accuracy"] for s, r in lenet("LSAM", k=1, rho=0.05).items()}
+    widest = 0.0
+    for k in DRAWS:
+        cell = lenet("LSAM", k=k, rho=0.05)
+        values = [cell[s]["result"]["final"]["accuracy"] - one[s] for s in one]
+        widest = max(widest, abs(statistics.mean(values)) + 4.303 * statistics.stdev(values) / 3**0.5)
+    assert 0.01 < widest < 0.02
 
 
 def test_lsams_landscape_is_sgds_at_the_papers_radius_and_sams_at_a_hundred_times_that():

@@ -1,10 +1,27 @@
 """What the ledger says of Figures 5 to 7 of the StableSAM paper, asked of the frozen records of the twins again."""
 
 import itertools
+import math
 
 import pytest
 
-from book.stable_sam.twins import METHODS, NETWORKS, NUDGE, SEEDS, accuracy_gap, apart, ends, error, spread_of_seeds, twins
+from book.stable_sam.twins import (
+    METHODS,
+    NETWORKS,
+    NUDGE,
+    NUDGED,
+    SEEDS,
+    SHORT,
+    accuracy_gap,
+    amplification,
+    amplified,
+    apart,
+    ends,
+    error,
+    nudged,
+    spread_of_seeds,
+    twins,
+)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -98,3 +115,25 @@ def test_any_disturbance_parts_twins_as_far_as_another_example_does(network, set
     assert nudged[0] < 1e-7 and example[0] == 0
     for epoch in (5, 10, 30, 60):
         assert 0.8 < nudged[epoch] / example[epoch] < 1.25
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_nudge_parts_twins_of_sam_and_stable_sam_as_far_as_another_example_does(network):
+    """After two epochs for certain at least half as far, with equal training sets and all settings those of the pairs."""
+    mean, low, high = amplification()
+    assert 0.5 < low < mean < high
+    for method in NUDGED:
+        assert min(amplified(network, method)) > 0.8
+        for seed, pair in nudged(network, method).items():
+            example, own = twins(network, method, seed).record["config"], pair.record["config"]
+            assert {k for k in example if example[k] != own.get(k)} == {"identical", "epochs"}
+            assert own["nudge"] == NUDGE and own["schedule"] == "constant" and own["epochs"] >= SHORT
+            assert pair.distances[0] < 1e-6 < 1e-3 < pair.distances[SHORT]
+
+
+def test_the_interval_of_amplification_is_that_of_logarithms():
+    """Written out: three seeds, two methods, a t quantile of 4.303."""
+    logs = [sum(math.log(amplified("lenet5", m)[k]) for m in NUDGED) / 2 for k in range(3)]
+    mean = sum(logs) / 3
+    half = 4.3027 * math.sqrt(sum((v - mean) ** 2 for v in logs) / 2 / 3)
+    assert amplification() == pytest.approx([math.exp(mean + k * half) for k in (0, -1, 1)], rel=1e-4)

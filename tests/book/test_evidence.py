@@ -2,13 +2,11 @@
 
 import csv
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from book import evidence, ledger, verify
+from book import evidence, ledger
 from flatlab.runs import listing
 
 ROOT = Path(__file__).parents[2]
@@ -46,28 +44,3 @@ def test_a_test_stands_at_its_line():
 def test_an_unknown_test_is_named():
     with pytest.raises(LookupError, match="there is no test tests/book/test_evidence.py::nobody"):
         evidence.place_of_test("tests/book/test_evidence.py::nobody")
-
-
-def test_a_row_that_its_records_contradict_is_told(capsys, monkeypatch):
-    claim = "fa/table-1-time"
-    assert verify.main([claim]) == 0 and f"agrees: {len(evidence.read_for(claim))} records" in capsys.readouterr().out
-    wrong = [row | {"verdict": "held"} if row["id"] == claim else row for row in ledger.claims()]
-    monkeypatch.setattr(ledger, "claims", lambda: wrong)
-    assert verify.main([claim]) == 1 and "DIFFERS" in capsys.readouterr().out
-
-
-def test_the_commands_of_its_records_can_be_run_again(capsys):
-    assert verify.main(["fa/table-1-time", "--rerun"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(evidence.read_for("fa/table-1-time"))
-    assert all(line.startswith("python -m flatlab train --data cifar100 ") for line in lines)
-
-
-@pytest.mark.slow
-def test_a_row_with_a_test_runs_it_and_an_unknown_id_names_the_nearest():
-    run = lambda claim: subprocess.run(  # noqa: E731
-        [sys.executable, "-m", "book.verify", claim], cwd=ROOT, capture_output=True, text=True
-    )
-    proved, unknown = run("fa/hutchinson"), run("fa/hutchinsons")
-    assert proved.returncode == 0 and "passes" in proved.stdout
-    assert unknown.returncode == 2 and "the nearest is fa/hutchinson" in unknown.stderr

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from book import evidence, finding, ledger
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))
 from ledger_page import links  # noqa: E402
+from tally import tally  # noqa: E402
 
 ROWS = {entry["id"]: entry for entry in ledger.claims()}
 KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidence"]
@@ -69,8 +71,10 @@ def test_what_runs_decide_says_how_large_they_were_and_what_waits_says_for_what(
             assert claim.get("scale") or "test" not in claim["evidence"] and verdict == finding.CONTRADICTS, name
         assert ("needs" in claim) == (verdict == "not run yet"), name
         if verdict == "not run yet":
-            sweeps = re.findall(r"book/[\w/]+\.toml", claim["needs"])
-            assert sweeps and all((ROOT / sweep).exists() for sweep in sweeps) and "hour" in claim["needs"], name
+            sweeps = re.findall(r"(book/[\w/]+\.toml)(?: at its (\w+) size)?", claim["needs"])
+            assert sweeps and "hour" in claim["needs"], name
+            for sweep, size in sweeps:
+                assert size in tomllib.loads((ROOT / sweep).read_text())["sizes"], f"{name}: {sweep}, size {size or 'none'}"
         if verdict in ("refuted", "empty"):
             assert "test" in claim["evidence"], name
         if verdict == finding.CITED:
@@ -101,3 +105,12 @@ def test_a_computed_row_leads_to_its_records_and_its_function(monkeypatch):
         links(app, {**ROWS["fa/hutchinson"], "evidence": {"test": ROWS["fa/hutchinson"]["evidence"]["test"]}}, None)
     )
     assert list(proved) == ["test"] and re.search(r"/blob/main/tests/.+\.py#L\d+$", proved["test"])
+
+
+@pytest.mark.parametrize("count, words", [(1, "1 contradicts itself"), (21, "21 contradict themselves"), (2, None)])
+def test_a_tally_agrees_in_number(count, words):
+    """In the words and in the bar; all other verdicts read the same of one claim and of several."""
+    verdict = finding.CONTRADICTS if words else "held in part"
+    told = tally([{"paper": "anonymous2025lsam", "verdict": verdict}] * count, "ledger.html")
+    words = words or "2 held in part"
+    assert f">{words}</a>" in told and f'title="{words}"' in told

@@ -65,13 +65,15 @@ def test_croissant_reads_the_table(release, tmp_path):
 
 
 def test_the_crate_is_a_process_run_crate(release):
-    """What RO-Crate 1.1 and Process Run Crate 0.5 ask for: each in their words, must by must."""
+    """What RO-Crate 1.1 and Process Run Crate 0.5 ask for: each in their words, must by must; of the root the shoulds."""
     graph = {entity["@id"]: entity for entity in json.loads(release["ro-crate-metadata.json"])["@graph"]}
     assert graph["ro-crate-metadata.json"]["about"] == {"@id": "./"}
     assert graph["ro-crate-metadata.json"]["conformsTo"]["@id"] == "https://w3id.org/ro/crate/1.1"
     root = graph["./"]
     assert {"name", "description", "datePublished", "license"} <= root.keys() and root["@type"] == "Dataset"
     assert graph[root["conformsTo"]["@id"]]["@type"] == "CreativeWork"
+    publisher = graph[root["publisher"]["@id"]]
+    assert publisher["@type"] == "Organization" and publisher["url"].startswith("https://")
     for part in root["hasPart"]:
         file = graph[part["@id"]]
         content = release[part["@id"]]

@@ -24,6 +24,7 @@ PAPER = {
     "stable_sam_table_2": 2 * 5 * (1 + 4 * 5) * 3,
     "stable_sam_table_4": 2 * 2 * 4 * 3,
     "stable_sam_split_shift": 2,  # ours
+    "stable_sam_nudged_twins": 2 * 2 * 3,  # ours
     "lsam_figure_1": 4,  # ours: the paper shows two
     "lsam_lenet": (2 + 9) * 5 + 5 * 3,  # ours
     "lsam_table_1": 2 * 5 * 6 * 3,  # without GASAM
@@ -39,6 +40,7 @@ PAPER = {
     "fa_table_1": 2 * 6 * 5,  # at the rate of the text, and at a tenth of it
     "fa_table_2": 6 * 5,
     "fa_table_3": 6 * 5,
+    "fa_sam": 3 * 5,  # ours
     "cifar_tuning": 8 * 3,  # ours, as all below
     "cifar10_methods": 10 * 2 * 3,
     "cifar10_label_noise": 4 * 2 * 3 * 3,
