@@ -88,8 +88,9 @@ tensor, a number, or a list, dict or set. The modules are those that the trained
 closure calls. What they hold is looked at once, by value, and again when a module changes its mode; buffers are watched
 in every step, the rest in the first three and in every 16th. (Frozen parameters that are more than those trained are
 watched by torch's counter of writes alone.) Dropout draws the same mask in every pass; afterwards torch's default
-generators, Python's `random` and NumPy's stand where one plain pass leaves them. (Whether a closure draws from
-the last two is looked at in the first three steps and in every 16th. Generators of the user's own are not known.) Modules
+generators, Python's `random` and NumPy's stand where one plain pass leaves them, and so do generators of your own that the
+closure refers to, or an object or module there. (Whether it draws from those beside torch's default ones is looked at in
+the first three steps and in every 16th.) Modules
 that are called through a compiled *function*, and hold no trained parameter, cannot be seen: compile the module instead.
 Where a model is compiled torch warns, once, of a global hook: it is ours and only looks.
 

@@ -82,7 +82,8 @@ class Passes:
         self._thread = threading.get_ident()
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
-        self._generators = Generators([self.w.device.index] if self.w.is_cuda and not self._capturing else [], foreign)
+        gpus = [self.w.device.index] if self.w.is_cuda and not self._capturing else []
+        self._generators = Generators(gpus, foreign, None if self._capturing else closure)
         self._moved = self._origin = Moved(known, params, looks=foreign.looks and not self._capturing)
         self._looks = self._read and not self._capturing and (foreign.looks or known.writes)
         """Whether to look, by value, for what a first pass writes to the weights."""

@@ -1,6 +1,7 @@
 """What a forward pass moves, by whatever name: it moves in the first pass, and every pass starts where that one did."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -264,6 +265,65 @@ def test_every_pass_draws_what_the_first_one_drew_and_the_generator_ends_as_afte
     passes = len(seen) // 5
     assert seen == [value for value in expected[:5] for _ in range(passes)] and passes > 1
     assert draw() == expected[5]
+
+
+class Drawing(nn.Module):
+    def __init__(self, draw_of):
+        super().__init__()
+        self.generator, self.draw_of = random.Random(6), draw_of
+
+    def forward(self):
+        return self.draw_of(self.generator)
+
+
+@pytest.mark.parametrize(
+    ("made", "draw_of"),
+    [
+        (lambda: random.Random(6), lambda g: g.random()),
+        (lambda: np.random.default_rng(6), lambda g: g.random()),
+        (lambda: np.random.RandomState(6), lambda g: g.rand()),
+        (lambda: torch.Generator().manual_seed(6), lambda g: torch.rand((), generator=g).item()),
+    ],
+    ids=["random", "numpy", "numpy's old", "torch"],
+)
+@pytest.mark.parametrize("held", ["scope", "function", "object", "bound", "partial", "module"])
+def test_a_generator_of_ones_own_that_the_closure_refers_to_is_one_of_them(made, draw_of, held):
+    w, seen, own = torch.ones(3, requires_grad=True), [], made()
+    opt = SAM(SGD([w], lr=0.1))
+
+    class Held:
+        def __init__(self):
+            self.own = own
+
+        def draw(self):
+            return draw_of(self.own)
+
+    def inner(generator=own):
+        return draw_of(generator)
+
+    it, module = Held(), Drawing(draw_of)
+    module.generator = own
+    draw = {
+        "scope": lambda: draw_of(own),
+        "function": lambda: inner(),
+        "object": lambda: draw_of(it.own),
+        "bound": it.draw,
+        "partial": partial(draw_of, own),
+        "module": lambda: module(),
+    }[held]
+
+    def closure():
+        opt.zero_grad()
+        seen.append(draw())
+        loss = (seen[-1] * w * w).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        opt.step(closure)
+    again = made()
+    assert seen == [value for _ in range(5) for value in [draw_of(again)] * 2]
+    assert draw_of(own) == draw_of(again)
 
 
 def test_modules_that_are_only_half_built_are_passed_over():
