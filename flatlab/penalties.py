@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from flatlab.landscape.curvature import follows, math_attention, moved, refusal, shifted
+from flatlab.landscape.memory import ran_out
 from flatlab.landscape.replaced import replaced
 from flatlab.landscape.samples import each, floats, gathered, length, passed, rows
 
@@ -207,7 +208,9 @@ def _prove(model: nn.Module, loss_fn: Loss, x: Any, y: Any) -> None:
             wide = True
             start = leaves(shifted([own(p) for p in trained.values()]))
             recorded = slopes(start, graph=True)
-        except (RuntimeError, TypeError):  # a model, or a loss with weights of its own, that is not for float64
+        except (RuntimeError, TypeError) as error:  # a model, or a loss with weights of its own, that is not for float64
+            if ran_out(error):
+                raise
             wide = False
             start = leaves(shifted(list(trained.values())))
             recorded = slopes(start, graph=True)

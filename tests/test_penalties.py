@@ -115,6 +115,18 @@ class Lean(torch.autograd.Function):
         return g * (1.9 * z + 0.1 * z.detach())
 
 
+def test_where_memory_runs_out_in_the_proof_it_is_not_repeated_in_another_precision():
+    model, calls = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), []
+
+    def loss_fn(outputs, y):
+        calls.append(outputs.dtype)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        hessian_frobenius_penalty(model, loss_fn, (torch.randn(6, 3), torch.arange(6) % 2))
+    assert calls == [torch.float64]
+
+
 def test_a_hessian_that_is_five_percent_off_is_refused_in_single_precision_too():
     """The proof runs in float64, where differences are sharp, whatever the model runs in."""
 

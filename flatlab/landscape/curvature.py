@@ -99,7 +99,7 @@ def follows(product: Map, slope: Map, at: list[Tensor], free: list[Tensor] | Non
 
 def _follows_along(seed: int, product: Map, slope: Map, at: list[Tensor], free: list[Tensor] | None) -> bool:
     g = torch.Generator().manual_seed(seed)
-    v = [torch.randn(a.shape, generator=g, dtype=torch.float64).to(a) * (size(a) or 1) for a in at]
+    v = [torch.randn(a.shape, generator=g, dtype=torch.float64, device="cpu").to(a) * (size(a) or 1) for a in at]
     if free is not None:
         v = [a * b for a, b in zip(v, free, strict=True)]
     fine = all(a.dtype == torch.float64 for a in at)
@@ -126,7 +126,7 @@ def moved(slopes: list[Tensor]) -> list[Tensor]:
 def shifted(at: list[Tensor]) -> list[Tensor]:
     """A point nearby: at the weights where a network begins, errors can cancel."""
     g = torch.Generator().manual_seed(2)
-    noise = [torch.randn(a.shape, generator=g, dtype=torch.float64).to(a) for a in at]
+    noise = [torch.randn(a.shape, generator=g, dtype=torch.float64, device="cpu").to(a) for a in at]
     return [a.detach() + (0.1 * size(a) + 0.01) * b for a, b in zip(at, noise, strict=True)]
 
 

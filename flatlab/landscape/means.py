@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from flatlab.landscape.memory import ran_out
 from flatlab.landscape.samples import each, floats, joined, rows
 
 if TYPE_CHECKING:
@@ -30,28 +31,32 @@ def need_mean(net: Network, w: Tensor) -> None:
     """
     if net.n < 2:
         return
-    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE)).long()
+    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE), device="cpu").long()
     x, y = net.data(alone)
     with torch.no_grad():
-        compare(net.loss(w, alone), torch.stack([net.loss(w, i[None]) for i in alone]), w.dtype)
+        compare(net.loss(w, alone), torch.stack([net.loss(w, i[None]) for i in alone]), net.coarsest)
         for index in mixed(net.y, net.n):
             x, y = net.data(index.to(w.device))
             if not net.splits:
-                compare(net.loss(w, index), torch.stack([net.loss(w, i[None]) for i in index]), w.dtype)
+                compare(net.loss(w, index), torch.stack([net.loss(w, i[None]) for i in index]), net.coarsest)
                 continue
             outputs = net.outputs(w, x)
             try:
                 wide, targets = floats(outputs, torch.float64), floats(y, torch.float64)
                 compare(*losses(net, wide, targets), torch.float64)
-            except (RuntimeError, TypeError):  # a loss with weights of its own, in float32
-                compare(*losses(net, outputs, y), w.dtype)
+            except (RuntimeError, TypeError) as error:  # a loss with weights of its own, in float32
+                if ran_out(error):
+                    raise
+                compare(*losses(net, outputs, y), net.coarsest)
 
 
 def losses(net: Network, outputs: Any, y: Any) -> tuple[Tensor, Tensor]:
     together = net.scalar(net.loss_fn(outputs, y))
     try:
         return together, each(lambda a, b: net.scalar(net.loss_fn(a, b)), outputs, y)
-    except (RuntimeError, NotImplementedError):  # what cannot be mapped over
+    except (RuntimeError, NotImplementedError) as error:  # what cannot be mapped over
+        if ran_out(error):
+            raise
         count = len(tree_leaves(y)[0])
         single = [net.loss_fn(rows(outputs, slice(i, i + 1)), rows(y, slice(i, i + 1))) for i in range(count)]
         return together, torch.stack(single)
@@ -59,17 +64,17 @@ def losses(net: Network, outputs: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 def mixed(y: Any, n: int) -> list[Tensor]:
     """Places of samples, mixed, 256 at a time."""
-    places = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    places = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
     if isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point() and n > RANDOM:
         shuffled = y.cpu()[places]
         order = torch.argsort(shuffled, stable=True)
         first = torch.ones_like(order, dtype=torch.bool)
         first[1:] = shuffled[order][1:] != shuffled[order][:-1]
-        chosen = torch.zeros(n, dtype=torch.bool)
+        chosen = torch.zeros(n, dtype=torch.bool, device="cpu")
         chosen[order[first]] = True
         chosen[:RANDOM] = True
         # Those of every label stand together, and not at the end, where they could be alone.
-        rare = torch.zeros(n, dtype=torch.bool)
+        rare = torch.zeros(n, dtype=torch.bool, device="cpu")
         rare[order[first]] = True
         places = torch.cat([places[rare], places[chosen & ~rare]])
     parts = list(places.split(AT_ONCE))
@@ -80,6 +85,8 @@ def mixed(y: Any, n: int) -> list[Tensor]:
 
 def compare(together: Tensor, single: Tensor, dtype: torch.dtype) -> None:
     together, single = together.double(), single.double()
+    if not together.isfinite():
+        raise ValueError(f"the loss of {len(single)} samples is {together.item():g}")
     # Looser than rounding (single samples may run through other kernels than a batch), tighter than any factor.
     slack = min(1e3 * torch.finfo(dtype).eps, 0.05) * max(1.0, single.abs().max().item())
     if not (together - single.mean()).abs() <= slack:
@@ -91,14 +98,14 @@ def compare(together: Tensor, single: Tensor, dtype: torch.dtype) -> None:
 
 def splits(net: Network, w: Tensor) -> bool:
     """Whether the model's outputs are tensors whose rows are those of the samples alone, by value on some."""
-    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE)).long()
+    alone = torch.linspace(0, net.n - 1, min(net.n, ALONE), device="cpu").long()
     with torch.no_grad():
         outputs = net.outputs(w, net.data(alone)[0])
         leaves = tree_leaves(outputs)
         if not leaves or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(alone) for t in leaves):
             return False
         single = joined([net.outputs(w, net.data(i[None])[0]) for i in alone])
-    slack = min(1e3 * torch.finfo(w.dtype).eps, 0.05)
+    slack = min(1e3 * torch.finfo(net.coarsest).eps, 0.05)
     return all(
         a.shape == b.shape and bool(((a - b).abs() <= slack * b.abs().max().clamp_min(1)).all())
         for a, b in zip(leaves, tree_leaves(single), strict=True)

@@ -25,7 +25,9 @@ from flatlab.landscape.curvature import (
     shifted,
 )
 from flatlab.landscape.landscape import Landscape
+from flatlab.landscape.lent import Place, lent
 from flatlab.landscape.means import need_mean, splits
+from flatlab.landscape.memory import ran_out
 from flatlab.landscape.replaced import replaced
 from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
 from flatlab.landscape.stillness import moved_buffers, structure
@@ -48,8 +50,8 @@ HALF = {torch.bfloat16, torch.float16}
 Weights = dict[str, Tensor]
 Part = Tensor | slice | None
 
-LOOKED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, set[str]]] = weakref.WeakKeyDictionary()
-"""Models that were looked at, in the modes they had then, and the buffers that their forward pass moves."""
+LOOKED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, set[str], set[Place]]] = weakref.WeakKeyDictionary()
+"""Models that were looked at, in the modes they had then, and the buffers and attributes that their forward pass moves."""
 
 
 class Network(Landscape):
@@ -60,8 +62,8 @@ class Network(Landscape):
     inputs or a dict of named ones, `y` a tensor or a tree of tensors, each with the samples first.
 
     The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
-    and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers too, is never
-    written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32, with `.w0`
+    and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers and plain attributes
+    too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32, with `.w0`
     in it, if it runs in it. Parameters outside `params` keep the values that the model has.
 
     Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
@@ -109,6 +111,7 @@ class Network(Landscape):
         self._shell, self._passed = _Shell(model), passed(model, self.x)
         self._wide: torch.dtype | None = None
         self._moved: set[str] = set()
+        self._written: set[Place] = set()
         self._slow: set[str] = set()
         self._held: dict[tuple[str, int], tuple[Any, bool]] = {}
         if not HALF.isdisjoint(self._types):
@@ -121,7 +124,9 @@ class Network(Landscape):
         try:
             with torch.no_grad():
                 wide._at(wide.w0, *wide.data(slice(0, 2)))
-        except Exception:  # whatever a model does not like about float32
+        except Exception as error:  # whatever a model does not like about float32
+            if ran_out(error):
+                raise
             return
         self.w0, self.x, self.y, self.loss_fn, self._wide = wide.w0, wide.x, wide.y, wide.loss_fn, torch.float32
 
@@ -176,11 +181,12 @@ class Network(Landscape):
         rest = {n: p.detach() for n, p in self.model.named_parameters() if n not in own}  # outside `params`
         own |= rest if self._wide is None else floats(rest, self._wide)
         tensors = {f"model.{name}": v for name, v in own.items()}
-        if self._wide is None:
-            return replaced(self._shell, tensors, (f,))
-        unnarrowed = Unnarrowed() if self._wide == torch.float64 else nullcontext()
-        with torch.autocast(self.w0.device.type, enabled=False), unnarrowed:
-            return replaced(self._shell, tensors, (f,))
+        with lent(self.model, self._written) if self._written else nullcontext():
+            if self._wide is None:
+                return replaced(self._shell, tensors, (f,))
+            unnarrowed = Unnarrowed() if self._wide == torch.float64 else nullcontext()
+            with torch.autocast(self.w0.device.type, enabled=False), unnarrowed:
+                return replaced(self._shell, tensors, (f,))
 
     def forward(self, x: Any) -> Any:
         """What the model makes of `x`, by the weights that it has at the time, see `inside`."""
@@ -212,20 +218,25 @@ class Network(Landscape):
         if known is None or known[0] != form:
             point = self._generic.clone()  # off w0, where a power iteration may have come to rest
             weights, version = self.named(point), point._version
+            rest = {name: p.detach().clone() for name, p in self.model.named_parameters() if name not in weights}
+            weights |= rest if self._wide is None else floats(rest, self._wide)
 
             def run(x: Any, buffers: Weights) -> Any:
                 return self._replaced(weights, buffers, lambda: self.forward(x))
 
             try:
                 before = [v.clone() for v in weights.values()]
-                moved = moved_buffers(self.model, run, self.x, self._buffers(None))
+                with lent(self.model) as written:
+                    moved = moved_buffers(self.model, run, self.x, self._buffers(None))
                 changed = any(not torch.equal(a, b) for a, b in zip(before, weights.values(), strict=True))
                 if changed or point._version != version:
                     raise ValueError(WRITES)
-            except (RuntimeError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+            except (RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
+                if ran_out(error):
+                    raise
                 raise ValueError(self._unfit(error)) from error
-            known = LOOKED[self.model] = form, moved
-        self._form, self._moved = known
+            known = LOOKED[self.model] = form, moved, written
+        self._form, self._moved, self._written = known
 
     def _unfit(self, error: Exception) -> str:
         said = f"the model does not run on these data: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -284,11 +295,17 @@ class Network(Landscape):
             return self._given
         return count if self._mean else max(1, self._fitting // points)
 
+    @property
+    def coarsest(self) -> torch.dtype:
+        """The type of the parameters with the fewest digits."""
+        types = [t for t in self._types if t.is_floating_point] if self._wide is None else [self._wide]
+        return max(types or [self.w0.dtype], key=lambda t: torch.finfo(t).eps)
+
     @cached_property
     def _generic(self) -> Tensor:
         # Not w0 itself: a network that begins at zero weights its classes equally whatever the loss.
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(self.d, generator=generator, dtype=torch.float64).to(self.w0)
+        noise = torch.randn(self.d, generator=generator, dtype=torch.float64, device="cpu").to(self.w0)
         return self.w0 + 0.01 * noise
 
     @cached_property
@@ -359,14 +376,16 @@ class Network(Landscape):
             return one_by_one()
         try:
             return mapped()
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if ran_out(error):
+                raise
             try:
                 found = one_by_one()
             except Refused:
                 raise
-            except Exception:
+            except Exception as other:
+                if ran_out(other):
+                    raise
                 raise error from None
             self._slow.add(what)
             return found
@@ -528,12 +547,14 @@ class Network(Landscape):
     @cached_property
     def _proving(self) -> Network:
         """The network on a few samples, in float64 if it runs in it."""
-        few = torch.linspace(0, self.n - 1, min(self.n, PROBED)).long()
+        few = torch.linspace(0, self.n - 1, min(self.n, PROBED), device="cpu").long()
         wide = self._widened(few)
         try:
             with torch.no_grad():
                 wide._at(wide.w0, wide.x, wide.y)
-        except Exception:  # whatever a model does not like about float64
+        except Exception as error:  # whatever a model does not like about float64
+            if ran_out(error):
+                raise
             return self.on(*self.data(few))
         return wide
 
@@ -552,9 +573,9 @@ class Network(Landscape):
         if key not in self._held:
             try:
                 right = test()
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError):
+            except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError) as error:
+                if ran_out(error):
+                    raise
                 right = False
             self._held[key] = self.loss_fn, right  # the loss is kept, or another could come to its place in memory
         return self._held[key][1]
@@ -602,7 +623,9 @@ class _Proofs(dict[str, bool]):
     def _runs(self, f: Callable) -> Any:
         try:
             return f()
-        except (RuntimeError, NotImplementedError):  # what autograd cannot do at all
+        except (RuntimeError, NotImplementedError) as error:  # what autograd cannot do at all
+            if ran_out(error):
+                raise
             return None
 
     def _cut(self, flat: Tensor) -> list[Tensor]:
@@ -616,7 +639,9 @@ class _Proofs(dict[str, bool]):
 
         try:
             return follows(cut(product), cut(slope), self._cut(self.point), self.free)
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError) as error:
+            if ran_out(error):
+                raise
             return False
 
 
@@ -633,6 +658,9 @@ class _Shell(nn.Module):
 
 def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
     every = dict(model.named_parameters())
+    lazy = [name for name, p in every.items() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise ValueError(f"parameter {lazy[0]!r} has no size yet, as in a lazy layer: call the model on a batch first")
     if params is None:
         if not every:
             raise ValueError(f"{type(model).__name__} has no parameters")

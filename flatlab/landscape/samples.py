@@ -12,6 +12,8 @@ from torch.func import vmap
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_leaves, tree_map, tree_unflatten
 from torch.utils.data import DataLoader, Dataset
 
+from flatlab.landscape.memory import ran_out
+
 __all__ = ["each", "floats", "gathered", "joined", "length", "passed", "refuse_nan", "rows"]
 
 AT_ONCE = 256
@@ -39,6 +41,8 @@ def gathered(data: Any) -> tuple[Any, Any]:
         try:
             data = tuple(joined([_tensors(batch[part]) for batch in batches]) for part in (0, 1))
         except (RuntimeError, ValueError) as error:
+            if ran_out(error):
+                raise
             raise ValueError(f"the batches of data cannot be joined: {error}") from error
     x, y = (_tensors(part) for part in _pair(data, "data"))
     n = length("x", x)

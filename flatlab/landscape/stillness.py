@@ -37,7 +37,7 @@ def moved_buffers(model: nn.Module, run: Run, x: Any, start: dict[str, Tensor]) 
     first that makes something else of the same input. The user's buffers and random states stay as they were.
     """
     first, second = {name: b.clone() for name, b in start.items()}, {name: b.clone() for name, b in start.items()}
-    two = rows(x, torch.tensor([0, -1]))
+    two = rows(x, torch.tensor([0, -1], device="cpu"))
     with torch.no_grad(), kept_random_states(), watched(model) as calls:
         states = random_states()
         run(two, first)
@@ -77,7 +77,7 @@ def jittered(two: Any) -> Any:
     def other(t: Any) -> Any:
         if not isinstance(t, Tensor) or not t.is_floating_point():
             return t
-        noise = torch.randn(t.shape[1:], generator=g).to(t)
+        noise = torch.randn(t.shape[1:], generator=g, device="cpu").to(t)
         return torch.stack([t[0], t[1] + (1 + t.abs().mean()) * noise])
 
     return tree_map(other, two)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.landscape.curvature import math_attention
+from flatlab.landscape.memory import ran_out
 from flatlab.landscape.pullback import pullback
 
 __all__ = ["directional_derivatives"]
@@ -47,7 +48,9 @@ def directional_derivatives(landscape: Landscape, w: Tensor, v: Tensor, chunk: i
         # Their mean is the loss's slope, or a backward pass through a backward pass went wrong.
         slope, size = torch.dot(landscape.grad(w, chunks[0]).detach(), v), found.abs().max()
         fast = not bool((found.mean() - slope).abs() > 30 * torch.finfo(w.dtype).eps ** 0.5 * size)
-    except (RuntimeError, NotImplementedError):  # what torch.func, or a second backward pass, cannot take
+    except (RuntimeError, NotImplementedError) as error:  # what torch.func, or a second backward pass, cannot take
+        if ran_out(error):
+            raise
         fast = False
     if not fast:
         return torch.cat([formed(index) for index in chunks])

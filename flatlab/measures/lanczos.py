@@ -23,8 +23,8 @@ class Krylov:
 
     def eigh(self) -> tuple[Tensor, Tensor]:
         """Ritz values, ascending, shape `(m,)`, and vectors in the basis, shape `(m, m)`, in float64."""
-        t = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64))
-        off = torch.tensor(self.off[:-1], dtype=torch.float64)
+        t = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64, device="cpu"))
+        off = torch.tensor(self.off[:-1], dtype=torch.float64, device="cpu")
         return torch.linalg.eigh(t + torch.diag(off, 1) + torch.diag(off, -1))
 
 

@@ -133,8 +133,9 @@ def feature_robustness(
         landscape.need_mean()
         parameter = _parameter(_linear(landscape, layer)[0])
         weights = landscape.named(w)
-        matrix = weights[parameter]
-        start = matrix.storage_offset() - w.storage_offset()
+        matrix = weights[parameter].to(w.dtype)
+        before = list(weights)[: list(weights).index(parameter)]
+        start = sum(weights[name].numel() for name in before)
     m, generator = matrix.shape[1], generator_for(seed, w.device)
     base = landscape.losses_at(w[None])
 
@@ -143,7 +144,7 @@ def feature_robustness(
         for _ in range(count):
             a = torch.randn(m, m, dtype=w.dtype, device=w.device, generator=generator)
             q, r = torch.linalg.qr(a)
-            q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # without the signs the law would not be Haar's
+            q = q * (1 - 2 * (r.diagonal() < 0).to(q))  # without the signs the law would not be Haar's
             move = delta * (matrix @ q).reshape(-1)
             points = w.repeat(2 if antithetic else 1, 1)
             points[0, start : start + len(move)] += move

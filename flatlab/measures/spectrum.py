@@ -181,7 +181,7 @@ def hessian_density(
         raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}")
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)
     m = min(steps, landscape.d)
-    values, weights = torch.zeros(probes, m, dtype=torch.float64), torch.zeros(probes, m, dtype=torch.float64)
+    values, weights = (torch.zeros(probes, m, dtype=torch.float64, device="cpu") for _ in range(2))
     for row in range(probes):
         nodes, ritz = lanczos(product, probe("gaussian", w, generator), m).eigh()
         # A Krylov space that closed early has fewer nodes: the rest keep weight 0.

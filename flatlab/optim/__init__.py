@@ -82,19 +82,22 @@ In CSAM `rho_cov` is zero there, too.
 a subclass of `RuleOptimizer` that names the method.
 
 **What a pass leaves behind.** Whatever a forward pass moves, moves in the first pass only, and later passes start where
-that one did: statistics of norm layers, the vectors of spectral norm, codebooks, observers, any buffer of a module. The
-modules are those that the trained parameters belong to, and those that the closure calls; their buffers are looked at
-once, by value, and again when a module changes its mode. Dropout draws the same mask in every pass; afterwards torch's
-default generators, Python's `random` and NumPy's stand where one plain pass leaves them. (Whether a closure draws from
-the last two is looked at in the first three steps and in every 16th. Generators of the user's own are not known.) Modules
+that one did: statistics of norm layers, the vectors of spectral norm, codebooks, observers, any buffer of a module; a
+parameter that is not trained here (a momentum encoder); and what a module of yours keeps in plain attributes, be it a
+tensor, a number, or a list, dict or set. The modules are those that the trained parameters belong to, and those that the
+closure calls. What they hold is looked at once, by value, and again when a module changes its mode; buffers are watched
+in every step, the rest in the first three and in every 16th. (Frozen parameters that are more than those trained are
+watched by torch's counter of writes alone.) Dropout draws the same mask in every pass; afterwards torch's default
+generators, Python's `random` and NumPy's stand where one plain pass leaves them, and so do generators of your own that the
+closure refers to, or an object or module there. (Whether it draws from those beside torch's default ones is looked at in
+the first three steps and in every 16th.) Modules
 that are called through a compiled *function*, and hold no trained parameter, cannot be seen: compile the module instead.
 Where a model is compiled torch warns, once, of a global hook: it is ours and only looks.
 
 **Forward passes that write to the weights** (`nn.Embedding(max_norm=...)`, a max-norm constraint, an initialization by
 data) do so in the first pass, as without a method, and it stays; what they write at perturbed weights goes with these.
 LSAM, which runs no pass at the weights themselves, refuses such a model where it sees it. (It and the methods that cut the
-batch look in the first three steps and in every 16th.) What a module keeps in a plain attribute, and not in a buffer, each
-pass moves anew.
+batch look in the first three steps and in every 16th.)
 
 **Caches of weights.** An autocast around the step, and `torch.nn.utils.parametrize.cached()`, keep what they have made of
 the weights; both are cleared whenever a pass writes them. What a compiler has folded into constants stays: freeze nothing.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Group", "Groups", "over_groups", "refuse_lazy", "refuse_sharded", "sign_of", "size", "trained"]
+__all__ = ["Group", "Groups", "over_groups", "refuse_lazy", "refuse_sharded", "refuse_twice", "sign_of", "size", "trained"]
 
 Group = dict[str, Any]
 Groups = list[tuple[Group, list[Tensor]]]
@@ -94,6 +94,28 @@ def refuse_sharded(name: str, groups: list[Group]) -> None:
             f"{name} takes a norm over all parameters, which must be whole on every worker, got {what}: "
             "use DistributedDataParallel"
         )
+
+
+def refuse_twice(name: str, groups: list[Group]) -> None:
+    """A `ValueError` if a parameter's memory is another's, too, or is read with another sign than it is written with.
+
+    >>> weight = torch.ones(2)
+    >>> refuse_twice("SAM", [{"params": [torch.nn.Parameter(weight), torch.nn.Parameter(weight)]}])
+    Traceback (most recent call last):
+    ValueError: SAM got two parameters, of shapes (2,) and (2,), that share their memory: tie them as one parameter
+    """
+    seen: dict[int, Tensor] = {}
+    for p in (p for group in groups for p in group["params"]):
+        if p.is_conj() or p.is_neg():
+            raise ValueError(
+                f"{name} got a parameter that is a conjugate or negative view: make it of .resolve_conj().resolve_neg()"
+            )
+        if type(p) not in (Tensor, torch.nn.Parameter) or p.is_meta or p.layout is not torch.strided or not p.numel():
+            continue
+        other = seen.setdefault(p.data_ptr(), p)
+        if other is not p:
+            told = f"of shapes {tuple(other.shape)} and {tuple(p.shape)}"
+            raise ValueError(f"{name} got two parameters, {told}, that share their memory: tie them as one parameter")
 
 
 def refuse_lazy(name: str, groups: list[Group]) -> None:

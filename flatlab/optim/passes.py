@@ -77,13 +77,14 @@ class Passes:
         self._graded = [False] * len(params)
         self._complete = False
         self._hooks = []
-        self._moved = self._origin = Moved(known)
         self.replays = True
         """Whether later passes find buffers as the first one did, or as it left them."""
         self._thread = threading.get_ident()
         # While a graph is captured a generator can be neither read nor set.
         self._capturing = capturing(self.w)
-        self._generators = Generators([self.w.device.index] if self.w.is_cuda and not self._capturing else [], foreign)
+        gpus = [self.w.device.index] if self.w.is_cuda and not self._capturing else []
+        self._generators = Generators(gpus, foreign, None if self._capturing else closure)
+        self._moved = self._origin = Moved(known, params, looks=foreign.looks and not self._capturing)
         self._looks = self._read and not self._capturing and (foreign.looks or known.writes)
         """Whether to look, by value, for what a first pass writes to the weights."""
 
@@ -148,7 +149,7 @@ class Passes:
             self._write(self.w)
         self.closure, self.count, self._last = closure, 0, None
         if self.losses:  # not the first part
-            self._moved = Moved(self.known)
+            self._moved = Moved(self.known, self.params, self._moved.looks)
             self._generators.begin()
 
     def hand_over(self, direction: Tensor, kept: bool = False) -> None:
@@ -224,7 +225,7 @@ class Passes:
                 self._hooks.append(p.register_hook(lambda g: g.masked_fill(~found, math.nan)))
 
     def _first(self) -> Tensor | float | None:
-        self._moved.find(self.params)  # not by a hook: a model compiled under one would be compiled anew without it
+        self._moved.find()  # not by a hook: a model compiled under one would be compiled anew without it
         with nullcontext() if self.no_sync is None else self.no_sync():
             return self.closure()
 

@@ -49,7 +49,7 @@ class Split(Passes):
 
     def leave(self) -> None:
         """Between the halves: what the pass in between moves shall go back to where it stands now."""
-        self._moved.find(self.params)
+        self._moved.find()
         self._hook.enter_context(self._holding())
 
     def come_back(self) -> None:

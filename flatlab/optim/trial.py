@@ -22,7 +22,7 @@ def splits(method: type[Method], shared: dict[str, Any]) -> bool:
     """
     if method.cuts:
         return False
-    w, points = torch.ones(2), []
+    w, points = torch.ones(2, device="cpu"), []
 
     def grad(v: Tensor) -> Tensor:
         points.append(v)
@@ -41,7 +41,7 @@ def reads_late(method: type[Method], shared: dict[str, Any]) -> bool:
     """
     if method.cuts:
         return False
-    slopes, weights = torch.tensor([1.0, 3.0]), torch.tensor([1.0, -2.0])
+    slopes, weights = torch.tensor([[1.0, 3.0], [1.0, -2.0]], device="cpu")
 
     def found(w: Tensor) -> Tensor:
         def grad(v: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def reads_late(method: type[Method], shared: dict[str, Any]) -> bool:
         return direction[0] if method.memory else direction
 
     try:
-        return torch.equal(found(torch.full((2,), math.nan)), found(weights.clone()))
+        return torch.equal(found(torch.full((2,), math.nan, device="cpu")), found(weights.clone()))
     except ValueError:  # a rule may refuse weights that are no numbers
         return False
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from flatlab.methods import Method, Option
-from flatlab.optim.groups import Group, refuse_sharded
+from flatlab.optim.groups import Group, refuse_sharded, refuse_twice
 
 __all__ = ["STEPS", "Wrapper", "signature"]
 
@@ -43,6 +43,7 @@ class Wrapper(Optimizer):
         own |= {STEPS: 0} if method.draws or every is not None else {}
         _check_base(name, base, grouped | own)
         refuse_sharded(name, base.param_groups)
+        refuse_twice(name, base.param_groups)
         if no_sync is not None and not method.local_ascent:
             raise ValueError(
                 f"no_sync must be None for {name}, got {no_sync}: the first gradient has a part in the direction or "
@@ -145,6 +146,7 @@ class Wrapper(Optimizer):
             param_group = {STEPS: self._steps} | param_group
         self.base.add_param_group(param_group)
         refuse_sharded(type(self).__name__, self.param_groups[-1:])
+        refuse_twice(type(self).__name__, self.param_groups)
 
     def _refuse_half(self, what: str) -> None:
         if self._half is not None:

@@ -1,5 +1,7 @@
 """A clear error, never a wrong number."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from measured_problems import Quadratic, linear_toy, random, two_layers
@@ -241,3 +243,186 @@ def test_a_gradient_that_is_not_finite_is_no_noise_of_zero():
         gradient_noise(Kink(), torch.zeros(1))
     with pytest.raises(FloatingPointError, match="Hessian is not finite"):
         hessian_nonuniformity(Kink(), torch.zeros(1))
+
+
+class Exhausted(nn.Module):
+    """Runs out of memory in one of its calls or of those of its loss, the one numbered `calls.fails`, and only there."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+        self.error, self.calls = error, SimpleNamespace(made=0, fails=None)
+
+    def count(self):
+        self.calls.made += 1
+        if self.calls.made == self.calls.fails:
+            raise self.error
+
+    def forward(self, x):
+        self.count()
+        return self.layers(x)
+
+    def loss(self, outputs, y):
+        self.count()
+        return cross_entropy(outputs, y)
+
+
+LITTLE = {
+    "feature_robustness": {"samples": 2, "layer": "layers.2"},
+    "hessian_density": {"steps": 2, "probes": 2},
+    "hessian_nonuniformity": {"max_steps": 3, "tol": 1.0},
+    "local_average": {"rho": 0.1, "samples": 2},
+    "local_oscillation": {"rho": 0.1, "samples": 2},
+    "pac_bayes": {"samples": 2, "tol": 0.1},
+    "relative_flatness": {"layer": "layers.2"},
+    "top_eigenvalues": {"max_steps": 3, "tol": 1.0},
+} | {name: {"samples": 2} for name in ("average_sharpness", "hessian_frobenius", "hessian_trace")}
+"""Of what each needs, for a short test."""
+OUT_OF_MEMORY = {
+    "gpu": torch.OutOfMemoryError("CUDA out of memory."),
+    "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
+}
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY.keys())
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"weight_norm"}))
+def test_where_memory_runs_out_no_slower_way_is_taken_instead(name, error):
+    """In whichever of the passes and losses it happens, those of the proofs among them."""
+
+    def measured(fails=None):
+        torch.manual_seed(0)
+        model = Exhausted(error)
+        model.calls.fails = fails
+        net = Landscape.of(model, model.loss, (torch.randn(6, 3), torch.arange(6) % 3))
+        extra = LITTLE.get(name, {}) | ({"v": net.w0} if name == "noise_energy" else {})
+        getattr(measures, name)(net, net.w0, **extra)
+        return model.calls.made
+
+    passes = measured()
+    for fails in {*range(1, min(passes, 40) + 1), passes}:
+        with pytest.raises(type(error), match="memory"):
+            measured(fails)
+
+
+@pytest.mark.parametrize("kind", ["half precision", "beyond torch.func"])
+def test_where_memory_runs_out_at_the_door_or_in_the_slow_way_it_is_said(kind):
+    class Branches(Exhausted):
+        def forward(self, x):
+            super().forward(x)
+            return self.layers(x) * (1.0 if float(x.sum()) > 1e9 else 2.0)
+
+    model = (Exhausted if kind == "half precision" else Branches)(OUT_OF_MEMORY["gpu"])
+    data = torch.randn(6, 3), torch.arange(6) % 3
+    if kind == "half precision":  # the first pass is in float32
+        model.calls.fails = 1
+        with pytest.raises(torch.OutOfMemoryError):
+            Landscape.of(model.bfloat16(), model.loss, data)
+        return
+    net = Landscape.of(model, model.loss, data)
+    net.per_sample_grads(net.w0)
+    net._slow.clear()
+    model.calls.made, model.calls.fails = 0, 4  # in the second sample's turn, after torch.func has refused
+    with pytest.raises(torch.OutOfMemoryError):
+        net.per_sample_grads(net.w0)
+
+
+class Keeps(nn.Module):
+    """In plain attributes, none of which its outputs depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls, self.last, self.sums, self.mean = nn.Linear(4, 3), 0, None, [], torch.zeros(3)
+
+    def forward(self, x):
+        z = self.layer(x)
+        self.calls, self.last, self.made = self.calls + 1, z, z.detach()
+        self.sums.append(z.sum())
+        self.mean.add_(1.0)
+        return z
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_model_keeps_in_plain_attributes_is_as_it_was(name):
+    torch.manual_seed(0)
+    model = Keeps()
+    net = Landscape.of(model, cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3))
+    call(name, net, net.w0)
+    assert (model.calls, model.last, model.sums) == (0, None, []) and not hasattr(model, "made")
+    assert torch.equal(model.mean, torch.zeros(3)) and model.mean.dtype == torch.float32
+
+
+def test_a_frozen_part_that_a_forward_pass_writes_to_is_left_alone_where_it_is_refused():
+    class Follows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key = nn.Linear(4, 3), nn.Linear(4, 3).requires_grad_(False)
+
+        def forward(self, x):
+            with torch.no_grad():
+                self.key.weight.lerp_(self.query.weight, 0.5)
+            return self.query(x) + self.key(x)
+
+    model = Follows()
+    before = model.key.weight.clone()
+    for params in (None, model.query.parameters()):
+        with pytest.raises(ValueError, match="gives something else in every pass"):
+            Landscape.of(model, cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3), params=params)
+        assert torch.equal(model.key.weight, before)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"weight_norm"}))
+def test_what_torch_makes_by_default_has_no_say(name):
+    """A default type, and a default device, on which a generator of the processor cannot draw."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    net = Landscape.of(model, cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3))
+    expected = call(name, net, net.w0)
+    net = Landscape.of(model, cross_entropy, (net.x, net.y))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = call(name, net, net.w0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(*(vars(e).values() if hasattr(e, "__dict__") else [e] for e in (expected, found)), strict=True):
+        assert torch.equal(torch.as_tensor(a, device="cpu"), torch.as_tensor(b, device="cpu"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_measure_within_autocast_is_refused(name):
+    net = Landscape.of(nn.Linear(4, 3), cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(ValueError, match="leave its context"):
+        call(name, net, net.w0)
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
+def test_a_head_in_another_precision_than_the_body_is_measured_as_one_in_the_same(name):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(4, 5).double(), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.body(x)).to(self.head.weight.dtype))
+
+    torch.manual_seed(0)
+    mixed, x, y = Mixed(), torch.randn(6, 4).double(), torch.arange(6) % 3
+    values = []
+    for model in (mixed, Mixed().double()):
+        model.load_state_dict(mixed.state_dict())
+        net = Landscape.of(model, cross_entropy, (x, y))
+        extra = {"delta": 1.0, "samples": 3} if name == "feature_robustness" else {}
+        values.append(float(getattr(measures, name)(net, net.w0, *([net.w0] if name == "noise_energy" else []), **extra)))
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_what_cannot_be_measured_is_said_in_a_line():
+    data = torch.randn(6, 4), torch.arange(6) % 3
+    with pytest.raises(ValueError, match="parameter '0.weight' has no size yet.*call the model on a batch first"):
+        Landscape.of(nn.Sequential(nn.LazyLinear(3)), cross_entropy, data)
+    fixed = torch.export.export(nn.Linear(4, 3), (data[0],)).module()
+    with pytest.raises(ValueError, match="the model does not run on these data: AssertionError: Guard failed"):
+        Landscape.of(fixed, cross_entropy, data)
+    net = Landscape.of(nn.Linear(4, 3), cross_entropy, (data[0] / 0, data[1]))
+    with pytest.raises(ValueError, match="the loss of 4 samples is nan"):
+        gradient_noise(net, net.w0)

@@ -384,3 +384,22 @@ def test_a_group_that_is_maximized_climbs_down_and_one_that_is_minimized_up():
     opt.step(closure)
     assert seen[1] == pytest.approx((3 - 0.5 * 0.6, 4 + 0.5 * 0.8), rel=1e-6)
     assert (a.item(), b.item()) == pytest.approx((3 + 0.1 * 2.7, 4 - 0.1 * 4.4), rel=1e-6)
+
+
+@every_method
+def test_what_torch_makes_by_default_has_no_say(method):
+    """A default type, and a default device, on which a generator of the processor cannot draw."""
+    models = []
+    for device in ("cpu", "meta"):
+        model = network()
+        opt = method(SGD(model.parameters(), lr=0.1))
+        closures = [closure_at(model, opt, step) for step in range(2)]
+        torch.set_default_dtype(torch.float32 if device == "cpu" else torch.float64)
+        try:
+            with torch.device(device):
+                for closure in closures:
+                    opt.step(closure)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        models.append(model)
+    assert_same_weights(*models)

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from methods_under_test import WHOLE, each, every_method
+from methods_under_test import OPTIMIZERS, WHOLE, each, every_method
+from torch import nn
 from torch.optim import LBFGS, SGD, Adadelta
 
 from flatlab.optim import ASAM, CSAM, SAM, USAM, StableSAM
@@ -157,6 +158,26 @@ def test_parameters_on_several_devices_are_refused():
     opt = SAM(SGD([here, there], lr=0.1))
     with pytest.raises(ValueError, match="must be on one device, got cpu, meta"):
         opt.step(lambda: here.sum())
+
+
+@each(OPTIMIZERS)
+def test_two_parameters_in_one_memory_are_refused_at_construction_and_in_a_new_group(method):
+    """Each would be written over the other's ascent; slices of one storage that do not overlap are no matter."""
+    memory = torch.randn(4, 6)
+    one, same, half = nn.Parameter(memory), nn.Parameter(memory), nn.Parameter(memory[:2])
+    for other in (same, half):
+        with pytest.raises(ValueError, match="share their memory: tie them as one parameter"):
+            method(SGD([one, other], lr=0.1))
+    opt = method(SGD([nn.Parameter(memory[:, ::2]), nn.Parameter(memory[:, 1::2]), nn.Parameter(torch.empty(0))], lr=0.1))
+    with pytest.raises(ValueError, match="share their memory"):
+        opt.add_param_group({"params": [one]})
+
+
+@pytest.mark.parametrize("view", [lambda z: z.conj(), lambda z: z.conj().imag], ids=["conjugate", "negative"])
+def test_a_parameter_that_is_read_with_another_sign_than_it_is_written_with_is_refused(view):
+    weight = nn.Parameter(view(torch.randn(3, dtype=torch.cfloat)))
+    with pytest.raises(ValueError, match="conjugate or negative view"):
+        SAM(SGD([weight], lr=0.1))
 
 
 def test_a_network_that_is_frozen_throughout_is_refused():

@@ -1,6 +1,7 @@
 """What a forward pass moves, by whatever name: it moves in the first pass, and every pass starts where that one did."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -49,6 +50,79 @@ class Written(nn.Module):
         return batch_norm(x, self.mean, self.variance, training=self.training) + 0.1 * self.mean
 
 
+class MomentumEncoder(nn.Module):
+    """A frozen layer that follows a trained one; written in place, or through `data`, which moves no version."""
+
+    def __init__(self, through_data):
+        super().__init__()
+        self.query, self.key, self.through_data = nn.Linear(8, 8), nn.Linear(8, 8).requires_grad_(False), through_data
+
+    def forward(self, x):
+        if self.training:
+            with torch.no_grad():
+                for p, q in zip(self.key.parameters(), self.query.parameters(), strict=True):
+                    if self.through_data:
+                        p.data = 0.9 * p.data + 0.1 * q.data
+                    else:
+                        p.lerp_(q, 0.1)
+        return self.query(x) + self.key(x)
+
+
+class ReplacedParameters(nn.Module):
+    """A codebook of parameters that the optimizer was given and that every forward pass replaces by new ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.code = nn.Embedding(5, 8)
+
+    def forward(self, z):
+        nearest = torch.cdist(z, self.code.weight).argmin(1)
+        if self.training:
+            share = one_hot(nearest, 5).float()
+            self.code.weight = nn.Parameter(0.9 * self.code.weight + 0.1 * share.T @ z)
+        return z + (self.code(nearest) - z).detach()
+
+
+class PlainAttributes(nn.Module):
+    """A state that is not there at first, a tensor written in place, a number, a list, a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.mean, self.steps, self.last, self.seen = None, torch.zeros(8), 0, [], {"sum": 0.0}
+
+    def forward(self, x):
+        out = x - self.mean + 0.1 * self.steps + sum(self.last[-2:]) + 0.01 * self.seen["sum"]
+        if self.hidden is not None:
+            out = out + 0.1 * self.hidden
+        if self.training:
+            self.hidden, self.steps, self.total = out.detach().mean(0), self.steps + 1, out.detach().sum()
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+            self.last.append(0.1 * float(out.detach().mean()))
+            self.seen["sum"] += float(x.detach().sum())
+        return out
+
+    def get_extra_state(self):
+        hidden = torch.zeros(8) if self.hidden is None else self.hidden
+        total = getattr(self, "total", torch.zeros(()))
+        return torch.cat([hidden, self.mean, total[None], torch.tensor([self.steps, *self.last, self.seen["sum"]])])
+
+
+class GrownInPlace(nn.Module):
+    """A buffer that the first pass resizes, as the observer of a quantized layer's channels does."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(0))
+
+    def forward(self, x):
+        if self.training:
+            with torch.no_grad():
+                if not self.mean.numel():
+                    self.mean.resize_(8).zero_()
+                self.mean.lerp_(x.mean(0), 0.1)
+        return x - self.mean
+
+
 LAYERS = {
     "codebook": Codebook,
     "written by hand": Written,
@@ -56,6 +130,11 @@ LAYERS = {
     "old spectral norm": lambda: spectral_norm(nn.Linear(8, 8)),
     "scripted": lambda: torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))),
     "cumulative": lambda: nn.BatchNorm1d(8, momentum=None),
+    "momentum encoder": lambda: MomentumEncoder(through_data=False),
+    "momentum encoder through data": lambda: MomentumEncoder(through_data=True),
+    "replaced parameters": ReplacedParameters,
+    "plain attributes": PlainAttributes,
+    "grown in place": GrownInPlace,
 }
 every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 
@@ -91,6 +170,51 @@ def test_without_a_radius_it_is_the_base_optimizer_to_the_bit_from_the_first_ste
         alone.step()
         opt.step(closure_of(wrapped, opt, *batch(seed)))
     same(plain, wrapped)
+
+
+class RunningCenter(nn.Module):
+    """A loss with a state and no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("center", torch.zeros(8))
+
+    def forward(self, z):
+        with torch.no_grad():
+            self.center.lerp_(z.mean(0), 0.1)
+        return (z - self.center).square().mean()
+
+
+@pytest.mark.parametrize("compiles", [False, True], ids=["plain", "compiled"])
+def test_a_loss_with_a_state_and_no_weights_moves_once_from_the_first_step_on(compiles):
+    """Nothing leads to it from the weights, and the first pass runs without a hook."""
+    ends = []
+    for wrap in (lambda base: base, lambda base: SAM(base, rho=0.0)):
+        model, loss = network(nn.Tanh), RunningCenter()
+        run = torch.compile(model[:3], backend="eager") if compiles else model[:3]
+        opt = wrap(SGD(model.parameters(), lr=0.1))
+
+        def closure(x, run=run, loss=loss, opt=opt):
+            opt.zero_grad()
+            value = loss(run(x))
+            value.backward()
+            return value
+
+        for seed in range(3):
+            opt.step(lambda seed=seed, closure=closure: closure(batch(seed)[0]))
+        ends.append((model, loss))
+    for one, other in zip(*ends, strict=True):
+        same(one, other)
+
+
+def test_a_frozen_backbone_that_is_larger_than_what_is_trained_is_not_copied(monkeypatch):
+    """A pass can still be seen to write to it, by its version: of what it was then, only the first step knows nothing."""
+    model = nn.Sequential(nn.Linear(4, 100).requires_grad_(False), nn.Linear(100, 3))
+    copied, clone = [], torch.Tensor.clone
+    monkeypatch.setattr(torch.Tensor, "clone", lambda t, **how: copied.append(t.numel()) or clone(t, **how))
+    opt = SAM(SGD(model.parameters(), lr=0.1))
+    opt.step(closure_of(model, opt, *batch(0)))
+    assert 400 not in copied, "its weight"
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -141,6 +265,65 @@ def test_every_pass_draws_what_the_first_one_drew_and_the_generator_ends_as_afte
     passes = len(seen) // 5
     assert seen == [value for value in expected[:5] for _ in range(passes)] and passes > 1
     assert draw() == expected[5]
+
+
+class Drawing(nn.Module):
+    def __init__(self, draw_of):
+        super().__init__()
+        self.generator, self.draw_of = random.Random(6), draw_of
+
+    def forward(self):
+        return self.draw_of(self.generator)
+
+
+@pytest.mark.parametrize(
+    ("made", "draw_of"),
+    [
+        (lambda: random.Random(6), lambda g: g.random()),
+        (lambda: np.random.default_rng(6), lambda g: g.random()),
+        (lambda: np.random.RandomState(6), lambda g: g.rand()),
+        (lambda: torch.Generator().manual_seed(6), lambda g: torch.rand((), generator=g).item()),
+    ],
+    ids=["random", "numpy", "numpy's old", "torch"],
+)
+@pytest.mark.parametrize("held", ["scope", "function", "object", "bound", "partial", "module"])
+def test_a_generator_of_ones_own_that_the_closure_refers_to_is_one_of_them(made, draw_of, held):
+    w, seen, own = torch.ones(3, requires_grad=True), [], made()
+    opt = SAM(SGD([w], lr=0.1))
+
+    class Held:
+        def __init__(self):
+            self.own = own
+
+        def draw(self):
+            return draw_of(self.own)
+
+    def inner(generator=own):
+        return draw_of(generator)
+
+    it, module = Held(), Drawing(draw_of)
+    module.generator = own
+    draw = {
+        "scope": lambda: draw_of(own),
+        "function": lambda: inner(),
+        "object": lambda: draw_of(it.own),
+        "bound": it.draw,
+        "partial": partial(draw_of, own),
+        "module": lambda: module(),
+    }[held]
+
+    def closure():
+        opt.zero_grad()
+        seen.append(draw())
+        loss = (seen[-1] * w * w).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        opt.step(closure)
+    again = made()
+    assert seen == [value for _ in range(5) for value in [draw_of(again)] * 2]
+    assert draw_of(own) == draw_of(again)
 
 
 def test_modules_that_are_only_half_built_are_passed_over():
