@@ -254,7 +254,9 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     numbers |= {"strong": f"{mean(runs, 1.0, final)[0]:.0f}", "loss": f"{mean(runs, 1.0, last_loss)[0]:.1f}"}
     numbers |= {"measured": rounded(measured[0], 2 if measured[0] >= 10 else 1), "strongest": rounded(measured[-1])}
     numbers["risen"] = "{}, {} and {}".format(*map(rounded, measured[2:]))
-    numbers |= {"moderate": rounded(measured[2]), "gain": points(gain(runs, 0.01)).replace("-", "−")}
+    numbers["flattest"] = rounded(measured[3])
+    helped = {"gain": 0.01, "largest-gain": 0.1}
+    numbers |= {name: points(gain(runs, fa)).replace("-", "−") for name, fa in helped.items()}
     curvatures = [mean_curvature(r) for r in strong]
     numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
     losses = sorted(map(last_loss, strong))
