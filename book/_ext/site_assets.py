@@ -4,13 +4,12 @@ import io
 import os
 import re
 import shutil
-from importlib import resources
 from pathlib import Path
 
 from fontTools import subset
 from PIL import Image, ImageChops
 
-from flatlab.explorable.face import PLOTLY
+from flatlab.explorable.face import CODES, KINDS, build
 
 ICON_RULE = re.compile(r'(?P<selector>(?:\.fa-[\w-]+(?::+before)?,?)+)\{(?:--fa|content):"[^"]*"[^}]*\}')
 
@@ -30,10 +29,11 @@ SHARED = re.compile(r'<(script|style)[^>]* data-flatlab="(?P<name>[^"]+)">.*?</\
 """What the explorables of a page have in common."""
 
 
-def copy_plotly(out: Path) -> None:
-    """Both builds of plotly.js. Copied after the build: the theme would load them on every page at once."""
-    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
-        (out / "_static" / build.name).write_bytes(build.read_bytes())
+def copy_libraries(out: Path) -> None:
+    """What explorables fetch when they come near. Copied after the build: the theme would load it on every page at once."""
+    for file in (*map(build, KINDS), CODES):
+        shutil.copy(file, out / "_static")
+        shutil.copy(file.with_name("LICENSE"), out / "_static" / f"{file.parent.name}-LICENSE.txt")
 
 
 def keep_used_files(out: Path) -> None:
@@ -128,8 +128,8 @@ def drop_unused_scripts(app, pagename, templatename, context, doctree):
 
 
 def choose_mathjax(app, config):
-    """The smallest part of MathJax that loads the others."""
-    config.mathjax_path = "mathjax/startup.js"
+    """Not MathJax itself, but what starts it where a formula comes near."""
+    config.mathjax_path = "formulas.js"
 
 
 def finish(app, error):
@@ -140,7 +140,7 @@ def finish(app, error):
 
 def lighten(out: Path) -> None:
     """The built site, as readers get it."""
-    copy_plotly(out)
+    copy_libraries(out)
     keep_used_files(out)
     keep_used_icons(out)
     keep_used_glyphs(out)
