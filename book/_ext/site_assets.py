@@ -25,6 +25,13 @@ HEAD_SCRIPT = re.compile(r'<script (?=(?:data-[\w-]+="[^"]*" )?src="(?![^"]*docu
 """A script that can wait until the page is read; a line of script in the page needs the options at once."""
 
 
+MEASURING = (
+    'window.addEventListener("resize",t),'
+    'new MutationObserver(t).observe(document.getElementById("main-content"),{subtree:!0,childList:!0}),e()'
+)
+"""Where the theme's script reads the size of every block after any change of the page: a layout each time."""
+MEASURED = "/* scrollable.js has the browser tell it */"
+
 SHARED = re.compile(r'<(script|style)[^>]* data-flatlab="(?P<name>[^"]+)">.*?</\1>\n?', re.DOTALL)
 """What the explorables of a page have in common."""
 
@@ -104,6 +111,15 @@ def load_late(out: Path) -> None:
         page.write_text(HEAD_SCRIPT.sub("<script defer ", head) + end + body)
 
 
+def measure_once(out: Path) -> None:
+    """Leave the sizes of blocks to `scrollable.js`. Raises `ValueError` if the theme's script is another."""
+    script = out / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    text = script.read_text()
+    if MEASURING not in text and MEASURED not in text:
+        raise ValueError(f"{script.name} no longer measures blocks as site_assets.MEASURING says")
+    script.write_text(text.replace(MEASURING, MEASURED))
+
+
 def share(text: str) -> str:
     """A page with the first of each part that its explorables have in common."""
     seen = set()
@@ -144,6 +160,7 @@ def lighten(out: Path) -> None:
     keep_used_files(out)
     keep_used_icons(out)
     keep_used_glyphs(out)
+    measure_once(out)
     pack_pictures(out)
     load_late(out)
 

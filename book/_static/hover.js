@@ -142,10 +142,12 @@
     else if (holder) soon(away);
     else clearTimeout(timer);
   });
+  let before = null; // what was shown as the finger came down: the touch itself moves the focus
+  addEventListener("pointerdown", () => before = holder, { capture: true });
   addEventListener("click", (event) => {
     if (event.pointerType !== "touch" || box.contains(event.target)) return;
     const el = held(event.target);
-    if (!el || el === holder && el.matches("a")) return away(); // a second touch follows a link
+    if (!el || el === before && el.matches("a")) return away(); // a second touch follows a link
     if (el.matches(".flatlab-term")) event.preventDefault();
     if (el.matches(".flatlab-term") || !el.matches("a")) show(el);
   });

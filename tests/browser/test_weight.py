@@ -8,7 +8,7 @@ from tests.browser.served import SITE
 
 CHAPTERS = ["book/toys/sam_saddle.html", "book/scale/stability.html"]
 PAGES = ["book/index.html", *CHAPTERS]
-LATER = ("/mathjax/", "plotly")
+LATER = ("/mathjax/", "plotly", "uqr")
 """Fetched by scripts that themselves wait until the page is read: no paint waits for them."""
 
 
@@ -37,8 +37,18 @@ def test_first_paint_weighs_less_than_300_kilobytes(weighed, path):
 def test_a_page_with_its_toy_live_weighs_less_than_850_kilobytes(weighed, explorable, path):
     page, sizes = weighed(path)
     explorable(page, page.locator("[data-explorable]").first.get_attribute("data-explorable"))
-    assert [url.rpartition("/")[2] for url in sizes if "plotly" in url] == ["plotly-axes.min.js"]
+    assert [url.rpartition("/")[2] for url in sizes if "/_static/plotly" in url] == ["plotly-axes.min.js"]
     assert sum(sizes.values()) < 850_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_mathjax_is_fetched_once_the_first_toy_is_drawn_where_no_formula_is_near(weighed, explorable):
+    """Its start takes as long as drawing the toy, which the reader waits for."""
+    page, _ = weighed("book/index.html")
+    explorable(page, "SamSaddle")
+    page.wait_for_function("globalThis.MathJax?.startup?.promise")
+    measured = "performance.getEntriesByName('flatlab:basin')[0]"
+    fetched = "performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/mathjax/startup.js'))"
+    assert page.evaluate(f"{fetched}.startTime >= {measured}.startTime")
 
 
 def test_plotly_is_fetched_only_when_an_explorable_comes_near(weighed, explorable):
