@@ -45,10 +45,15 @@ class StaticPage(MimetypeRenderer):
     """A Plotly figure as HTML that draws itself with the page's own plotly.js, in the page's colours."""
 
     def to_mimebundle(self, fig_dict):
-        """The figure as `text/html`."""
+        """The figure as `text/html`; raises `ValueError` if no build of plotly.js has all its kinds of traces."""
         from flatlab.explorable import page  # needs anywidget; a plain figure elsewhere does not
+        from flatlab.explorable.face import KINDS
 
         figure = json.loads(pio.json.to_json_plotly(fig_dict))
+        kinds = {trace.get("type", "scatter") for trace in figure["data"]}
+        if not any(kinds <= set(drawn) for drawn in KINDS.values()):
+            asked, builds = ", ".join(sorted(kinds)), "; ".join(f"{name}: {', '.join(of)}" for name, of in KINDS.items())
+            raise ValueError(f"a figure of {asked} fits no build of plotly.js ({builds}); upkeep/plotly.py makes them")
         figure["layout"].pop("template", None)  # the page's own style stands in its place
         title = figure["layout"].get("meta", {}).get("caption", "A figure.")
         module = "flatlab/explorable/figure.mjs"

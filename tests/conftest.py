@@ -1,13 +1,13 @@
 """A real browser, cut off from every other host: on the built site, or on a page that holds one explorable."""
 
 import gc
+import shutil
 import subprocess
 import sys
-from importlib import resources
 
 import pytest
 
-from flatlab.explorable.face import PLOTLY
+from flatlab.explorable.face import CODES, KINDS, build
 from tests.browser.served import SITE, browser_path, served
 
 CHAPTER = "book/toys/sam_saddle.html"
@@ -152,11 +152,11 @@ def explorable():
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory):
-    """A folder that is served, with plotly.js where pages look for it: its path and its address."""
+    """A folder that is served, with what explorables fetch where pages have it: its path and its address."""
     folder = tmp_path_factory.mktemp("stage")
     (folder / "_static").mkdir()
-    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
-        (folder / "_static" / build.name).write_bytes(build.read_bytes())
+    for file in (*map(build, KINDS), CODES):
+        shutil.copy(file, folder / "_static")
     with served(folder) as address:
         yield folder, address
 

@@ -12,7 +12,7 @@ from tests.browser.gestures import set_equations
 from tests.browser.served import SITE, browser_path, served
 
 FIRST = "book/index.html"
-DRAWN = "!document.querySelector('.flatlab-waiting, [aria-busy=true]')"
+DRAWN = "!document.querySelector('.flatlab-waiting, [aria-busy=true]') && (!globalThis.flatlabCodes || !!globalThis.uqr)"
 PICTURES = """Promise.all([...document.images].map((image) => {
   image.loading = "eager";
   return image.decode();

@@ -4,13 +4,12 @@ import io
 import os
 import re
 import shutil
-from importlib import resources
 from pathlib import Path
 
 from fontTools import subset
 from PIL import Image, ImageChops
 
-from flatlab.explorable.face import PLOTLY
+from flatlab.explorable.face import CODES, KINDS, build
 
 ICON_RULE = re.compile(r'(?P<selector>(?:\.fa-[\w-]+(?::+before)?,?)+)\{(?:--fa|content):"[^"]*"[^}]*\}')
 
@@ -26,14 +25,22 @@ HEAD_SCRIPT = re.compile(r'<script (?=(?:data-[\w-]+="[^"]*" )?src="(?![^"]*docu
 """A script that can wait until the page is read; a line of script in the page needs the options at once."""
 
 
+MEASURING = (
+    'window.addEventListener("resize",t),'
+    'new MutationObserver(t).observe(document.getElementById("main-content"),{subtree:!0,childList:!0}),e()'
+)
+"""Where the theme's script reads the size of every block after any change of the page: a layout each time."""
+MEASURED = "/* scrollable.js has the browser tell it */"
+
 SHARED = re.compile(r'<(script|style)[^>]* data-flatlab="(?P<name>[^"]+)">.*?</\1>\n?', re.DOTALL)
 """What the explorables of a page have in common."""
 
 
-def copy_plotly(out: Path) -> None:
-    """Both builds of plotly.js. Copied after the build: the theme would load them on every page at once."""
-    for build in (PLOTLY, resources.files("plotly").joinpath("package_data/plotly.min.js")):
-        (out / "_static" / build.name).write_bytes(build.read_bytes())
+def copy_libraries(out: Path) -> None:
+    """What explorables fetch when they come near. Copied after the build: the theme would load it on every page at once."""
+    for file in (*map(build, KINDS), CODES):
+        shutil.copy(file, out / "_static")
+        shutil.copy(file.with_name("LICENSE"), out / "_static" / f"{file.parent.name}-LICENSE.txt")
 
 
 def keep_used_files(out: Path) -> None:
@@ -104,6 +111,15 @@ def load_late(out: Path) -> None:
         page.write_text(HEAD_SCRIPT.sub("<script defer ", head) + end + body)
 
 
+def measure_once(out: Path) -> None:
+    """Leave the sizes of blocks to `scrollable.js`. Raises `ValueError` if the theme's script is another."""
+    script = out / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    text = script.read_text()
+    if MEASURING not in text and MEASURED not in text:
+        raise ValueError(f"{script.name} no longer measures blocks as site_assets.MEASURING says")
+    script.write_text(text.replace(MEASURING, MEASURED))
+
+
 def share(text: str) -> str:
     """A page with the first of each part that its explorables have in common."""
     seen = set()
@@ -128,8 +144,8 @@ def drop_unused_scripts(app, pagename, templatename, context, doctree):
 
 
 def choose_mathjax(app, config):
-    """The smallest part of MathJax that loads the others."""
-    config.mathjax_path = "mathjax/startup.js"
+    """Not MathJax itself, but what starts it where a formula comes near."""
+    config.mathjax_path = "formulas.js"
 
 
 def finish(app, error):
@@ -140,10 +156,11 @@ def finish(app, error):
 
 def lighten(out: Path) -> None:
     """The built site, as readers get it."""
-    copy_plotly(out)
+    copy_libraries(out)
     keep_used_files(out)
     keep_used_icons(out)
     keep_used_glyphs(out)
+    measure_once(out)
     pack_pictures(out)
     load_late(out)
 

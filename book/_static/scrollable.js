@@ -1,8 +1,9 @@
-// What scrolls by itself, a wide formula or table of results, is a stop of the Tab key while it is too wide for the screen.
+// What scrolls by itself, a wide formula, table or block of code, is a stop of the Tab key while it is too wide for the screen.
 (() => {
-  const SCROLLS = "div.math, .flatlab-scrolls, .flatlab table"; // the theme sees to blocks of code and the tables of a page
+  const SCROLLS = "div.math, pre, .cell_output > .output, .pst-scrollable-table-container, .flatlab-scrolls, .flatlab table";
   const check = (el) => {
-    if (el.scrollWidth > el.clientWidth + 1 || el.scrollHeight > el.clientHeight + 1) el.tabIndex = 0;
+    const over = el.scrollWidth > el.clientWidth + 1 || el.scrollHeight > el.clientHeight + 1;
+    if (over && getComputedStyle(el).overflowX !== "visible") el.tabIndex = 0;
     else el.removeAttribute("tabindex");
   };
   const watch = () => {

@@ -8,6 +8,7 @@ import html
 import json
 import math
 import uuid
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -15,20 +16,26 @@ import traitlets
 
 from flatlab.explorable.bundle import bundle, located, scripts
 
-__all__ = ["PLOTLY", "Explorable", "Number", "page"]
+__all__ = ["KINDS", "Explorable", "Number", "build", "page"]
 
 CSS = located("flatlab/explorable/explorable.css").read_text()
-PLOTLY = located("flatlab/explorable/plotly/plotly-cartesian.min.js")
-"""The build of plotly.js for plots on axes, a third of the whole one; `python -m upkeep.plotly` renews it."""
+SITE = "flatlab/explorable/site.mjs"
+KINDS: dict[str, list[str]] = json.loads(located("flatlab/explorable/plotly/kinds.json").read_text())
+"""The builds of plotly.js, and the traces that each draws. The whole of it is four times as heavy as that for axes."""
+
+CODES = located("flatlab/explorable/site.mjs").with_name("uqr") / "uqr.min.js"
+"""The library that draws an address as a code, for paper; `python -m upkeep.uqr` makes it."""
+
+
+def build(name: str) -> Path:
+    """The file of a build of plotly.js, which `python -m upkeep.plotly` makes."""
+    return located("flatlab/explorable/plotly/kinds.json").with_name(f"plotly-{name}.min.js")
 
 
 @functools.cache
 def plotly_js() -> bytes:
     """What of plotly.js the explorables draw with, gzipped."""
-    return gzip.compress(PLOTLY.read_bytes(), mtime=0)
-
-
-SITE = "flatlab/explorable/site.mjs"
+    return gzip.compress(build("axes").read_bytes(), mtime=0)
 
 
 class Number(traitlets.Float):

@@ -99,20 +99,29 @@ function toolbar(model, frame) {
 
 const SHEET = 640; // pixels that every usual sheet has
 
+// The library that draws codes, fetched once a page when there is nothing else to do: nothing can be when paper is asked for.
+function fetchCodes(url) {
+  if (globalThis.flatlabCodes) return;
+  globalThis.flatlabCodes = h("script", { src: url });
+  (globalThis.requestIdleCallback ?? setTimeout)(() => document.head.append(globalThis.flatlabCodes));
+}
+
 // On paper an explorable is as it stands, only smaller: nothing would draw it anew for another width. Below it: where the
-// present state is live.
+// present state is live, as an address and as a code to photograph.
 function onPaper(model, frame) {
-  const line = h("p", { class: "flatlab-address" });
+  const code = h("span", { class: "flatlab-code", "aria-hidden": "true" });
+  const link = h("a");
   const published = document.querySelector('link[rel="canonical"]')?.href;
   addEventListener("beforeprint", () => {
     const { href, search } = model.address();
-    line.textContent = `Live: ${published ? published + search : href}`;
+    link.href = link.textContent = published ? published + search : href;
+    code.innerHTML = globalThis.uqr?.renderSVG(link.href, { border: 0 }) ?? "";
     const width = frame.offsetWidth;
     if (!width || matchMedia("print").matches) return; // it has been measured
     frame.style.setProperty("--flatlab-width", `${width}px`);
     frame.style.setProperty("--flatlab-zoom", Math.min(1, SHEET / width));
   });
-  return line;
+  return h("p", { class: "flatlab-address" }, code, h("span", {}, "Live: ", link));
 }
 
 // Show `explorable` in the element with this id; `linkable` adds the toolbar.
@@ -120,11 +129,7 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
   const frame = document.getElementById(id);
   const root = document.documentElement.dataset.content_root ?? "./";
   const beside = (file) => new URL(`${root}_static/${file}`, location.href).href;
-  const model = new Shim(name, state, {
-    _plotly_url: beside("plotly-cartesian.min.js"),
-    _whole_plotly_url: beside("plotly.min.js"),
-    _ranges: ranges,
-  });
+  const model = new Shim(name, state, { _beside: beside, _ranges: ranges });
   let drawing = null;
   const start = () => (drawing ??= draw());
   const draw = async () => {
@@ -135,12 +140,14 @@ export function mount(explorable, { id, name, state, ranges, linkable }) {
       frame.querySelector(".flatlab-placeholder")?.remove();
       frame.classList.remove("flatlab-waiting");
       if (linkable) frame.append(toolbar(model, frame), onPaper(model, frame));
+      if (linkable) fetchCodes(beside("uqr.min.js"));
     } catch (error) {
       el.remove();
       frame.querySelector(".flatlab-placeholder").textContent = `This figure could not be drawn: ${error.message}`;
       throw error;
     } finally {
       frame.removeAttribute("aria-busy");
+      dispatchEvent(new Event("flatlab:drawn"));
     }
   };
   let near = null;

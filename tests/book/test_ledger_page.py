@@ -107,7 +107,7 @@ def test_it_fits_a_phone(open_page, path):
 def test_it_is_light():
     """The ledger below 250 kB as it travels, without MathJax; the page of a record below 8 kB."""
     text = (SITE / PAGE).read_text()
-    assert len(gzip.compress(text.encode())) < 250_000 and not re.search(r"<script[^>]*mathjax", text)
+    assert len(gzip.compress(text.encode())) < 250_000 and not re.search(r"<script[^>]*(mathjax|formulas)", text)
     heavy = [p for p in (SITE / "records").glob("[!c]*/*.html") if p.name != "index.html" and p.stat().st_size >= 8192]
     assert not heavy
 

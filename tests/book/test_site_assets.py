@@ -41,3 +41,15 @@ def test_scripts_with_an_address_wait_but_for_the_options_that_the_page_itself_n
     late = head.replace('<script src="_static/doctools', '<script defer src="_static/doctools')
     assert (tmp_path / "page.html").read_text() == f"<head>{late}<script>inline</script></head><p>"
     assert '<script defer src="searchindex.js"></script>' in (tmp_path / "search.html").read_text()
+
+
+def test_the_theme_leaves_the_sizes_of_blocks_alone_and_a_theme_that_is_another_is_told(tmp_path):
+    script = tmp_path / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"function I(){{const t=1;{site_assets.MEASURING}}}")
+    for _ in range(2):  # a second build finds what the first has left
+        site_assets.measure_once(tmp_path)
+        assert script.read_text() == f"function I(){{const t=1;{site_assets.MEASURED}}}"
+    script.write_text("another")
+    with pytest.raises(ValueError, match="no longer measures blocks"):
+        site_assets.measure_once(tmp_path)

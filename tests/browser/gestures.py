@@ -10,7 +10,7 @@ def drawn(frame):
 
 def set_equations(page):
     """Have all equations of a page set, also those that no reader has come near."""
-    page.evaluate("window.MathJax?.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
+    page.evaluate("window.flatlabFormulas?.().then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
 
 
 def mapped(frame):

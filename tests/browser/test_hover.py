@@ -1,4 +1,4 @@
-"""A citation shows its reference, the number of an equation the equation, a symbol its line of the notation page."""
+"""A citation shows its reference, an equation's number the equation, a symbol or a term what the notation page says."""
 
 import re
 
@@ -39,9 +39,69 @@ def test_the_number_of_an_equation_shows_the_equation_set(open_page, key):
     assert "#" not in box.inner_text()
 
 
-def test_a_symbol_shows_what_the_notation_page_says(open_page):
-    box = rest(open_page(CHAPTER), r'article [data-symbol="\\rho"]')
+def letter(page, character):
+    """The first set letter of this kind in the text of a page, by its place in Unicode."""
+    page.evaluate("flatlabFormulas().then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
+    found = page.locator(f"article section mjx-mi:has(> mjx-c.mjx-c{ord(character):X}) >> visible=true").first
+    found.wait_for(timeout=10_000)
+    return found
+
+
+SYMBOLS = [
+    ("sam_saddle_detail", "𝜌", "radius of SAM’s ascent step"),
+    ("sam_saddle", "𝐴", "half-width of SAM’s cycle"),
+    ("nonuniform_minima", "𝛼", "covariance of a minibatch drawn without replacement"),  # below its hat
+]
+
+
+@pytest.mark.parametrize(("chapter", "character", "line"), SYMBOLS)
+def test_a_letter_of_a_formula_shows_what_the_notation_page_says(open_page, chapter, character, line):
+    page = open_page(f"book/toys/{chapter}.html", equations=True)
+    letter(page, character).hover(force=True)
+    box = page.locator(".flatlab-hover:popover-open")
+    box.wait_for(timeout=10_000)
+    assert line in box.inner_text()
+
+
+def test_a_letter_that_means_something_else_in_this_chapter_shows_nothing(open_page):
+    page = open_page("book/toys/hessian_penalty.html", equations=True)
+    letter(page, "𝐴").hover(force=True)
+    page.wait_for_function("globalThis.flatlabNotation?.symbols.A.length > 0")
+    page.wait_for_timeout(600)  # longer than a pointer has to rest
+    assert page.locator(".flatlab-hover:popover-open").count() == 0
+
+
+def test_a_finger_gets_what_a_pointer_gets(open_page):
+    page = open_page(CHAPTER, equations=True, has_touch=True, viewport={"width": 360, "height": 740})
+    letter(page, "𝜌").tap(force=True)
+    box = page.locator(".flatlab-hover:popover-open")
+    box.wait_for(timeout=10_000)
     assert "radius of SAM’s ascent step" in box.inner_text()
+    term = page.locator("article a.flatlab-term").first
+    term.tap()
+    until(page.locator("body"), lambda: "radius of SAM’s ascent step" not in box.inner_text())
+    assert page.url.endswith(CHAPTER), "the first touch shows, the second follows"
+
+
+def test_a_term_shows_its_meaning_to_the_keyboard_and_leads_there(open_page):
+    page = open_page("book/toys/sam_saddle.html")
+    term = page.locator("article a.flatlab-term").first
+    term.focus()
+    box = page.locator(".flatlab-hover:popover-open")
+    box.wait_for(timeout=10_000)
+    told = box.inner_text().strip()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/notation.html#term-*")
+    name = page.evaluate("decodeURIComponent(location.hash.slice(1))")
+    assert told and told == page.locator(f"dt#{name} + dd").inner_text().strip()
+
+
+def test_each_page_lists_its_symbols_for_those_who_do_not_point(open_page):
+    page = open_page("book/toys/sam_saddle.html")
+    block = page.locator("details.flatlab-symbols")
+    block.locator("summary").press("Enter")
+    told = block.inner_text()
+    assert "radius of SAM’s ascent step" in told and "relative flatness of that layer" not in told
 
 
 def test_escape_puts_it_away_and_nothing_is_left(open_page):

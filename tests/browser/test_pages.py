@@ -73,7 +73,7 @@ def test_the_theme_switch_redraws_the_explorable(open_page, explorable, script):
 
 def test_paper_gets_every_equation_and_every_explorable(open_page):
     page = open_page(equations=True, viewport={"width": 800, "height": 300})
-    page.evaluate("window.MathJax.startup.promise.then(() => null)")
+    page.evaluate("flatlabFormulas().then(() => null)")
     lazy, waiting = page.locator("mjx-lazy"), page.locator(".flatlab-waiting")
     assert lazy.count() > 5 and waiting.count() > 0, "nobody has come near them"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

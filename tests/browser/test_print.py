@@ -8,19 +8,27 @@ from pypdf import PdfReader
 from tests.browser.served import SITE
 from upkeep.pdf import printed
 
+AS_HTML = "(svg) => Object.assign(document.createElement('div'), { innerHTML: svg }).innerHTML"
+
 
 def test_paper_has_no_buttons_and_says_where_each_toy_is_live(open_page, explorable):
     page = open_page("book/toys/sam_saddle.html?SamSaddle.rho=0.37")
     frame = explorable(page, "SamSaddle")
     box = "(el) => [el.querySelector('.flatlab-map').clientWidth, el.getBoundingClientRect().width]"
     drawn, wide = frame.evaluate(box)
+    page.wait_for_function("globalThis.uqr")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     stands, printed_wide = frame.evaluate(box)
     assert stands == pytest.approx(drawn, abs=1) and printed_wide <= 641 < wide, "as it stands, only smaller"
     line = frame.locator(".flatlab-address")
     assert line.is_visible() and line.inner_text().endswith("/book/toys/sam_saddle.html?SamSaddle.rho=0.37")
-    assert urlsplit(line.inner_text().removeprefix("Live: ")).netloc.endswith("github.io")
+    address = line.locator("a").get_attribute("href")
+    assert line.inner_text().strip() == f"Live: {address}" and urlsplit(address).netloc.endswith("github.io")
+    code = line.locator(".flatlab-code svg")
+    assert code.evaluate("(el) => el.getBoundingClientRect().width") > 60, "large enough for a camera"
+    again = page.evaluate("(text) => uqr.renderSVG(text, { border: 0 })", address)
+    assert code.evaluate("(el) => el.outerHTML") == page.evaluate(AS_HTML, again)
     for gone in (".flatlab-toolbar", "details.hide summary", ".article-header-buttons"):
         assert page.locator(f"{gone} >> visible=true").count() == 0, gone
 
