@@ -21,10 +21,16 @@ from flatlab.training.trainer import Trainer
 
 BATCH = 128
 EPOCH = 50_000 // BATCH
-STEPS = {"lenet5": 40, "resnet20": 6, "fast_cifar": 3}
+NETWORKS = {
+    "lenet5": ("lenet5", None, 40),
+    "resnet20": ("resnet20", None, 6),
+    "fast_cifar 64/256/256": ("fast_cifar", (64, 256, 256), 3),
+    "fast_cifar 32/128/128": ("fast_cifar", (32, 128, 128), 8),
+}
+"""Network, width, and the steps that are timed at a time."""
 REPEATS = 5
 PATIENCE = 4.0
-"""Seconds a step beyond which a precision is not timed: the processor has no arithmetic of that kind."""
+"""Processor seconds a step beyond which a precision is not timed: the processor has no arithmetic of that kind."""
 
 
 class Images(Dataset):
@@ -45,9 +51,9 @@ class Images(Dataset):
         return (image - self.scale.mean[0] / 255) / (self.scale.deviation[0] / 255), self.y[i]
 
 
-def source(network):
-    """As many random images as an epoch of the benchmark needs: their content does not change the time."""
-    n = STEPS[network] * BATCH
+def source(steps):
+    """As many random images as that many steps need: their content does not change the time."""
+    n = steps * BATCH
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
     y = torch.randint(10, (n,), generator=generator)
@@ -131,10 +137,10 @@ def paired(runs, clock=time.process_time):
     return {name: statistics.median(v) for name, v in times.items()}
 
 
-def ways(examples, network, precision):
+def ways(examples, setting):
     """One epoch of the same work, each in its way."""
-    setting = Train(network=network, epochs=10_000, augment="crop_flip", precision=precision)
-    build, last = partial(models.build, network, (3, 32, 32), 10), torch.channels_last
+    precision, last = setting.precision, torch.channels_last
+    build = partial(models.build, setting.network, (3, 32, 32), 10, width=setting.width)
     return {
         "plain loop, image by image": loop(build(), image_by_image(examples), precision),
         "plain loop, our batches": loop(build(), batch_by_batch(examples, torch.contiguous_format), precision),
@@ -144,33 +150,34 @@ def ways(examples, network, precision):
     }
 
 
-def bearable(examples, network, precision):
-    """Whether a step takes less than `PATIENCE` seconds."""
+def bearable(examples, setting):
+    """Whether a step takes less than `PATIENCE` seconds of processor time: on a busy machine every step takes long."""
     few = replace(examples, train=tuple(t[: 2 * BATCH] for t in examples.train))
-    epoch = trained(few, Train(network=network, epochs=10_000, precision=precision))
-    began = time.perf_counter()
+    epoch = trained(few, setting)
+    began = time.process_time()
     epoch()
-    return time.perf_counter() - began < 2 * PATIENCE
+    return time.process_time() - began < 2 * PATIENCE
 
 
 def main():
     """Print the seconds and the ratios."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    for network, steps in STEPS.items():
-        examples = source(network)
+    for name, (network, width, steps) in NETWORKS.items():
+        examples = source(steps)
+        setting = Train(network=network, width=width, epochs=10_000, augment="crop_flip")
         for precision in ("fp32", "bf16"):
-            print(f"{network}, {precision}, batch {BATCH}, one thread, processor time:")
-            if not bearable(examples, network, precision):
+            print(f"{name}, {precision}, batch {BATCH}, one thread, processor time:")
+            chosen = replace(setting, precision=precision)
+            if not bearable(examples, chosen):
                 print(f"  not timed: a step takes more than {PATIENCE:g} s on this processor")
                 continue
-            times = paired(ways(examples, network, precision))
+            times = paired(ways(examples, chosen))
             ours = times["trainer, SGD"]
-            for name, seconds in times.items():
+            for way, seconds in times.items():
                 whole, rate = EPOCH * seconds / steps, steps * BATCH / seconds
-                print(f"  {name:30} {whole:6.0f} s an epoch, {rate:6.0f} images/s, {seconds / ours:5.2f}x")
+                print(f"  {way:30} {whole:6.0f} s an epoch, {rate:6.0f} images/s, {seconds / ours:5.2f}x", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            setting = Train(network=network, epochs=10_000, augment="crop_flip")
             saving = share_of_checkpoints(examples, setting, Path(folder) / "state.safetensors")
         print(f"  checkpoints take {saving:.2%} of the time")
     torch.set_num_threads(before)

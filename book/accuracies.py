@@ -29,6 +29,7 @@ SHOWN = ("resnet20", "resnet56", "resnext29_32x4d", "wrn28_6", "wrn58_6", "wrn28
 NETWORKS = {name: models.TITLES[name] for name in (*SHOWN, "densenet100", "vit_small32")}
 METHODS = ("SGD", *methods.METHODS)
 DATA = {name: TITLES[name] for name in ("cifar10", "cifar100")}
+SIGNS = {"rho": "ρ", "rho_cov": "ρ cov"}
 SYMBOLS = {"LSAM": "circle", "Nonuniformity": "square", "StableSAM": "diamond"}
 WINDOWS = {"cifar10": [91.5, 98.5], "cifar100": [67, 86]}
 
@@ -147,26 +148,27 @@ def mean_of(values: list[float]) -> str:
 
 
 def table() -> tuple[HTML, int, int]:
-    """The papers' cells beside ours; how many of them are run, and how many there are."""
+    """The papers' cells, beside ours once there is one; how many of ours are run, and how many there are."""
     told, run, rows = cells(), ours(), []
+    column = ["ours"] if run else []
     order = [(data, network, name) for data in DATA for network in NETWORKS for name in METHODS]
     asked = [key for key in order if key in told]
     for key in asked:
         said = [f"{a.accuracy:.2f} ± {a.deviation:.2f}" if (a := told[key].get(paper)) else "" for paper in PAPERS]
-        rows.append([DATA[key[0]], NETWORKS[key[1]], key[2], *said, mean_of(run.get(key, []))])
-    head = ["data", "network", "method", *(f"{paper} paper" for paper in PAPERS), "ours"]
-    return plots.table(head, rows, summary="The whole table"), sum(bool(v) for v in run.values()), len(asked)
+        rows.append([DATA[key[0]], NETWORKS[key[1]], key[2], *said, *(mean_of(run.get(key, [])) for _ in column)])
+    head = ["data", "network", "method", *(f"{paper} paper" for paper in PAPERS), *column]
+    return plots.table(head, rows, summary="The whole table"), sum(key in run for key in asked), len(asked)
 
 
 def trials() -> tuple[HTML, list[dict[str, Any]]]:
     """The runs that chose a radius, or SGD's learning rate, on held-out training images; method by method."""
-    runs = [
-        r for r in records.find(RESULTS, "train", data="cifar10", network="fast_cifar") if r["config"].get("validation")
-    ]
+    found = records.find(RESULTS, "train", data="cifar10", network="fast_cifar", epochs=12)
+    runs = [r for r in found if r["config"].get("validation")]
     runs.sort(key=lambda r: (METHODS.index(method(r["config"])), r["config"]["lr"], r["config"].get("rho") or 0))
     rows = []
     for r in runs:
         c = r["config"]
-        radius = ", ".join(f"{name} {c[name]:g}" for name in ("rho", "rho_cov") if c.get(name) is not None)
-        rows.append([method(c), f"{c['lr']:g}", radius, str(c["epochs"]), f"{100 * r['result']['final']['accuracy']:.2f}"])
-    return plots.table(["method", "learning rate", "radius", "epochs", "held-out accuracy (%)"], rows), runs
+        radii = [f"{SIGNS[name]} {c[name]:g}" for name in SIGNS if c.get(name) is not None]
+        setting = ", ".join(radii or [f"rate {c['lr']:g}"])
+        rows.append([method(c), setting, f"{100 * r['result']['final']['accuracy']:.2f}"])
+    return plots.table(["method", "setting", "accuracy"], rows), runs

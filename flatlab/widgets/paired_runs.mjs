@@ -59,11 +59,11 @@ export const drawnOf = (rows) => rows.filter((row) => row.runs || row.told.lengt
 export const side = ({ mean: m, half }) => (half == null || Math.abs(m) <= half ? 0 : Math.sign(m));
 
 // What the axis of differences spans. Gains are all in sight, claimed ones too; a loss far beyond what is usual is drawn at
-// the edge. An interval of two pairs, 9 times as wide as their deviation, may leave the picture.
+// the edge.
 export function spanOfDifferences(rows) {
   const found = rows.filter((row) => row.pairs);
   const pairs = found.flatMap((row) => row.pairs.map(([, a, b]) => a - b));
-  const ends = found.filter((row) => row.pairs.length > 2).flatMap((row) => [row.mean - row.half, row.mean + row.half]);
+  const ends = found.filter((row) => row.half != null).flatMap((row) => [row.mean - row.half, row.mean + row.half]);
   const claims = rows.flatMap((row) => row.told.map((claim) => claim.difference));
   const high = Math.max(0.3, ...pairs, ...ends);
   const usual = (list) => list.filter((v) => v >= -Math.max(high, 6 * middle(list.map(Math.abs))));
@@ -102,6 +102,9 @@ const signed = (v) => {
 const plain = (v) => minus(String(v));
 const named = (list) => (list.length > 3 ? `${list.length} others` : list.map((row) => row.label).join("; ") || "none");
 
+// A row without an interval says why: its pairs are too few.
+const fewPairs = ({ pairs }) => `${pairs.length === 1 ? "one seed" : "two seeds"}, no interval`;
+
 const saidDifference = (row) => `${signed(row.mean)}${row.half == null ? "" : ` ± ${row.half.toFixed(2)}`}`;
 
 // What a row of the base is for: with equal gradients there is one for each length of its runs.
@@ -125,7 +128,7 @@ function saidLacking(rows) {
 // What a reader takes away: which rows differ from the base by more than the seeds do.
 export function verdict(rows, base) {
   const sure = rows.filter((row) => row.half != null);
-  if (!sure.length) return `No method has two pairs of runs with ${base} yet: there is no interval to go by.`;
+  if (!sure.length) return `No method has three pairs of runs with ${base} yet: there is no interval to go by.`;
   const [above, below, within] = [1, -1, 0].map((s) => sure.filter((row) => side(row) === s));
   if (sure.length === 1 && within.length) {
     return `${named(sure)} does not differ from ${base} by more than the noise: its interval contains zero.`;
@@ -331,7 +334,7 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
             fill: "currentColor",
           }),
         );
-      } else note("one seed, no interval", place(row.mean));
+      } else note(fewPairs(row), place(Math.max(...row.pairs.map(([, a, b]) => a - b))));
       if (numbers) {
         group.append(
           s("text", {
@@ -395,7 +398,7 @@ function drawTable({ head, body }, rows, { base, problem }) {
     const against = row.against && row.against !== problem.epochs ? ` (${methodOf(base)}: ${row.against} epochs)` : "";
     const difference = row.why
       ? (row.why === "base" ? "–" : row.why)
-      : `${saidDifference(row)}${row.half == null ? ", one seed, no interval" : ""}${fewer}${against}`;
+      : `${saidDifference(row)}${row.half == null ? `, ${fewPairs(row)}` : ""}${fewer}${against}`;
     return h(
       "tr",
       { "data-row": row.label },
@@ -586,7 +589,7 @@ function render({ model, el }) {
 
 function legendSaid(rows, papers, epochs, claimed, problem, state) {
   const ours =
-    "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, each row by itself; solid where it leaves zero out.";
+    "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, from three pairs upward, each row by itself; solid where it leaves zero out.";
   if (!claimed) return [ours];
   const all = rows.flatMap((row) => row.told);
   const loud = all.filter((claim) => Math.abs(claim.difference) > claim.half).length;
@@ -604,7 +607,7 @@ function legendSaid(rows, papers, epochs, claimed, problem, state) {
 }
 
 function powerSaid({ spread, needed }, stops, resolve) {
-  if (!needed) return ["Two pairs of runs are needed to say how many seeds a difference takes."];
+  if (!needed) return ["Three pairs of runs of one method are needed to say how many seeds a difference takes."];
   const n = needed[nearest(stops, resolve)];
   return [
     "To see a difference of ",

@@ -33,6 +33,8 @@ PART = ("examples", "label_noise")
 PAPERS = {"LSAM": 200, "Nonuniformity": 300, "StableSAM": 200}
 """Epochs of the papers' runs on CIFAR, three seeds each; those of the nonuniformity paper stand in its code alone."""
 PAPER_SEEDS = 3
+LEAST_PAIRS = 3
+"""Pairs below which there is no interval: that of two is 12.7 standard errors wide, and says next to nothing."""
 STOPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
 """Differences to resolve, in points of accuracy."""
 
@@ -125,11 +127,12 @@ class Arm:
 def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """What `PairedRuns` draws: for every problem, base and budget a row a method, in points of accuracy.
 
-    Runs are of one problem where all their settings agree but method, its options, seed and epochs. A method without two
-    pairs has no interval: its `half` is None. `spread` is the standard deviation of the differences, pooled over the rows;
-    `needed` are the seeds that resolve each of `stops`.
+    Runs are of one problem where all their settings agree but method, its options, seed and epochs. A method with fewer
+    than three pairs has no interval: its `half` is None. `spread` is the standard deviation of the differences, pooled over
+    the rows that have one; `needed` are the seeds that resolve each of `stops`.
 
-    >>> runs = [("plain", 1, 0.90), ("plain", 2, 0.91), ("SAM", 1, 0.91), ("SAM", 2, 0.93)]
+    >>> scores = {"plain": (0.90, 0.91, 0.90), "SAM": (0.91, 0.93, 0.92)}
+    >>> runs = [(method, seed, score) for method, all_of in scores.items() for seed, score in enumerate(all_of, 1)]
     >>> record = lambda method, seed, accuracy: {
     ...     "experiment": "train", "key": "", "config": {"data": "digits", "network": "fcn", "base": "SGD", "epochs": 5,
     ...     "method": method, "seed": seed}, "result": {"evaluated_on": "test", "steps": 50, "gradients": 50,
@@ -139,7 +142,7 @@ def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str
     ('digits, perceptron 500-500, 5 epochs', ['SGD', 'SAM'])
     >>> view = problem["views"]["SGD"]["epochs"]
     >>> view["rows"][1]["pairs"], view["rows"][1]["mean"], round(view["spread"], 4)
-    ([[1, 91.0, 90.0], [2, 93.0, 91.0]], 1.5, 0.7071)
+    ([[1, 91.0, 90.0], [2, 93.0, 91.0], [3, 92.0, 90.0]], 1.6667, 0.5774)
     """
     claims, methods = _claims(reported)
     problems = []
@@ -244,12 +247,12 @@ def _row(arm: Arm, base: Arm, epochs: int, budget: str) -> dict[str, Any]:
 
 
 def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, Any]:
-    """Pairs of runs with one seed, the mean of their differences, and its interval's half-width."""
+    """Pairs of runs with one seed, the mean of their differences, and, from three on, its interval's half-width."""
     pairs = [[seed, ours[seed], theirs[seed]] for seed in ours if seed in theirs]
     if not pairs:
         return {"why": "no seed in common"}
     mean, half = student([a - b for _, a, b in pairs])
-    return {"pairs": pairs, "mean": round(mean, 4), "half": round(half, 4) if math.isfinite(half) else None}
+    return {"pairs": pairs, "mean": round(mean, 4), "half": round(half, 4) if len(pairs) >= LEAST_PAIRS else None}
 
 
 def _names(problems: Sequence[dict]) -> list[tuple[str, str]]:

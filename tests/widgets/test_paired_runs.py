@@ -12,7 +12,7 @@ from tests.browser.gestures import drawn, tick
 
 SEEDS = (1, 42, 123)
 CIFAR10, CIFAR100 = "CIFAR-10, fast_cifar, 12 epochs", "CIFAR-100, ResNet-20, 30 epochs"
-# Accuracies in percent by problem, method and epochs, a seed each; ASAM has one.
+# Accuracies in percent by problem, method and epochs, a seed each; ASAM has one, SAM on MNIST two.
 RUNS = {
     ("cifar10", "fast_cifar", "plain", 12): (93.0, 93.2, 93.1),
     ("cifar10", "fast_cifar", "plain", 24): (94.0, 94.3, 94.2),
@@ -22,6 +22,8 @@ RUNS = {
     ("cifar10", "fast_cifar", "CSAM", 12): (91.9, 92.2, 92.2),
     ("cifar100", "resnet20", "plain", 30): (67.0, 67.4, 67.1),
     ("cifar100", "resnet20", "LSAM", 30): (67.2, 67.3, 67.3),
+    ("mnist", "fcn3", "plain", 20): (98.0, 98.2, 98.1),
+    ("mnist", "fcn3", "SAM", 20): (98.3, 98.4),
 }
 PASSES = {"plain": 1, "SAM": 2, "LSAM": 1, "ASAM": 2, "CSAM": 3}
 RHO = {"SAM": 0.1, "LSAM": 0.05, "ASAM": 0.5, "CSAM": 0.1}
@@ -143,6 +145,17 @@ def test_an_interval_that_leaves_zero_out_is_solid_and_one_seed_has_none(shown):
     assert drawings(frame, "ASAM", "interval").count() == 0 and drawings(frame, "ASAM", "pair").count() == 1
     assert "one seed, no interval" in frame.locator('svg g[data-row="ASAM"]').text_content()
     assert cell(frame, "ASAM", "difference") == "+0.50, one seed, no interval"
+
+
+def test_two_seeds_have_no_interval_and_the_words_say_so(shown):
+    """Student's interval of two values is 12.7 standard errors wide: it would draw a precision that is not there."""
+    _, frame = shown()
+    tick(frame, "MNIST")
+    assert drawings(frame, "SAM", "interval").count() == 0 and drawings(frame, "SAM", "pair").count() == 2
+    assert "two seeds, no interval" in frame.locator('svg g[data-row="SAM"]').text_content()
+    assert cell(frame, "SAM", "difference") == "+0.25, two seeds, no interval"
+    assert "No method has three pairs of runs with SGD yet" in frame.locator("p[role=status]").first.inner_text()
+    assert frame.locator(".flatlab-power").inner_text().startswith("Three pairs of runs of one method are needed")
 
 
 def test_the_base_can_be_sam(shown):

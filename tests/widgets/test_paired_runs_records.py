@@ -59,20 +59,22 @@ def test_differences_are_those_of_one_seed_with_students_interval():
     assert table["SGD"]["why"] == "base" and "pairs" not in table["SGD"]
 
 
-def test_only_seeds_that_both_have_are_pairs_and_one_pair_has_no_interval():
-    table = rows([*seeds(), *seeds("SAM", (0.94, 0.95), of=(42, 7)), *seeds("StableSAM", (0.94,), of=(7,))])
+def test_only_seeds_that_both_have_are_pairs_and_fewer_than_three_have_no_interval():
+    two = seeds("LSAM", (0.94, 0.95, 0.96), of=(1, 42, 7))
+    table = rows([*seeds(), *seeds("SAM", (0.94, 0.95), of=(42, 7)), *two, *seeds("StableSAM", (0.94,), of=(7,))])
     assert table["SAM"]["pairs"] == [[42, 94.0, 93.2]] and table["SAM"]["half"] is None
+    assert len(table["LSAM"]["pairs"]) == 2 and table["LSAM"]["half"] is None and table["LSAM"]["mean"] == 1.4
     assert table["StableSAM"]["why"] == "no seed in common" and table["StableSAM"]["runs"] == [[7, 94.0]]
 
 
 def test_the_spread_is_pooled_over_the_rows_and_gives_the_seeds_of_a_paired_t_test():
-    two, one = seeds("LSAM", (0.931, 0.931), of=(1, 42)), seeds("CSAM", (0.95,), of=(1,))
-    runs = [*seeds(), *seeds("SAM", (0.94, 0.937, 0.938)), *two, *one]
+    more, few = seeds("LSAM", (0.931, 0.931, 0.931)), seeds("CSAM", (0.95, 0.7), of=(1, 42))
+    runs = [*seeds(), *seeds("SAM", (0.94, 0.937, 0.938)), *more, *few]
     view = compact(runs)["problems"][0]["views"]["SGD"]["epochs"]
-    squares = 2 * np.var([1.0, 0.5, 0.7], ddof=1) + 1 * np.var([0.1, -0.1], ddof=1)
-    assert view["spread"] == pytest.approx((squares / 3) ** 0.5)
+    squares = 2 * np.var([1.0, 0.5, 0.7], ddof=1) + 2 * np.var([0.1, -0.1, 0.0], ddof=1)
+    assert view["spread"] == pytest.approx((squares / 4) ** 0.5), "two pairs say nothing of a spread"
     assert view["needed"] == [seeds_needed(stop, view["spread"]) for stop in STOPS]
-    alone = compact([*seeds(accuracies=(0.9,), of=(1,)), record("SAM", 0.91)])["problems"][0]["views"]["SGD"]["epochs"]
+    alone = compact([*seeds(), *seeds("SAM", (0.91, 0.92), of=(1, 42))])["problems"][0]["views"]["SGD"]["epochs"]
     assert alone["spread"] is None and alone["needed"] is None
 
 
