@@ -159,7 +159,7 @@ def looked_through(name: str, place: Path) -> dict[str, tuple[float, dict[str, l
         coverage.start()
         code = pass_all([name], contexts)
         coverage.stop()
-        data, ran = coverage.get_data(), defaultdict(dict)
+        data, ran = coverage.get_data(), {node: {} for node in contexts.seconds}
         for file in map(str, files()):
             for line, nodes in data.contexts_by_lineno(str(place / file)).items():
                 for node in filter(None, nodes):
@@ -204,11 +204,13 @@ def statement(source: str, line: int) -> range:
 def tests_of(file: Path, line: int, ran: dict[str, tuple[float, dict[str, list[int]]]], seconds: float) -> list[str]:
     """The tests that run this line, the quickest first, while they take so many seconds together.
 
-    Of a line that is run at import it is those that run any of its file.
+    Of a line that is run at import it is those that run any of its file, and those that run no line of any: they look at
+    what the import has made.
     """
     at = set(statement((ROOT / file).read_text(), line))
     through = {node: set(lines[str(file)]) for node, (_, lines) in ran.items() if str(file) in lines}
-    some = [node for node, lines in through.items() if lines & at] or list(through)
+    some = [node for node, lines in through.items() if lines & at]
+    some = some or [*through, *(node for node, (_, lines) in ran.items() if not lines)]
     some.sort(key=lambda node: ran[node][0])
     so_far = accumulate(ran[node][0] for node in some)
     return [node for node, taken in zip(some, so_far, strict=True) if taken <= seconds] or some[:1]

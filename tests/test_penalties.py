@@ -149,6 +149,16 @@ def test_the_probes_of_fa_are_signs_and_both_as_likely():
     assert not torch.equal(v[0], v[1])
 
 
+@pytest.mark.parametrize("numbers", [1, 7, 8, 9, 64])
+def test_a_probe_of_signs_takes_a_byte_for_eight(numbers):
+    weight, (x, y) = nn.Linear(numbers, 1, bias=False), batch()
+    x = x[:, :1].float().expand(-1, numbers)
+    ours, other = (torch.Generator().manual_seed(6) for _ in range(2))
+    hessian_frobenius_penalty(weight, mse_loss, (x, y[:, None].float()), probes=1, generator=ours)
+    torch.randint(256, (math.ceil(numbers / 8),), dtype=torch.uint8, generator=other)
+    assert torch.equal(ours.get_state(), other.get_state())
+
+
 def test_fa_comes_every_mth_step_and_is_zero_between():
     model, data = tiny(), batch()
     values = [hessian_frobenius_penalty(model, cross_entropy, data, step=step, every=3) for step in range(6)]

@@ -1,12 +1,15 @@
 """One body puts every measure through every problem, against full Hessians and per-sample gradients."""
 
+import inspect
 import math
 
 import pytest
 import torch
-from measured_problems import PROBLEMS, linear_network, linear_toy
+from measured_problems import PROBLEMS, LinearModel, Problem, linear_network, linear_toy, random, two_layers
+from torch.nn.functional import cross_entropy
 
 from flatlab import measures
+from flatlab.landscape import Landscape
 from flatlab.measures import Estimate
 from flatlab.rules import unit
 
@@ -134,6 +137,87 @@ def test_a_seed_fixes_the_value_and_the_weights_stay(name):
     call, measure = MEASURES[name][0], getattr(measures, name)
     assert float(call(measure, problem)) == float(call(measure, problem))
     assert all(torch.equal(a, b) for a, b in zip(before, problem.landscape.model.parameters(), strict=True))
+
+
+POWERS = dict.fromkeys(MEASURES, 1) | {"weight_norm": 0, "pac_bayes": 0}
+POWERS |= {"hessian_frobenius": 2, "gradient_noise": 2, "noise_energy": 2}
+
+
+class Times(LinearModel):
+    """A linear model's loss, times `factor`."""
+
+    def __init__(self, factor):
+        self.factor = factor
+        super().__init__(random(20, 70, seed=1), random(20, seed=2), logistic=False)
+
+    def losses(self, w, batch=None):
+        return self.factor * super().losses(w, batch)
+
+    def grad(self, w, batch=None):
+        return self.factor * super().grad(w, batch)
+
+    def hvp(self, w, v, batch=None):
+        return self.factor * super().hvp(w, v, batch)
+
+
+def toy_times(factor):
+    return Problem(Times(factor), random(70, seed=3))
+
+
+def network_times(factor):
+    data = random(10, 4, seed=4), torch.arange(10) % 3
+    net = Landscape.of(two_layers(), lambda a, b: factor * cross_entropy(a, b), data)
+    return Problem(net, net.w0, 25, (3, 5))
+
+
+LAYERWISE = ["gradient_noise", "noise_energy", "fisher_rao", "relative_flatness"]
+SIZED = [(name, toy_times) for name in MEASURES] + [(name, network_times) for name in LAYERWISE]
+
+
+@pytest.mark.parametrize(("name", "make"), SIZED)
+def test_a_loss_of_any_size_has_the_measure_that_its_unit_says(name, make):
+    """No threshold within is a number of its own: a power of two changes no digit of the loss, nor of the measure."""
+    call, measure = MEASURES[name][0], getattr(measures, name)
+    if name == "pac_bayes":
+        call = lambda f, p: f(p.landscape, p.w, target=SMALL * p.landscape.loss(p.w).item())  # noqa: E731
+    if name == "hessian_density":
+        call = lambda f, p: f(p.landscape, p.w, probes=5).trace(lambda x: x)  # noqa: E731
+    few = {"samples": 5} if "samples" in inspect.signature(measure).parameters else {}
+    one, *others = (
+        float(call(lambda *a, **options: measure(*a, **options | few), make(factor))) for factor in (1.0, 2.0**-60, 2.0**60)
+    )
+    assert one > 0
+    for sign, other in zip((-1, 1), others, strict=True):
+        assert other / 2.0 ** (sign * 60 * POWERS[name]) == pytest.approx(one, rel=1e-6)
+
+
+class Watched(LinearModel):
+    """Keeps how many terms are asked for at a time."""
+
+    def __init__(self):
+        self.counts = []
+        super().__init__(random(12, 4, seed=1), random(12, seed=2), logistic=False)
+
+    def losses(self, w, batch=None):
+        self.counts += [] if batch is None else [len(batch)]
+        return super().losses(w, batch)
+
+    def per_sample_grads(self, w, batch=None):
+        self.counts.append(12 if batch is None else len(batch))
+        return super().per_sample_grads(w, batch)
+
+
+CHUNKED = [name for name in MEASURES if "chunk" in inspect.signature(getattr(measures, name)).parameters]
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 12, 100])
+@pytest.mark.parametrize("name", CHUNKED)
+def test_a_chunk_bounds_the_terms_at_a_time_and_changes_no_value(name, chunk):
+    call, measure, seen = MEASURES[name][0], getattr(measures, name), Watched()
+    found = call(lambda *a: measure(*a, chunk=chunk), Problem(seen, random(4, seed=3)))
+    assert found == pytest.approx(call(measure, linear_toy(False)), rel=1e-12)
+    if name in ("gradient_noise", "noise_energy", "fisher_rao"):
+        assert max(seen.counts) == min(chunk, 12)
 
 
 EXACT = ["sam_sharpness", "top_eigenvalues", "gradient_noise", "hessian_nonuniformity", "relative_flatness"]

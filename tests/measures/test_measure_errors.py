@@ -1,5 +1,6 @@
 """A clear error, never a wrong number."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -230,6 +231,14 @@ def test_lanczos_that_ran_out_of_steps_says_so():
     bowl = Quadratic(torch.linspace(0.99, 1.0, 100).tolist())
     with pytest.warns(RuntimeWarning, match="Lanczos reached 5 steps"):
         top_eigenvalues(bowl, random(100, seed=1), tol=1e-9, max_steps=5)
+
+
+def test_what_has_reached_its_precision_warns_of_nothing():
+    bowl, w = Quadratic(torch.linspace(0.1, 1.0, 100).tolist()), random(100, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert top_eigenvalues(bowl, w, tol=1e-3).item() == pytest.approx(1.0, rel=1e-3)
+        assert hessian_trace(bowl, w, rtol=0.05, deflate=0).value == pytest.approx(55.0, rel=0.2)
 
 
 def test_a_gradient_that_is_not_finite_is_no_noise_of_zero():

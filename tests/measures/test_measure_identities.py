@@ -413,6 +413,22 @@ def test_no_larger_eigenvalue_is_missed_where_few_are_not_zero(k):
         assert (values - true).abs().max() <= 1e-3 * true.max(), seed
 
 
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8])
+@pytest.mark.parametrize("k", [1, 2])
+def test_lanczos_stops_soon_after_its_values_are_right(k, tol):
+    """Against Rayleigh and Ritz on the same Krylov space, whose basis comes from a QR decomposition."""
+    diagonal = torch.cat([torch.linspace(0, 1, 198, dtype=torch.float64), torch.tensor([2.0, 3.0], dtype=torch.float64)])
+    steps = []
+    largest_eigenvalues(lambda v: steps.append(v) or diagonal * v, diagonal, k=k, tol=tol)
+    basis = steps[0][:, None]
+    for needed in range(1, 60):
+        found = torch.linalg.eigvalsh(basis.T @ (diagonal[:, None] * basis)).flip(0)[:k]
+        if needed >= k and (diagonal.flip(0)[:k] - found).max() <= tol * 3:
+            break
+        basis = torch.linalg.qr(torch.cat([basis, diagonal[:, None] * basis[:, -1:]], 1))[0]
+    assert needed <= len(steps) <= 2 * needed + 4
+
+
 def test_lanczos_says_so_where_a_larger_eigenvalue_may_be_hidden():
     """The start has next to nothing of it: what has been found is sharp to many digits, and not the largest."""
     hidden = torch.linspace(0.0, 1.0, 4000, dtype=torch.float64)

@@ -1,12 +1,14 @@
 """What a method's file says of it is all there is to say: rule, optimizer, settings and looks follow from it."""
 
 import inspect
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import flatlab
 from flatlab import optim, rules
@@ -68,6 +70,31 @@ def test_bounds_are_those_of_the_option():
     ):
         with pytest.raises(ValueError, match=told):
             Example.check(**{"share": 0.5, "count": 2, "kind": "a"} | options)
+
+
+@every_method
+def test_what_lies_on_a_closed_bound_or_just_inside_an_open_one_is_allowed_and_nothing_beyond(method):
+    for option in method.options.values():
+        good, bad = list(option.allowed), []
+        if option.least is not None:
+            good.append(option.kind(option.least))
+            bad.append(option.least - 1 if option.kind is int else math.nextafter(option.least, -math.inf))
+        if option.above is not None:
+            good.append(math.nextafter(option.above, math.inf))
+            bad.append(option.above)
+        if option.below is not None:
+            good.append(math.nextafter(option.below, -math.inf))
+            bad.append(option.below)
+        for value in good:
+            option.check(value)
+        for value in bad:
+            with pytest.raises(ValueError, match=f"{option.name} must be"):
+                option.check(value)
+        if option.kind is float:  # a tensor is held to the same
+            option.check(torch.tensor(good, dtype=torch.float64))
+            for value in bad:
+                with pytest.raises(ValueError, match=f"{option.name} must be"):
+                    option.check(torch.tensor([*good, value], dtype=torch.float64))
 
 
 NEW = '''

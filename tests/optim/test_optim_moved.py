@@ -326,6 +326,26 @@ def test_a_generator_of_ones_own_that_the_closure_refers_to_is_one_of_them(made,
     assert draw_of(own) == draw_of(again)
 
 
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
+def test_a_closure_that_begins_to_draw_later_is_found_out_within_sixteen_steps(draw):
+    """Looking takes time, so that after the first steps only some are looked at; from then on every pass repeats."""
+    w, seen = torch.ones(3, requires_grad=True), []
+    opt = SAM(SGD([w], lr=0.0))
+
+    def closure():
+        opt.zero_grad()
+        seen[-1].append(draw() if len(seen) > 5 else 1.0)
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(40):
+        seen.append([])
+        opt.step(closure)
+    assert [first for first, again in seen if first != again] == [first for first, _ in seen[5:16]]
+    assert len({first for first, _ in seen[16:]}) == 24
+
+
 def test_modules_that_are_only_half_built_are_passed_over():
     class Half(nn.Module):
         def __init__(self, inner):

@@ -149,6 +149,26 @@ def test_what_steps_themselves_leave_behind_is_no_accumulation(loop):
     assert not told(lambda: [run(step) for step in range(12)])
 
 
+@pytest.mark.parametrize("last", range(12))
+def test_neither_is_it_where_a_loop_stops_to_set_gradients_to_zero(last):
+    """Zeros are looked at by value a limited number of times: what stands there after them is the step's own."""
+    w = torch.ones(3, requires_grad=True)
+    opt = SAM(SGD([w], lr=0.01))
+
+    def closure():
+        w.grad = None
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    def run(step):
+        if step <= last:
+            opt.zero_grad(set_to_none=False)
+        opt.step(closure)
+
+    assert not told(lambda: [run(step) for step in range(14)])
+
+
 def test_neither_is_a_copy_that_trains_on():
     model = network()
     opt = SAM(SGD(model.parameters(), lr=0.1, momentum=0.9))

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from methods_under_test import closure_of, every_method
+from methods_under_test import WHOLE, closure_of, each, every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -233,6 +233,41 @@ def test_weights_come_back_to_the_bit_in_the_same_storage(method):
 
     opt.step(closure)
     assert not before
+
+
+CHANGES = {
+    "fewer numbers at the same place": lambda t: t[:2],
+    "more numbers at the same place": lambda t: t.as_strided((7, 3), (3, 1)),
+    "transposed at the same place": lambda t: t.t(),
+    "at another place": lambda t: t.clone(),
+    "of another type": lambda t: t.double(),
+}
+
+
+@each([opt for opt in WHOLE if not opt.method.memory and not opt.method.draws])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_parameter_that_holds_another_tensor_from_now_on_steps_as_a_new_one(method, change):
+    """As where a model is pruned, cast or laid out anew between two steps: nothing of the old tensor is kept."""
+    room = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    w = nn.Parameter(room[:5])
+    opt = method(SGD([w], lr=0.1))
+
+    def step(opt, w):
+        def closure():
+            opt.zero_grad()
+            loss = w.sin().sum()
+            loss.backward()
+            return loss
+
+        opt.step(closure)
+        return w.detach().clone()
+
+    step(opt, w)
+    w.grad, w.data = None, change(w.data)
+    new = nn.Parameter(w.detach().clone())
+    for _ in range(2):
+        ends = step(opt, w), step(method(SGD([new], lr=0.1)), new)
+        assert torch.equal(*ends)
 
 
 def gated(first, second, method=SAM, **sgd):

@@ -151,6 +151,24 @@ def test_a_loop_that_gives_up_between_the_halves_gets_weights_and_statistics_bac
     halves(model, opt, 1)
 
 
+@each(HALVED)
+def test_a_first_half_that_fails_is_as_if_it_had_not_been(method):
+    """Its gradient is sparse, which only the rule's own question for it finds out."""
+    torch.manual_seed(0)
+    table = nn.Embedding(5, 2, sparse=True)
+    opt, before = method(SGD(table.parameters(), lr=0.1)), table.weight.detach().clone()
+    table(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(TypeError, match="got a sparse one"):
+        opt.first_step()
+    assert torch.equal(table.weight, before)
+    table.sparse = False
+    for half in (opt.first_step, opt.second_step):
+        table.weight.grad = None
+        table(torch.tensor([1, 2])).sum().backward()
+        half()
+    assert not torch.equal(table.weight, before)
+
+
 def test_a_gradient_that_is_not_finite_raises_in_the_second_half_and_the_weights_are_back():
     for spoil in (1, 2):
         model = network()

@@ -42,6 +42,19 @@ def test_the_scale_is_a_power_of_two_and_costs_no_digit():
     assert torch.equal(rules.unit(v), v / torch.linalg.vector_norm(v, dim=-1, keepdim=True))
 
 
+@pytest.mark.parametrize("dtype", SIZES, ids=str)
+def test_the_scale_of_large_vectors_is_no_denormal_number_which_devices_may_take_for_zero(dtype):
+    largest = torch.finfo(dtype).max
+    sizes = torch.tensor([[largest / 2**k] for k in (1, 2, 3)], dtype=dtype)
+    v = sizes * torch.tensor([0.6, -0.8], dtype=dtype)
+    assert torch.set_flush_denormal(True)
+    try:
+        torch.testing.assert_close(rules.norm(v), sizes, rtol=1e-5, atol=0)
+        torch.testing.assert_close(rules.unit(v), v / sizes, rtol=1e-5, atol=0)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_under_vmap_and_for_no_rows_at_all():
     v = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1e-30], [1.0], [0.0], [1e30], [1.0]])
     torch.testing.assert_close(vmap(rules.unit)(v), rules.unit(v), rtol=1e-6, atol=0)
