@@ -63,8 +63,8 @@ class Network(Landscape):
 
     The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
     and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers and plain attributes
-    too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32, with `.w0`
-    in it, if it runs in it. Parameters outside `params` keep the values that the model has.
+    too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32,
+    with `.w0` in it, if it runs in it. Parameters outside `params` keep the values that the model has.
 
     Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
     not grow with n. None takes up to 256 samples at once and of more as many as keep about 2^25 numbers for the
