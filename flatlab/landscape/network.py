@@ -63,8 +63,8 @@ class Network(Landscape):
 
     The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
     and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers and plain attributes
-    too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32, with `.w0`
-    in it, if it runs in it. Parameters outside `params` keep the values that the model has.
+    too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32,
+    with `.w0` in it, if it runs in it. Parameters outside `params` keep the values that the model has.
 
     Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
     not grow with n. None takes up to 256 samples at once and of more as many as keep about 2^25 numbers for the
@@ -216,6 +216,7 @@ class Network(Landscape):
         form = structure(self.model, self.x)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
+            self._written = set()  # what a pass keeps is to reach the next one here
             point = self._generic.clone()  # off w0, where a power iteration may have come to rest
             weights, version = self.named(point), point._version
             rest = {name: p.detach().clone() for name, p in self.model.named_parameters() if name not in weights}
