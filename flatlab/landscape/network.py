@@ -216,6 +216,7 @@ class Network(Landscape):
         form = structure(self.model, self.x)
         known = LOOKED.get(self.model)
         if known is None or known[0] != form:
+            self._written = set()  # what a pass keeps is to reach the next one here
             point = self._generic.clone()  # off w0, where a power iteration may have come to rest
             weights, version = self.named(point), point._version
             rest = {name: p.detach().clone() for name, p in self.model.named_parameters() if name not in weights}

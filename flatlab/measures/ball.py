@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
 
 __all__ = ["in_ball", "local_average", "local_oscillation"]
@@ -30,6 +31,7 @@ def in_ball(count: int, like: Tensor, rho: float, generator: torch.Generator) ->
     return direction * rho * torch.rand(count, 1, **options) ** (1 / len(like))
 
 
+@without_autocast
 def local_average(
     landscape: Landscape,
     w: Tensor,
@@ -70,6 +72,7 @@ def local_average(
     return sample_mean(draw, samples, rtol)
 
 
+@without_autocast
 def local_oscillation(
     landscape: Landscape, w: Tensor, rho: float, samples: int = 1000, seed: int | torch.Generator = 0
 ) -> Estimate:

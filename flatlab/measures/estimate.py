@@ -81,5 +81,5 @@ def sample_mean(draw: Callable[[int], Tensor], samples: int | None, rtol: float 
         needed = math.inf if value == 0 else n * (stderr / (rtol * abs(value))) ** 2
         block = int(min(max(math.ceil(needed) - n, 1), n, cap - n))  # at most doubled: the spread is itself a guess
     if rtol is not None and not stderr <= rtol * abs(value):
-        warnings.warn(f"rtol {rtol} not reached in {n} samples: {value} +- {stderr}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"rtol {rtol} not reached in {n} samples: {value} +- {stderr}", RuntimeWarning, stacklevel=4)
     return Estimate(value, stderr, n)

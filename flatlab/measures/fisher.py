@@ -6,10 +6,12 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
+from flatlab.measures.precision import without_autocast
 
 __all__ = ["fisher_rao"]
 
 
+@without_autocast
 def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     """`||w||_fr = sqrt(w^T F w) = sqrt(mean_i <w, grad l_i(w)>^2)`, with the observed labels.
 

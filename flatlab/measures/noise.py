@@ -10,6 +10,7 @@ from torch import Tensor
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
 from flatlab.measures.per_sample_norms import per_sample_norms
+from flatlab.measures.precision import without_autocast
 
 __all__ = ["gradient_noise", "minibatch_factor", "noise_energy"]
 
@@ -29,6 +30,7 @@ def minibatch_factor(n: int, batch_size: int) -> float:
     return 0.0 if n == 1 else (n - batch_size) / (batch_size * (n - 1))
 
 
+@without_autocast
 def gradient_noise(landscape: Landscape, w: Tensor, batch_size: int = 1, chunk: int = 128) -> float:
     """`Tr C(w)`, the trace of the covariance of the gradient of a minibatch drawn without replacement.
 
@@ -82,6 +84,7 @@ def _spread(squares: Tensor, total: Tensor, n: int, factor: float) -> float:
     return factor * max(0.0, spread)  # rounding may leave a tiny negative number where all gradients agree
 
 
+@without_autocast
 def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1, chunk: int = 512) -> float:
     """`v^T C(w) v`, the variance of the minibatch gradient's component along `v`: the spread of `<g_i, v>`.
 

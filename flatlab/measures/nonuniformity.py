@@ -14,12 +14,14 @@ from flatlab.landscape.curvature import math_attention
 from flatlab.landscape.memory import ran_out
 from flatlab.measures.estimate import generator_for
 from flatlab.measures.hessian_product import hessian_product
+from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import probe
 from flatlab.measures.spectrum import largest_eigenvalues
 
 __all__ = ["hessian_nonuniformity"]
 
 
+@without_autocast
 def hessian_nonuniformity(
     landscape: Landscape,
     w: Tensor,

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for
+from flatlab.measures.precision import without_autocast
 
 __all__ = ["pac_bayes"]
 
 
+@without_autocast
 def pac_bayes(
     landscape: Landscape,
     w: Tensor,

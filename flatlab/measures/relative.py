@@ -13,11 +13,13 @@ from flatlab.landscape.curvature import follows, math_attention, refusal
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.per_sample_norms import taken
+from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative
 
 __all__ = ["feature_robustness", "relative_flatness"]
 
 
+@without_autocast
 def relative_flatness(
     landscape: Landscape,
     w: Tensor,
@@ -90,6 +92,7 @@ def relative_flatness(
     return (total / landscape.n).item()
 
 
+@without_autocast
 def feature_robustness(
     landscape: Landscape,
     w: Tensor,

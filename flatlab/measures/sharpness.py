@@ -7,11 +7,13 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
 
 __all__ = ["average_sharpness", "sam_sharpness"]
 
 
+@without_autocast
 def sam_sharpness(
     landscape: Landscape,
     w: Tensor,
@@ -75,6 +77,7 @@ def sam_sharpness(
     return max(found) - landscape.losses_at(w[None]).item()
 
 
+@without_autocast
 def average_sharpness(
     landscape: Landscape,
     w: Tensor,

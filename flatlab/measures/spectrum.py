@@ -15,6 +15,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import CLOSED, Krylov, lanczos
+from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import probe
 
 __all__ = ["SpectralDensity", "hessian_density", "largest_eigenvalues", "top_eigenvalues"]
@@ -85,13 +86,14 @@ def largest_eigenvalues(
         warnings.warn(
             f"Lanczos reached {max_steps} steps with a relative error of {error(krylov):.1e} for tol {tol}{missed}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     values, vectors = krylov.eigh()
     top = vectors[:, -k:].flip(1).T.to(like.dtype).to(like.device) @ krylov.basis
     return values[-k:].flip(0).to(like.dtype).to(like.device), top
 
 
+@without_autocast
 def top_eigenvalues(
     landscape: Landscape,
     w: Tensor,
@@ -156,6 +158,7 @@ class SpectralDensity:
         return rows.mean(1), stderr
 
 
+@without_autocast
 def hessian_density(
     landscape: Landscape, w: Tensor, steps: int = 50, probes: int = 10, seed: int | torch.Generator = 0
 ) -> SpectralDensity:

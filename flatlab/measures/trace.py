@@ -13,11 +13,13 @@ from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.layer_probes import layer_probes
 from flatlab.measures.piecewise import piecewise_linear_trace
+from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import probe
 
 __all__ = ["hessian_frobenius", "hessian_trace"]
 
 
+@without_autocast
 def hessian_trace(
     landscape: Landscape,
     w: Tensor,
@@ -79,6 +81,7 @@ def hessian_trace(
     return sample_mean(_probed(value, krylov, probes, w, generator), samples, rtol, sum(krylov.diagonal))
 
 
+@without_autocast
 def hessian_frobenius(
     landscape: Landscape,
     w: Tensor,

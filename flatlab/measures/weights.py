@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
+from flatlab.measures.precision import without_autocast
 
 __all__ = ["weight_norm"]
 
 
+@without_autocast
 def weight_norm(landscape: Landscape, w: Tensor, order: float = 2.0) -> float:
     """`||w||_p` with `p = order`, of all parameters, biases too; `w` has shape `(d,)`.
 

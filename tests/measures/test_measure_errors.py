@@ -398,10 +398,15 @@ def test_what_torch_makes_by_default_has_no_say(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_measure_within_autocast_is_refused(name):
+def test_an_autocast_around_a_measure_has_no_say(name):
+    """In bfloat16 a small perturbation is lost in rounding, and what is left of a rise of the loss may have any sign."""
+    torch.manual_seed(0)
     net = Landscape.of(nn.Linear(4, 3), cross_entropy, (torch.randn(6, 4), torch.arange(6) % 3))
-    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(ValueError, match="leave its context"):
-        call(name, net, net.w0)
+    expected = call(name, net, net.w0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = call(name, net, net.w0)
+    for a, b in zip(*(vars(e).values() if hasattr(e, "__dict__") else [e] for e in (expected, found)), strict=True):
+        assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
 
 
 @pytest.mark.parametrize("name", PER_SAMPLE)
