@@ -88,7 +88,7 @@ class Sketch:
         head = cells("th", [self.x.symbol or self.x.label, *(f"{place:g}" for place in self.places)])
         body = "<th>it is</th>" + cells("td", map(self.y.told, self.answers))
         drawn = f"<thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody>"
-        return f'<div class="flatlab-scrolls"><table class="table">{drawn}</table></div>'
+        return f'<div class="flatlab-scrolls" style="overflow-x: auto"><table class="table">{drawn}</table></div>'
 
 
 def _exponent(value: float) -> int:

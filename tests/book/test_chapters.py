@@ -68,7 +68,7 @@ def test_a_chapter_is_read_in_a_quarter_of_an_hour(open_page, path):
 
 CUT = """() => [...document.querySelectorAll("div.math, .bd-article table, .cell_output > img")].filter((el) => {
   const box = el.closest("div.math, .flatlab-scrolls, .pst-scrollable-table-container, .cell_output") ?? el;
-  const shown = el.getClientRects().length && el.getBoundingClientRect().width > 0;
+  const shown = !el.closest("details:not([open])") && el.getBoundingClientRect().width > 0;
   return shown && box.scrollWidth > box.clientWidth + 1 && !(box.matches("[data-more]") && box.tabIndex === 0);
 }).map((el) => el.id || el.textContent.slice(0, 60))"""
 ORDER = """() => [...document.querySelectorAll(".provenance")].filter((line) => {
