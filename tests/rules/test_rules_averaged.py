@@ -123,12 +123,17 @@ def test_m_sam_with_rho_zero_is_the_plain_gradient():
     torch.testing.assert_close(got, field.grad(w), rtol=1e-12, atol=1e-14)
 
 
-def test_micro_batches_are_those_of_the_batch_that_is_given():
-    field, w = Regression(), torch.randn(1, 4, dtype=DOUBLE, generator=seeded(14))
-    batch = torch.tensor([7, 2, 9, 4])
-    got = rules.micro_gradients(field, 2, batch)(w)
-    expected = torch.stack([field.grad(w[0], batch[:2]), field.grad(w[0], batch[2:])])
-    torch.testing.assert_close(got, expected, rtol=1e-13, atol=0)
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("m", [1, 2, 4])
+@pytest.mark.parametrize("shared", [True, False], ids=["one point", "a point each"])
+def test_micro_batches_are_those_of_the_batch_that_is_given(lead, m, shared):
+    field, batch = Regression(), torch.tensor([7, 2, 9, 4])
+    parts = batch.split(m)
+    w = torch.randn(*lead, 1 if shared else len(parts), 4, dtype=DOUBLE, generator=seeded(14))
+    got = rules.micro_gradients(field, m, batch)(w)
+    points = w.expand(*lead, len(parts), 4).unbind(-2)
+    expected = torch.stack([field.grad(v, part) for v, part in zip(points, parts, strict=True)], -2)
+    torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-14)
 
 
 def test_a_network_takes_per_sample_perturbations_in_one_pass():
