@@ -149,6 +149,15 @@ def test_the_probes_of_fa_are_signs_and_both_as_likely():
     assert not torch.equal(v[0], v[1])
 
 
+def test_the_gaussian_probes_of_fa_are_no_signs():
+    from flatlab.penalties import _probe
+
+    v = _probe(torch.empty(101, 37), 5, "gaussian", torch.Generator().manual_seed(4))
+    assert v.shape == (5, 101, 37) and abs(v.mean()) < 4 / math.sqrt(v.numel())
+    moments = [v.square().mean().item(), v.pow(4).mean().item()]
+    assert moments == pytest.approx([1.0, 3.0], rel=0.1)  # of signs both are 1
+
+
 @pytest.mark.parametrize("numbers", [1, 7, 8, 9, 64])
 def test_a_probe_of_signs_takes_a_byte_for_eight(numbers):
     weight, (x, y) = nn.Linear(numbers, 1, bias=False), batch()

@@ -196,7 +196,7 @@ def _norms(layer: nn.Module, a: Tensor, delta: Tensor) -> tuple[Tensor, tuple[Te
             else:
                 x, t = x[:, None], d[:, None]
             norms.append(((x @ x.mT) * (t @ t.mT)).sum((1, 2, 3)))
-            weight += (t.mT @ x).sum(0).view(rows, columns)
+            weight += torch.einsum("bgpr,bgpc->grc", t, x).reshape(rows, columns)
         else:
             each = _conv_gradients(layer, x, d) if conv else d.mT @ x
             norms.append(each.square().sum((1, 2)))

@@ -5,10 +5,11 @@ import torch
 from measured_problems import random
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flatlab.landscape import Landscape
 from flatlab.measures import gradient_noise
-from flatlab.measures.per_sample_norms import per_sample_norms
+from flatlab.measures.per_sample_norms import _norms, per_sample_norms
 
 IMAGES = (6, 4, 9, 9)
 
@@ -161,3 +162,42 @@ def test_chunks_add_up_and_float32_keeps_the_noise_of_a_convolutional_network():
     expected = torch.cov(double.per_sample_grads(double.w0).T, correction=0).trace().item()
     assert found == pytest.approx(expected, rel=1e-4)
     assert gradient_noise(double, double.w0, chunk=7) == pytest.approx(expected, rel=1e-10)
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor made meanwhile, in numbers; views of what was there before are none."""
+
+    def __init__(self, *given):
+        super().__init__()
+        self.given, self.numbers = {t.untyped_storage().data_ptr() for t in given}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **kwargs or {})
+        for t in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(t, torch.Tensor) and t.untyped_storage().data_ptr() not in self.given:
+                self.numbers = max(self.numbers, t.numel())
+        return made
+
+
+SHAPES = {  # a layer, its input, and the numbers of one sample's largest temporary
+    "a linear layer by its gradients": (lambda: nn.Linear(20, 20), (12, 20), 20 * 20),
+    "a linear layer by pairs of positions": (lambda: nn.Linear(40, 30), (3, 40), 3 * 40),
+    "a convolution by its gradients": (lambda: nn.Conv2d(2, 3, 3), (2, 10, 10), 2 * 10 * 10),
+    "a convolution by pairs of positions": (lambda: nn.Conv2d(20, 30, 3), (20, 4, 4), 20 * 9 * 4),
+    "one in groups by pairs": (lambda: nn.Conv2d(40, 60, 3, groups=2), (40, 3, 3), 40 * 9),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape", "numbers"), SHAPES.values(), ids=SHAPES)
+def test_temporaries_stay_within_a_block_whatever_the_number_of_samples(monkeypatch, layer, shape, numbers):
+    torch.manual_seed(0)
+    layer, a = layer().double(), random(32, *shape, seed=1)
+    delta = random(*layer(a).shape, seed=2)
+    with torch.no_grad():
+        whole, (weight, bias) = _norms(layer, a, delta)
+        monkeypatch.setattr("flatlab.measures.per_sample_norms.BLOCK", 4 * numbers)
+        with Largest(a, delta, *layer.parameters()) as seen:
+            found, (parts, again) = _norms(layer, a, delta)
+    assert numbers < seen.numbers <= max(4 * numbers, layer.weight.numel())  # the gradient itself may be larger
+    for one, other in ((whole, found), (weight, parts), (bias, again)):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -42,6 +42,27 @@ def test_a_rule_by_itself_has_the_defaults_of_its_optimizer(method):
     assert own == {name: method.options[name].default for name in own} and "rho" in own
 
 
+@every_method
+def test_what_it_says_of_its_rule_is_what_the_rule_takes(method):
+    taken = set(inspect.signature(method.rule).parameters)
+    assert method.draws == ("generator" in taken) and method.cuts == bool({"parts", "samples"} & taken)
+    assert method.memory in taken or not method.memory and "mean" not in taken
+    assert method.capturable == (not method.draws)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if not m.cuts], ids=lambda m: m.__name__)
+def test_workers_may_climb_apart_only_where_nothing_of_the_first_gradient_stays(method):
+    """Workers average the later gradients alone: the first, each its own, must leave no trace in what they step along."""
+
+    def found(first):
+        gradients = iter([torch.tensor(first)])
+        options = {"generator": torch.Generator().manual_seed(0)} if method.draws else {}
+        direction = method.rule(torch.ones(2), lambda w: next(gradients, torch.tensor([3.0, 4.0])), **options)
+        return torch.cat(direction) if method.memory else direction
+
+    assert torch.equal(found([1.0, 0.0]), found([0.0, 2.0])) == method.local_ascent
+
+
 def test_no_two_lines_look_alike():
     looks = [(method.colour, method.dash) for method in METHODS.values()]
     assert len(set(looks)) == len(looks)

@@ -12,7 +12,7 @@ from torch.nn.functional import batch_norm, cross_entropy, one_hot
 from torch.nn.utils import parametrizations, spectral_norm
 from torch.optim import SGD
 
-from flatlab.optim import LSAM, MSAM, SAM
+from flatlab.optim import LSAM, MSAM, SAM, SAMGCM
 
 EXACT = [opt for opt in WHOLE if opt.method.local_ascent or opt.method.memory or opt.method.draws]
 """Those that are the base optimizer to the bit where their radii are 0."""
@@ -215,6 +215,20 @@ def test_a_frozen_backbone_that_is_larger_than_what_is_trained_is_not_copied(mon
     opt = SAM(SGD(model.parameters(), lr=0.1))
     opt.step(closure_of(model, opt, *batch(0)))
     assert 400 not in copied, "its weight"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layer", [Codebook, Written, LAYERS["spectral norm"], LAYERS["cumulative"]])
+def test_so_is_samgcm_though_its_single_samples_run_in_evaluation_in_between(layer):
+    plain, wrapped = network(layer), network(layer)
+    alone, opt = SGD(plain.parameters(), lr=0.1), SAMGCM(SGD(wrapped.parameters(), lr=0.1), rho=0.0)
+    for seed in range(2):
+        x, y = batch(seed)
+        alone.zero_grad()
+        cross_entropy(plain(x), y).backward()
+        alone.step()
+        opt.step(lambda a, b: closure_of(wrapped, opt, a, b)(), x, y)
+    same(plain, wrapped)
 
 
 @pytest.mark.filterwarnings("ignore")
