@@ -26,6 +26,8 @@ from flatlab.optim.moved import Known, Moved
 __all__ = ["Passes", "all_finite", "capturing", "watched"]
 
 
+LARGE = 2**22
+"""Numbers in a gradient from which on memory counts more than the start of a copy for each tensor."""
 HOOKING = threading.Lock()
 """Torch numbers its hooks without one: two threads could get one number."""
 
@@ -205,7 +207,14 @@ class Passes:
             )
         if self._complex or not self._complete:
             grads = [torch.zeros_like(r) if g is None else real(g) for r, g in zip(self._real, grads, strict=True)]
-        g = flat(grads)
+        if self._capturing or sum(g.numel() for g in grads) < LARGE:
+            g = flat(grads)
+        else:  # piece by piece, each given up when it has been copied, or all gradients would be held twice
+            self._complete = False
+            g = place_for(grads)
+            for i, (p, row) in enumerate(zip(self.params, unflat(g, grads), strict=True)):
+                row.copy_(grads[i])
+                grads[i] = p.grad = None
         if self.sign is not None:
             g.mul_(self.sign)
         return g if self.scale is None else g.div_(self.scale)

@@ -1,15 +1,16 @@
 """What the passes of a step leave behind: weights, gradients, norm statistics, random numbers."""
 
 import copy
+import weakref
 
 import pytest
 import torch
-from methods_under_test import WHOLE, closure_of, each, every_method
+from methods_under_test import OPTIMIZERS, WHOLE, closure_of, each, every_method
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from flatlab.optim import LSAM, SAM, StableSAM
+from flatlab.optim import LSAM, SAM, StableSAM, passes
 
 
 def batch(*shape, classes=3, seed=0):
@@ -399,3 +400,29 @@ def test_gradients_are_on_in_the_closure_though_the_caller_has_them_off():
     with torch.no_grad():
         opt.step(closure_of(model, opt, *batch(16, 4)))
     assert not torch.equal(before, model.out.weight)
+
+
+@each(OPTIMIZERS)
+def test_a_large_gradient_is_given_up_piece_by_piece_and_the_step_is_the_same_to_the_bit(method, monkeypatch):
+    """Of what a pass leaves on the parameters nothing is alive when its rule goes on, so that it is not held twice."""
+    ends = []
+    for large in (passes.LARGE, 1):
+        monkeypatch.setattr(passes, "LARGE", large)
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        opt = method(SGD(model.parameters(), lr=0.1), **({"m": 4} if "m" in method.method.options else {}))
+        g, alive = torch.Generator().manual_seed(1), []
+
+        def closure(x, y, opt=opt, model=model, alive=alive, large=large):
+            assert large > 1 or not any(ref() is not None for ref in alive)
+            opt.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            alive[:] = [weakref.ref(p.grad) for p in model.parameters()]
+            return loss
+
+        for _ in range(3):
+            opt.step(closure, torch.randn(8, 4, generator=g), torch.randint(0, 3, (8,), generator=g))
+        ends.append(model)
+    for a, b in zip(*(model.parameters() for model in ends), strict=True):
+        assert torch.equal(a, b) and a.grad.shape == a.shape and torch.equal(a.grad, b.grad)
