@@ -14,6 +14,7 @@ PARTS = {
     "escape": 1,
     "diagonal_network": 1,
     "trainer": 10,
+    "rounding": 2,
     "sweep": 1,
 }
 """Each with the minutes that it takes on two cores of a laptop, roughly."""
