@@ -112,6 +112,10 @@ def is_prose(text: nodes.Text) -> bool:
     """Whether it stands in a paragraph or a list of a section, and in nothing that speaks for itself."""
     if not isinstance(text.parent, nodes.paragraph):
         return False
+    before = text.parent.children[: text.parent.index(text)]
+    marks = [node.astext().startswith("</") for node in before if isinstance(node, nodes.raw)]
+    if marks.count(False) > marks.count(True):  # within the words that hold an explorable, or an answer
+        return False
     around, node = [], text.parent
     while node is not None:
         around.append(node)

@@ -1,9 +1,9 @@
 // What scrolls by itself, a wide formula, table or block of code, is a stop of the Tab key while it is too wide for the screen.
 (() => {
-  const SCROLLS = "div.math, pre, .cell_output > .output, .pst-scrollable-table-container, .flatlab-scrolls, .flatlab table";
+  const SCROLLS = "div.math, pre, .cell_output > .output:not(:has([data-explorable])), .pst-scrollable-table-container, " +
+    ".flatlab-scrolls, .flatlab table";
   const check = (el) => {
-    const over = el.scrollWidth > el.clientWidth + 1 || el.scrollHeight > el.clientHeight + 1;
-    if (over && getComputedStyle(el).overflowX !== "visible") el.tabIndex = 0;
+    if (el.scrollWidth > el.clientWidth + 1 || el.scrollHeight > el.clientHeight + 1) el.tabIndex = 0;
     else el.removeAttribute("tabindex");
   };
   const watch = () => {

@@ -60,7 +60,7 @@ def test_every_figure_is_described_in_words(path):
 def test_what_is_wider_than_a_phone_scrolls_by_the_keyboard(open_page):
     page = open_page("book/toys/sam_saddle_detail.html", equations=True, viewport={"width": 360, "height": 740})
     whole(page)
-    wide = "(el) => el.scrollWidth > el.clientWidth + 1"
+    wide = "(el) => el.checkVisibility() && el.scrollWidth > el.clientWidth + 1"
     blocks = [el for el in page.locator("div.math, .flatlab-scrolls, article pre").element_handles() if el.evaluate(wide)]
     assert blocks, "a phone is narrower than some of them"
     until(page.locator("body"), lambda: all(el.evaluate("(el) => el.tabIndex") == 0 for el in blocks))
