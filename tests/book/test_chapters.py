@@ -72,8 +72,8 @@ CUT = """() => [...document.querySelectorAll("div.math, .bd-article table, .cell
   return shown && box.scrollWidth > box.clientWidth + 1 && !(box.matches("[data-more]") && box.tabIndex === 0);
 }).map((el) => el.id || el.textContent.slice(0, 60))"""
 ORDER = """() => [...document.querySelectorAll(".provenance")].filter((line) => {
-  const cell = line.closest(".cell"), next = cell?.nextElementSibling?.firstElementChild;
-  return next?.matches("em") && next.parentElement.matches("p");
+  const after = line.closest(".cell")?.nextElementSibling;
+  return after?.matches("p") && after.firstChild?.nodeName === "EM";
 }).map((line) => line.textContent.slice(0, 60))"""
 
 
