@@ -1,4 +1,5 @@
-"""The pictures on the home page's cards, drawn by the explorables: `python -m upkeep.thumbnails`, after `make book`."""
+"""The pictures on the home page's cards and in the README, drawn by the explorables: `python -m upkeep.thumbnails`, after
+`make book`."""
 
 import io
 from pathlib import Path
@@ -18,6 +19,8 @@ PAGES = {
 """An explorable, and the chapter that begins with it."""
 OUT = Path(__file__).parents[1] / "book" / "_static" / "thumbnails"
 WIDTH, HEIGHT = 640, 320
+WHOLE = OUT.parent / "sam_saddle.png"
+"""The README's picture, which a shared page without one of its own shows, too: the first explorable uncut."""
 
 
 def main() -> None:
@@ -25,7 +28,9 @@ def main() -> None:
     with served(SITE) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         for name, chapter in PAGES.items():
-            page = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+            page = browser.new_page(
+                viewport={"width": 1280, "height": 1000}, reduced_motion="reduce", device_scale_factor=1.5
+            )
             page.goto(f"{address}/book/toys/{chapter}.html")
             frame = page.locator(f'[data-explorable="{name}"]').first
             frame.locator(".flatlab-toolbar").wait_for(state="attached")
@@ -33,6 +38,8 @@ def main() -> None:
             picture = Image.open(
                 io.BytesIO(frame.locator(".flatlab-panels, .flatlab-curves, .flatlab-plot").first.screenshot())
             )
+            if name == "SamSaddle":
+                picture.convert("RGB").save(WHOLE, optimize=True)
             cut = picture.crop((0, 0, picture.width, min(picture.height, picture.width * HEIGHT // WIDTH)))
             cut.convert("RGB").resize((WIDTH, HEIGHT)).save(OUT / f"{name}.webp", quality=80)
         browser.close()
