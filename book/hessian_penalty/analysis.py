@@ -280,6 +280,12 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     return {f"fa-{data if lr is None else 'text'}-{name}": text for name, text in numbers.items()}
 
 
+def sam_in_words() -> dict[str, str]:
+    """Likewise of SAM in the place of the penalty."""
+    means = [f"{statistics.fmean(map(final, by_seed.values())):.1f}" for by_seed in with_sam().values()]
+    return {"fa-sam-accuracies": "{}, {} and {}".format(*means)}
+
+
 def mistakes_in_words() -> dict[str, str]:
     """Likewise of the trainings that were broken on purpose."""
     rows = {data: mistakes(data)["result"]["rows"] for data in (B, N)}

@@ -106,7 +106,7 @@ def refuse_twice(name: str, groups: list[Group]) -> None:
     """
     seen: dict[int, Tensor] = {}
     for p in (p for group in groups for p in group["params"]):
-        if p.is_conj() or p.is_neg():
+        if not torch.nn.parameter.is_lazy(p) and (p.is_conj() or p.is_neg()):
             raise ValueError(
                 f"{name} got a parameter that is a conjugate or negative view: make it of .resolve_conj().resolve_neg()"
             )

@@ -16,6 +16,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.penalties import hessian_frobenius_penalty
 from flatlab.runs.host import Host
+from flatlab.stats.comparison import compare
 from flatlab.training import Train
 from flatlab.training.examples import examples
 from flatlab.training.trainer import Trainer
@@ -304,3 +305,12 @@ def test_the_whole_study_takes_less_than_an_hour_of_two_cores():
     tables = [study(C, analysis.TEXT) if C == "cifar100" else study(C) for C in TITLES]
     seconds = [r["cpu_s"] for runs in tables for fa, by in runs.items() if fa != 0.0 for r in by.values()]
     assert len(seconds) == 75 and sum(seconds) / 2 < 3600
+
+
+def test_the_best_weight_is_above_sam_at_each_radius_on_cifar_100():
+    """The chapter's sentence; pairs of one seed, all three intervals above zero."""
+    penalized = {seed: final(r) for seed, r in analysis.whole("cifar100")[0.1].items()}
+    for by_seed in analysis.with_sam().values():
+        assert set(by_seed) == analysis.SEEDS
+        found = compare(penalized, {seed: final(r) for seed, r in by_seed.items()})
+        assert found.difference - found.half > 0
