@@ -97,6 +97,7 @@ def changed(python, folder, page, *how):
     return {found["metadata"]["name"]: found["metadata"]["version"] for found in json.loads(report.read_text())["install"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda path: path.stem)
 def test_by_pips_own_resolution_the_set_up_cell_changes_no_version(runtime, tmp_path):
     """Where a list is short, what it does not name counts as not installed: pip finds a newer one, and may take it."""
@@ -110,6 +111,7 @@ def test_by_pips_own_resolution_the_set_up_cell_changes_no_version(runtime, tmp_
     assert "flatlab" in would and not would.keys() & there.keys()
 
 
+@pytest.mark.slow
 def test_an_extra_that_asks_for_a_newer_torch_is_refused_and_torch_stays(tmp_path):
     """Without the constraint pip would put the newer one in its place."""
     wheel(tmp_path, "pytorch-lightning", "9.0", ["torch>=99"])

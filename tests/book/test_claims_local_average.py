@@ -367,6 +367,7 @@ def test_sams_rise_sees_a_rescaling_that_changes_no_prediction():
 # ---- on digits, now --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps, reached", [(0, 2.30), (100, 0.56), (400, 0.11)])
 def test_averaging_does_not_lower_the_noise_of_minibatches_at_the_papers_radius(steps, reached):
     """At initialization and at two trained states."""

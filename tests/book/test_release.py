@@ -53,6 +53,7 @@ def test_the_checksums_are_whole_and_right(release):
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in release.items() if name != "SHA256SUMS"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of pandas and rdflib, inside the format's library
 def test_croissant_reads_the_table(release, tmp_path):
     """By the format's own library: no error, no warning but that of the context's order, and the rows as they are."""

@@ -20,6 +20,7 @@ def run(*words, **environment):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
+@pytest.mark.slow
 def test_a_row_that_its_records_contradict_is_told(capsys, monkeypatch):
     claim = "fa/table-1-time"
     assert verify.main([claim]) == 0 and f"agrees: {len(evidence.read_for(claim))} records" in capsys.readouterr().out

@@ -139,6 +139,7 @@ OFFICIAL = {
 }
 
 
+@pytest.mark.slow
 @on_disk
 def test_cifar10_as_loaded_is_the_official_one():
     """Records made again from what was loaded have the MD5s of the published files."""

@@ -100,6 +100,7 @@ def test_a_failed_run_is_named_with_its_command_and_what_it_said(tmp_path, monke
     assert said.count("failed: method") == 3 and "the reason" in said and str(tmp_path / "log") in said
 
 
+@pytest.mark.slow
 def test_a_toy_is_swept_as_a_network_is(tmp_path, capsys):
     file = tmp_path / "valley.toml"
     head = 'paper = "p"\nwhere = "w"\nabout = "a"\nexperiment = "factorization-valley"\n'

@@ -163,12 +163,14 @@ def test_the_trace_of_a_saturated_last_layer_is_finite():
     assert last_layer_trace(head, w) == pytest.approx(6 * 2 * p, rel=0.01)
 
 
+@pytest.mark.slow
 def test_minima_of_one_seed_and_other_rates_get_random_numbers_of_their_own():
     few = SMALL | {"epochs": 1, "examples": 80}
     one, two = (Minimum(**few | {"lr": lr}).run() for lr in (0.05, 0.06))
     assert one["random"] != two["random"] and one["rescaling"]["factors"] != two["rescaling"]["factors"]
 
 
+@pytest.mark.slow
 def test_a_minimum_that_was_not_reached_says_so():
     assert not Minimum(**SMALL | {"epochs": 1}).run()["reached"]
     assert Minimum(**SMALL | {"epochs": 1, "stop_at_loss": 3.0}).run()["reached"]

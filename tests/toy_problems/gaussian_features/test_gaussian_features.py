@@ -145,6 +145,7 @@ def test_a_wrong_setting_is_named(wrong, said):
 # --- Figure 3: what moves kappa and the gap together ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("separation, m", [(0.5, 2), (2.0, 2), (2.0, 10), (5.0, 10)])
 def test_the_correlation_over_data_sets_is_the_closed_form(separation, m):
     four = FourGaussians.of("rectangle", separation, m)
@@ -245,6 +246,7 @@ def test_the_split_error_is_its_definition_and_its_size_that_of_the_test_parts_n
     assert found == pytest.approx(math.sqrt(2 / math.pi * (1 / 50 + 1 / 450)), rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_distance_of_a_density_estimate():
     four = FourGaussians.of("rectangle", 2.0, 2)
     phi, _ = four.draw(3000, generator=seeded())

@@ -77,6 +77,7 @@ def test_sam_circles_the_minimum_with_the_predicted_width(lr):
 CURVATURES = torch.tensor([0.1, 1.0, 4.0], dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule, options", [(rules.gd, {}), (rules.sam, {"rho": 0.1}), (rules.stable_sam, {"rho": 0.1})])
 def test_on_a_quadratic_all_methods_share_the_limit_two_over_L(rule, options):
     starts = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -210,6 +210,7 @@ def test_the_published_sam_is_sgd_seen_from_rho_beside():
     assert ((sam + 0.01).abs() < 1e-9).double().mean() > 0.9, "it comes to rest at -rho, where L is not least"
 
 
+@pytest.mark.slow
 def test_sam_proper_circles_zero_and_leaves_one_below_the_thresholds_of_sgd():
     setting = NonuniformEscape(learning_rates=1, lr_min=0.55, lr_max=0.55, runs=500, steps=(2000,))
     curves = {curve["method"]: curve for curve in setting.run()["curves"]}
@@ -266,6 +267,7 @@ def test_momentums_exponent_comes_down_to_zero_at_the_papers_rate():
     assert abs(exponent[0.6].value) < 0.003
 
 
+@pytest.mark.slow
 def test_below_the_almost_sure_limit_the_chance_to_leave_is_a_power_of_the_start():
     lr, (low, high) = 0.555, (end - 1 for end in F.outer)
     factors = 1 - 0.2 * lr, 1 - 3.8 * lr

@@ -123,6 +123,7 @@ def ends(weight, starts):
     return (q[:, 0] <= 4).double().mean().item()
 
 
+@pytest.mark.slow
 def test_the_penalty_that_exchanges_the_minima_hardly_moves_the_basins():
     side = torch.linspace(-1.9, 1.9, 9, dtype=torch.float64)
     starts = torch.cartesian_prod(side, torch.tensor([0.4, 1.5], dtype=torch.float64)).numpy()

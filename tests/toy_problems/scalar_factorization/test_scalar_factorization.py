@@ -147,6 +147,7 @@ def test_equation_7_lacks_a_factor_of_two():
         torch.testing.assert_close(one_sam - n_sam, noise / 2, rtol=0, atol=200 * rho * noise.norm().item())
 
 
+@pytest.mark.slow
 def test_the_smaller_the_micro_batch_the_faster_unnormalized_sam_moves_along_the_valley():
     """The imbalance decays by 2 lr rho times the noise of micro-batches over the squared norm; n-SAM stands still."""
     toy = ScalarFactorization.sample(n=64, theta=(1.0, 1.0), seed=0)
