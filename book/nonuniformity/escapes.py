@@ -41,7 +41,8 @@ def side_by_side(f: NonuniformMinima, runs: int = 25) -> None:
             grad = f.grad if name == "GD" else lambda z, t=t: slope(z, draws[t])
             path.append(x)
             x, v = step(name, x, v, grad, 0.6, t + 1)
-        panel.plot(torch.cat(path, 1).T, color=plots.METHODS[name], linewidth=0.7, alpha=0.6)
+        thin = {"linewidth": 0.3, "alpha": 0.15} if name == "Nesterov" else {"linewidth": 0.7, "alpha": 0.6}
+        panel.plot(torch.cat(path, 1).T, color=plots.METHODS[name], **thin)  # one that never rests fills its panel
         at_0, at_1 = (int(((x - minimum).abs() <= 0.24).sum()) for minimum in (0, 1))
         panel.set_title(f"{name}: {at_0} at 0, {at_1} at 1", fontsize=10)
         panel.set_ylim(-0.8, 2)

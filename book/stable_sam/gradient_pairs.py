@@ -16,7 +16,7 @@ from flatlab.runs import records
 Record = dict[str, Any]
 
 METHODS = ("SAM", "StableSAM")
-RHOS = {0.01: 0.35, 0.05: 0.65, 0.2: 1.0}
+RHOS = {0.01: 0.55, 0.05: 0.75, 0.2: 1.0}
 """The paper's radii, and how strong a line each has."""
 WHERE = "On the 784-500-500-10 network and MNIST"
 

@@ -16,7 +16,7 @@ export function row(layout) {
 export function stacked(layout) {
   const panels = row(layout);
   if (!panels.length) return layout;
-  const [count, gap] = [panels.length, 0.28];
+  const [count, gap] = [panels.length, 0.4];
   const tall = (1 - (gap * (count - 1)) / count) / count;
   const whole = { ...layout, height: Math.round((layout.height ?? 400) * (0.3 + 0.7 * count)) };
   panels.forEach(({ x, y }, k) => {
