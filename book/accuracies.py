@@ -110,7 +110,8 @@ def best(network: str) -> HTML:
 
 def draw() -> Figure:
     """The papers' accuracies, a panel a data set, a row a network, in it a line and a colour a method."""
-    figure = make_subplots(2, 1, subplot_titles=[f"{title}, test accuracy (%)" for title in DATA.values()])
+    titles = [f"{title}, test accuracy (%)" for title in DATA.values()]
+    figure = make_subplots(2, 1, vertical_spacing=0.07, subplot_titles=titles)
     methods_told = list(dict.fromkeys(a.method for a in reported()))
     lines = {name: 0.8 * (k / (len(methods_told) - 1) - 0.5) for k, name in enumerate(methods_told)}
     for place, data in enumerate(DATA, 1):
@@ -134,7 +135,8 @@ def draw() -> Figure:
         range=[len(SHOWN) - 0.5, -0.5],
     )  # fmt: skip
     caption = "Test accuracies that three papers report on CIFAR-10 and CIFAR-100."
-    figure.update_layout(height=1060, margin_l=120, legend={"orientation": "h", "y": -0.05}, meta={"caption": caption})
+    margin = {"l": 120, "r": 16, "t": 30, "b": 40}  # a phone's width goes to the marks
+    figure.update_layout(height=960, margin=margin, legend={"orientation": "h", "y": -0.04}, meta={"caption": caption})
     return figure
 
 

@@ -4,12 +4,12 @@ from docutils import nodes
 
 
 def captioned(line: nodes.raw) -> nodes.paragraph | None:
-    """The paragraph in italics after the cell that a record line stands in. None where there is no caption."""
+    """The paragraph all in italics after the cell that a record line stands in. None where there is no caption."""
     cell = line
     while cell is not None and "cell" not in cell.get("classes", ()):
         cell = cell.parent
     after = cell.next_node(descend=False, siblings=True) if cell else None
-    under = isinstance(after, nodes.paragraph) and after.children and isinstance(after.children[0], nodes.emphasis)
+    under = isinstance(after, nodes.paragraph) and [type(part) for part in after.children] == [nodes.emphasis]
     return after if under else None
 
 

@@ -135,10 +135,11 @@ export function said(list, metric, sign = false) {
 
 // The last epoch in a sentence: the mean of each line that is shown.
 function endsSaid(shown, { metric }, title) {
-  const last = Math.max(...shown.map((line) => line.rows[0].epochs));
+  const [last, ...others] = new Set(shown.map((line) => line.rows[0].epochs));
+  const when = others.length ? "the last epoch" : `${last} epochs`; // one of 20 does not end after another's 40
   const unit = SHARES.includes(metric) ? "%" : "";
   const ends = shown.map((line) => `${line.name} ${said([mean(Object.values(line.last))], metric)}${unit}`);
-  return `After ${last} epochs, ${title}: ${ends.join("; ")}.`;
+  return `After ${when}, ${title}: ${ends.join("; ")}.`;
 }
 
 const nothingSaid = (runs, drawable, shown) =>
