@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -260,6 +260,11 @@ def last_loss(r: Record) -> float:
     return r["result"]["curves"][-1]["train_loss"]
 
 
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    """The smallest and the largest."""
+    return (ordered := sorted(values))[0], ordered[-1]
+
+
 def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     """What the sentences under a table say of its runs, by the names under which the page asks for them."""
     runs = whole(data, lr)
@@ -272,6 +277,13 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     numbers["flattest"] = rounded(measured[3])
     helped = {"gain": 0.01, "largest-gain": 0.1}
     numbers |= {name: points(gain(runs, fa)).replace("-", "−") for name, fa in helped.items()}
+    numbers["plain-loss"], numbers["flattest-loss"] = (f"{mean(runs, fa, last_loss)[0]:.2f}" for fa in (None, 0.1))
+    if data == C:
+        told = {fa: float(PAPER[C][fa].flatness) for fa in LAMBDAS[2:5]}
+        means = {fa: mean(runs, fa, mean_curvature)[0] for fa in told}
+        numbers["over-paper"] = "{} to {}".format(*(rounded(v) for v in _ends(means[fa] / told[fa] for fa in told)))
+        numbers["divided"] = "{:.0f}, {:.0f} and {:.0f}".format(*(v / 128 for v in means.values()))
+        numbers["told"] = "{:.0f}, {:.0f} and {:.0f}".format(*told.values())
     curvatures = [mean_curvature(r) for r in strong]
     numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
     losses = sorted(map(last_loss, strong))

@@ -81,7 +81,7 @@ def draw_minima_by_weight() -> None:
     left.axvline(0.6**4 / 6, color="0.5", linestyle="--", label="the same, flat valley")
     left.set(xscale="log", xlabel="weight λ/B", ylabel="$w_1$ of the minima")
     left.set_title("Where the penalized loss has its minima")
-    left.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.05))
+    left.legend(fontsize=8, loc="center", bbox_to_anchor=(0.595, 0.5))  # between the two lines that it names
     right.loglog(weights, f.hessian_frobenius(lowest), color=plots.METHODS["FA"], label="tr(H²)")
     right.loglog(weights, f.grad(lowest).norm(dim=-1), color=plots.METHODS["GD"], linestyle=":", label="slope of the loss")
     right.set(xlabel="weight λ/B", title="At the lowest of them", ylim=(1e-4, 2e3))

@@ -51,7 +51,8 @@ def found(runs: Runs, fa: float | None) -> list[str]:
     if fa is not None:
         measured = [of(value, curvature) for value in (analysis.mean_curvature, analysis.last_curvature)]
     times = analysis.times(runs, fa)
-    return [of(analysis.final), of(analysis.best), *measured, f"{interval(times)} ×" if times else "–"]
+    slower = "1" if fa is None else interval(times)
+    return [of(analysis.final), of(analysis.best), *measured, f"{slower} ×" if times else "–"]
 
 
 def tests(runs: Runs) -> HTML:

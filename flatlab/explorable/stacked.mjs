@@ -8,7 +8,8 @@ export function row(layout) {
     const y = `yaxis${(layout[x].anchor ?? "y").slice(1)}`;
     return { x, y, from: layout[x].domain?.[0] ?? 0 };
   }).filter(({ y }) => AXIS.test(y) && layout[y]);
-  const level = panels.every(({ y }) => (layout[y].domain ?? [0, 1]).join() === "0,1");
+  // Axes without places of their own are those of a scatter matrix: Plotly places them, in rows and columns.
+  const level = panels.every(({ x, y }) => layout[x].domain && (layout[y].domain ?? [0, 1]).join() === "0,1");
   return level && panels.length > 1 ? panels.sort((a, b) => a.from - b.from) : [];
 }
 

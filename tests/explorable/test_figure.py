@@ -1,5 +1,6 @@
 """A Plotly figure of several panels on a phone: a row is stacked, and square panels stay square."""
 
+import plotly.graph_objects as go
 import pytest
 from plotly.subplots import make_subplots
 
@@ -43,6 +44,15 @@ def test_a_row_stands_side_by_side_on_a_laptop_and_is_stacked_on_a_phone(panels)
     assert other["top"] > one["top"] + one["tall"] and min(one["tall"], other["tall"]) > 100
     heights = [title.bounding_box()["y"] for title in titles]
     assert heights[1] - heights[0] == pytest.approx(other["top"] - one["top"], abs=2), "each title over its own panel"
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_columns_of_a_scatter_matrix_stand_side_by_side(panels, width):
+    figure = go.Figure(go.Splom(dimensions=[{"label": name, "values": [1, 2, 3]} for name in "abc"]))
+    figure.update_layout({f"{side}axis{k}": {"nticks": 3} for side in "xy" for k in (1, 2, 3)})
+    (one, other), _ = panels(figure, width)
+    assert one["left"] + one["wide"] <= other["left"], "no column lies upon another"
+    assert one["top"] + one["tall"] <= other["top"]
 
 
 @pytest.mark.parametrize("width", [360, 900])
