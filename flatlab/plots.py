@@ -78,7 +78,8 @@ def provenance(*runs: dict) -> None:
     """Show, under a figure, where its numbers come from: the first record, and the others on a click."""
     lines = [html.escape(records.describe(run)) for run in runs]
     first, rest = lines[0], lines[1:]
-    more = f"<details><summary>and {len(rest)} more records</summary>{'<br>'.join(rest)}</details>" if rest else ""
+    count = f"{len(rest)} more record{'s' * (len(rest) > 1)}"
+    more = f"<details><summary>and {count}</summary>{'<br>'.join(rest)}</details>" if rest else ""
     display(HTML(f'<div class="provenance">{first}{more}</div>'))
 
 

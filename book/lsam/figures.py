@@ -59,7 +59,7 @@ def draw_changes() -> None:
             )  # fmt: skip
         figure.add_hline(y=1, line={"color": "grey", "width": 1, "dash": "dash"}, row=1, col=column)
         figure.add_vrect(x0=0.01, x1=0.15, fillcolor="grey", opacity=0.15, line_width=0, row=1, col=column)
-    figure.update_xaxes(type="log", dtick=1, title_text="radius ρ")
+    figure.update_xaxes(type="log", dtick=1, title_text="radius ρ", title_standoff=6)
     figure.update_yaxes(type="log", dtick=1)
     figure.update_yaxes(title_text="change / another minibatch’s", row=1, col=1)
     caption = "Change of the gradient by LSAM and by SAM against the radius, in units of minibatch noise."
@@ -102,15 +102,16 @@ def draw_planes(planes: list[Record]) -> None:
     heights = [[[cut(v) for v in row] for row in r["result"]["plane"]["train"]] for r in planes]
     bar = {"title": "loss", "thickness": 12}
     colours = {"coloraxis": {"colorscale": "Viridis", "cmin": 0, "cmax": CEILING, "colorbar": bar}}
-    shared = {"shared_xaxes": True, "shared_yaxes": True, "vertical_spacing": 0.08, "horizontal_spacing": 0.05}
+    shared = {"shared_xaxes": "all", "shared_yaxes": "all", "vertical_spacing": 0.08, "horizontal_spacing": 0.05}
     flat = make_subplots(2, 2, subplot_titles=names, **shared)
     for k, z in enumerate(heights):
         flat.add_contour(
             x=places, y=places, z=z, row=k // 2 + 1, col=k % 2 + 1, coloraxis="coloraxis", name="", line={"width": 1},
             contours={"start": 0, "end": CEILING, "size": 0.25}, hovertemplate="loss %{z:.2f}",
         )  # fmt: skip
-    flat.for_each_yaxis(lambda axis: axis.update(scaleanchor=axis.anchor, constrain="domain"))
     flat.update_xaxes(constrain="domain")
+    flat.update_yaxes(constrain="domain")
+    flat.update_yaxes(scaleanchor="x3", row=2, col=1)  # one anchor: with one in each panel the columns differ in width
     caption = "Contours of the training loss around the solutions of four runs."
     flat.update_layout(height=560, **colours, meta={"caption": caption})
     flat.show()

@@ -65,7 +65,7 @@ def draw_figure_4() -> None:
                 x=epochs, y=middle, name=label, line={"color": colour, "dash": "dot" if control else "solid"},
                 hovertemplate="epoch %{x}: %{y:.3g}", showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title_text="epoch")
+    figure.update_xaxes(title_text="epoch", title_standoff=6)  # stacked on a phone it would lie on the next title
     for column in (1, 2):
         figure.update_yaxes(type="log", dtick=1, exponentformat="power", col=column)
     caption = "Test loss, training loss and l1 norm of SGD, SAM and SAMGCM over 400 epochs."
