@@ -208,7 +208,7 @@ def traces() -> tuple[list[Interval], str]:
 def flat_generalizes() -> tuple[str, str]:
     """The trace and the gap grow together, for certain, in both studies."""
     both, words = traces()
-    words += " One protocol, and training losses that are equal; intervals above 0 would show the claim."
+    words += " One protocol, each minimum trained to the same loss; intervals above 0 would show the claim."
     return of_all(c.low > 0 for c in both), words
 
 
@@ -267,7 +267,8 @@ def rate_over_batch() -> tuple[str, str]:
     """In four of five pairs the larger rate, or the smaller batch, has the smaller gap, in both studies."""
     smaller = [share_larger(study(), "lr", "gap") < 0.2 for study in (digits, lenet)]
     smaller += [share_larger(study(), "batch", "gap") > 0.8 for study in (digits, lenet)]
-    return of_all(smaller), f"{batches_and_rates()[1]} At equal training loss the larger ratio tends to the larger gap."
+    words = "Among minima trained to the same loss the larger ratio tends to the larger gap."
+    return of_all(smaller), f"{batches_and_rates()[1]} {words}"
 
 
 def adaptive_is_worse() -> tuple[str, str]:
@@ -284,7 +285,7 @@ def adaptive_is_worse() -> tuple[str, str]:
         c = compare(by_seed["Adam"], by_seed["SGD"])
         worse.append(c.difference - c.half > 0)
         words.append(f"{name} {c.difference:+.3f} ± {c.half:.3f} beside {statistics.fmean(by_seed['SGD'].values()):.3f}")
-    start = "Gap of Adam's minima less that of SGD's, at equal training loss and without weight decay: "
+    start = "Gap of Adam's minima less that of SGD's, trained to the same loss, without weight decay: "
     return of_all(worse), f"{start}{'; '.join(words)}."
 
 

@@ -607,7 +607,13 @@ function legendSaid(rows, papers, epochs, claimed, problem, state) {
 }
 
 function powerSaid({ spread, needed }, stops, resolve) {
-  if (!needed) return ["Three pairs of runs of one method are needed to say how many seeds a difference takes."];
+  if (!needed) {
+    return [
+      `To see a difference of ${resolve} points takes `,
+      h("strong", { "data-says": "seeds" }, "a number of seeds that these runs do not tell"),
+      ": three pairs of one method are needed to say it.",
+    ];
+  }
   const n = needed[nearest(stops, resolve)];
   return [
     "To see a difference of ",

@@ -4,6 +4,7 @@ import gzip
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.gestures import press, shown, until
 from tests.browser.served import SITE
@@ -40,7 +41,7 @@ def test_an_embed_page_leads_to_its_chapter_in_the_present_state(open_page, expl
 def test_an_embed_page_is_drawn_and_weighs_less_than_250_kilobytes_without_plotly(open_page, explorable, site, name):
     page = open_page(f"embed/{name}.html")
     explorable(page, name)
-    assert page.locator(".flatlab-placeholder").count() == 0
+    expect(page.locator(".flatlab-placeholder")).to_have_count(0)
     fetched = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
     files = {SITE / url.removeprefix(f"{site}/") for url in fetched if url.startswith(site) and "plotly" not in url}
     weights = {file.name: len(gzip.compress(file.read_bytes())) for file in files | {SITE / "embed" / f"{name}.html"}}

@@ -4,6 +4,7 @@ import statistics
 
 import pytest
 
+from flatlab.plots import METHODS
 from flatlab.widgets import RunCurves
 from tests.browser.gestures import drawn
 
@@ -128,16 +129,18 @@ def test_the_last_fifth_is_shown_on_its_own_scale(shown):
 
 def test_lines_are_drawn_in_their_methods_colours_and_can_be_taken_away(shown):
     _, frame = shown()
-    orange = """(canvas) => {
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    colour = [int(METHODS["SAM"][k : k + 2], 16) for k in (1, 3, 5)]
+    of_sam = f"""(canvas) => {{
+      const {{ data }} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const far = (k) => {colour}.reduce((sum, value, i) => sum + Math.abs(data[k + i] - value), 0);
       let count = 0;
-      for (let k = 0; k < data.length; k += 4) count += Math.abs(data[k] - 230) + Math.abs(data[k + 1] - 159) + data[k + 2] < 30 && data[k + 3] > 200;
+      for (let k = 0; k < data.length; k += 4) count += far(k) < 30 && data[k + 3] > 200;
       return count;
-    }"""  # noqa: E501
+    }}"""
     canvas = frame.locator("canvas.flatlab-strokes")
-    assert canvas.evaluate(orange) > 200
+    assert canvas.evaluate(of_sam) > 200
     frame.get_by_role("checkbox", name="SAM", exact=True).uncheck()
-    assert settled(frame).locator("canvas.flatlab-strokes").evaluate(orange) == 0
+    assert settled(frame).locator("canvas.flatlab-strokes").evaluate(of_sam) == 0
     assert "SAM" not in rows(frame)
 
 
