@@ -221,7 +221,8 @@ def _mark(t: Tensor) -> tuple:
 
 def _entry(value: Any, copied: bool) -> Entry:
     if isinstance(value, Tensor):
-        if value.grad_fn is not None or value.is_inference():  # of a graph: it can only be replaced
+        # One of a graph can only be replaced, and a lazy one has no values yet.
+        if nn.parameter.is_lazy(value) or value.grad_fn is not None or value.is_inference():
             return value, None, None
         return value, _mark(value), value.detach().clone() if copied else None
     return value, None, value.copy() if type(value) in HOLDING else None

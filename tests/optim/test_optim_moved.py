@@ -360,6 +360,24 @@ def test_a_closure_that_begins_to_draw_later_is_found_out_within_sixteen_steps(d
     assert len({first for first, _ in seen[16:]}) == 24
 
 
+def test_a_lazy_module_beside_the_model_is_left_alone():
+    model, beside, x = nn.Linear(3, 1), nn.LazyLinear(2), torch.randn(4, 3)
+    opt = SAM(SGD(model.parameters(), lr=0.1))
+
+    def closure():
+        opt.zero_grad()
+        loss = model(x).square().mean() + 0.0 * len(beside._parameters)
+        loss.backward()
+        return loss
+
+    before = model.weight.detach().clone()
+    opt.step(closure)
+    assert nn.parameter.is_lazy(beside.weight)
+    assert not torch.equal(model.weight, before)
+    assert beside(x).shape == (4, 2)
+    opt.step(closure)
+
+
 def test_modules_that_are_only_half_built_are_passed_over():
     class Half(nn.Module):
         def __init__(self, inner):
