@@ -33,8 +33,8 @@ def main():
 
 def visit(browser, address):
     """Compressed size of each file, and processor time of the main thread until the toy is drawn and until all is done."""
-    page, sizes = browser.new_page(viewport={"width": 1280, "height": 900}), {}
-    page.on("response", lambda r: sizes.update({r.url: len(gzip.compress(r.body()))}))
+    page, answers = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    page.on("response", answers.append)
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
     devtools.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
@@ -49,5 +49,6 @@ def visit(browser, address):
     drawn = spent()
     page.wait_for_load_state("networkidle")
     quiet = spent()
+    sizes = {answer.url: len(gzip.compress(answer.body())) for answer in list(answers)}
     page.close()
     return sizes, (drawn, quiet)
