@@ -18,7 +18,7 @@ MOST = 3500
 """Visible words of a chapter's main text."""
 WORDS = """() => {
   const text = document.querySelector('.bd-article').cloneNode(true);
-  for (const apart of text.querySelectorAll('.claims, details, script, style, .MathJax, mjx-container, .toggle-details')) {
+  for (const apart of text.querySelectorAll('.claims, details, script, style, .math, .toggle-details')) {
     apart.remove();
   }
   return text.textContent.trim().split(/\\s+/).length;
