@@ -34,7 +34,7 @@ def main():
 def visit(browser, address):
     """Compressed size of each file, and processor time of the main thread until the toy is drawn and until all is done."""
     page, answers = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
     devtools.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
