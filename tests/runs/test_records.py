@@ -70,6 +70,7 @@ def test_the_command_in_a_record_makes_the_same_record_again(tmp_path):
     assert json.loads(Path(again.stdout.strip()).read_text())["result"] == record["result"]
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_on_the_command_line_is_named():
     wrong = run("flatlab", "gradient-pairs", "--rho", "-1")
     assert wrong.returncode == 2 and "rho must be >= 0, got -1.0" in wrong.stderr

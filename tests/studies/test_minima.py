@@ -41,6 +41,7 @@ def test_rescaled_layers_leave_the_function(network, shape, hidden):
     torch.testing.assert_close(there, factors[-1] * here)
 
 
+@pytest.mark.slow
 def test_relative_flatness_and_fisher_rao_are_invariant_and_the_other_curvatures_are_not():
     net = landscape("lenet5", (3, 32, 32), 4)
     moved, _ = rescaled(net, net.w0, [2.0, 3.0, 0.5, 4.0])

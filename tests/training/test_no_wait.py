@@ -44,6 +44,7 @@ def generators_on_meta(monkeypatch):
     monkeypatch.setattr(torch, "Generator", Unseeded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_no_step_waits_for_the_device(name, generators_on_meta):
     """Two steps: the second has the momentum, averages and buffers of the first."""

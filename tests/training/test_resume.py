@@ -83,6 +83,7 @@ def test_killed_at_twenty_random_moments_a_run_ends_with_the_weights_and_record_
     assert all(killed.values())
 
 
+@pytest.mark.slow
 def test_a_stop_leaves_a_run_that_goes_on(tmp_path):
     setting = settings("the draws of LSAM in every second step")
     whole = setting.run()

@@ -150,6 +150,7 @@ def test_the_curvature_in_the_curves_is_the_trace_of_the_squared_hessian_of_a_mi
     assert final["hessian_frobenius"] == pytest.approx(float(hessian.square().sum()), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains(method):
     """Gradients are counted: k a step for LSAM, three for CSAM, and for SAMGCM, whose single samples make up one."""
