@@ -254,6 +254,19 @@ def test_a_step_that_fails_gives_all_of_it_back(layer, steps):
         assert torch.equal(value, before[name]), name
 
 
+def drawing(opt, w, seen, draw):
+    """A closure with a random number in its loss, which it keeps."""
+
+    def closure():
+        opt.zero_grad()
+        seen.append(draw())
+        loss = (seen[-1] * w * w).sum()
+        loss.backward()
+        return loss
+
+    return closure
+
+
 @each(WHOLE)
 @pytest.mark.parametrize(
     ("draw", "seeded"),
@@ -264,13 +277,7 @@ def test_every_pass_draws_what_the_first_one_drew_and_the_generator_ends_as_afte
     w, seen = torch.ones(3, requires_grad=True), []
     opt = method(SGD([w], lr=0.1))
 
-    def closure():
-        opt.zero_grad()
-        seen.append(draw())
-        loss = (seen[-1] * w * w).sum()
-        loss.backward()
-        return loss
-
+    closure = drawing(opt, w, seen, draw)
     seeded(4)
     expected = [draw() for _ in range(6)]
     seeded(4)
@@ -326,13 +333,7 @@ def test_a_generator_of_ones_own_that_the_closure_refers_to_is_one_of_them(made,
         "module": lambda: module(),
     }[held]
 
-    def closure():
-        opt.zero_grad()
-        seen.append(draw())
-        loss = (seen[-1] * w * w).sum()
-        loss.backward()
-        return loss
-
+    closure = drawing(opt, w, seen, draw)
     for _ in range(5):
         opt.step(closure)
     again = made()
