@@ -3,17 +3,27 @@
 import re
 
 import pytest
+from playwright.sync_api import TimeoutError
 
 from tests.browser.gestures import until
 
 CHAPTER = "book/toys/sam_saddle_detail.html"
 
 
-def rest(page, selector):
-    """Rest the pointer on the first of these, and give what it shows."""
-    page.locator(selector).first.hover()
+def rest(page, target, act="hover"):
+    """Rest the pointer on it, and give what it shows: once more where a toy that mounts late moved the page under it."""
     box = page.locator(".flatlab-hover:popover-open")
-    box.wait_for(timeout=10_000)
+
+    def shown():
+        page.mouse.move(0, 0)
+        getattr(target, act)(force=True)
+        try:
+            box.wait_for(timeout=3_000)
+        except TimeoutError:
+            return False
+        return True
+
+    until(page.locator("body"), shown, seconds=30)
     return box
 
 
@@ -22,16 +32,16 @@ def test_a_citation_shows_its_reference(open_page):
     link = page.locator('article a[href^="#footcite-"]').first
     reference = page.locator(link.get_attribute("href")).inner_text()
     title = max(re.split(r"[.“”]", reference), key=len).strip()
-    assert title in rest(page, 'article a[href^="#footcite-"]').inner_text()
+    assert title in rest(page, link).inner_text()
 
 
 @pytest.mark.parametrize("key", ["Tab", "pointer"])
 def test_the_number_of_an_equation_shows_the_equation_set(open_page, key):
     page = open_page(CHAPTER, equations=True)
-    link = 'article a[href^="#equation-"]:not(.headerlink)'
+    link = page.locator('article a[href^="#equation-"]:not(.headerlink)').first
     page.wait_for_function("window.MathJax?.startup?.promise")
     if key == "Tab":
-        page.locator(link).first.focus()
+        link.focus()
         box = page.locator(".flatlab-hover:popover-open")
     else:
         box = rest(page, link)
@@ -57,10 +67,7 @@ SYMBOLS = [
 @pytest.mark.parametrize(("chapter", "character", "line"), SYMBOLS)
 def test_a_letter_of_a_formula_shows_what_the_notation_page_says(open_page, chapter, character, line):
     page = open_page(f"book/toys/{chapter}.html", equations=True)
-    letter(page, character).hover(force=True)
-    box = page.locator(".flatlab-hover:popover-open")
-    box.wait_for(timeout=10_000)
-    assert line in box.inner_text()
+    assert line in rest(page, letter(page, character)).inner_text()
 
 
 def test_a_letter_that_means_something_else_in_this_chapter_shows_nothing(open_page):
@@ -73,9 +80,7 @@ def test_a_letter_that_means_something_else_in_this_chapter_shows_nothing(open_p
 
 def test_a_finger_gets_what_a_pointer_gets(open_page):
     page = open_page(CHAPTER, equations=True, has_touch=True, viewport={"width": 360, "height": 740})
-    letter(page, "𝜌").tap(force=True)
-    box = page.locator(".flatlab-hover:popover-open")
-    box.wait_for(timeout=10_000)
+    box = rest(page, letter(page, "𝜌"), "tap")
     assert "radius of SAM’s ascent step" in box.inner_text()
     term = page.locator("article a.flatlab-term").first
     term.tap()
@@ -106,7 +111,7 @@ def test_each_page_lists_its_symbols_for_those_who_do_not_point(open_page):
 
 def test_escape_puts_it_away_and_nothing_is_left(open_page):
     page = open_page(CHAPTER)
-    box = rest(page, 'article a[href^="#footcite-"]')
+    box = rest(page, page.locator('article a[href^="#footcite-"]').first)
     page.keyboard.press("Escape")
     until(page.locator("body"), lambda: box.count() == 0)
     assert page.locator("[aria-describedby=flatlab-hover]").count() == 0
