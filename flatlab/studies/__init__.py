@@ -1,5 +1,6 @@
 """What the papers measure on networks in training, one file a study."""
 
+from flatlab.studies.eigenvector_cut import EigenvectorCut
 from flatlab.studies.gradient_pairs import GradientPairs
 from flatlab.studies.local_gradients import LocalGradients
 from flatlab.studies.loss_plane import LossPlane
@@ -9,4 +10,14 @@ from flatlab.studies.network_slice import NetworkSlice
 from flatlab.studies.split_shift import SplitShift
 from flatlab.studies.twins import Twins
 
-__all__ = ["GradientPairs", "LocalGradients", "LossPlane", "Minimum", "Mistakes", "NetworkSlice", "SplitShift", "Twins"]
+__all__ = [
+    "EigenvectorCut",
+    "GradientPairs",
+    "LocalGradients",
+    "LossPlane",
+    "Minimum",
+    "Mistakes",
+    "NetworkSlice",
+    "SplitShift",
+    "Twins",
+]

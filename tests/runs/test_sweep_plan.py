@@ -18,6 +18,7 @@ PLANS = {(file.stem, size): read(file, size, EXPERIMENTS) for file in FILES for 
 
 PAPER = {
     "stable_sam_figures_1_3": 2 * 3 * 3,
+    "stable_sam_figure_2": 1,
     "stable_sam_figure_5": 2 * 3 * 3 + 2 * 2,  # and the controls, identical and nudged
     "stable_sam_figure_6": 2 * 3 * 3 + 2 * 2,
     "stable_sam_figure_7": 2 * 3 * 3 + 2 * 2,
