@@ -24,6 +24,8 @@ METHODS: dict[str, str] = PALETTE["methods"]
 
 TAG = re.compile(r"<[^>]*>")
 SENTENCE = 26
+BELOW_ZERO = re.compile(r"(?<![\w.-])-(?=[\d.]*\d)(?![^<>]*>)")
+"""The hyphen before a number that stands by itself, outside of tags."""
 """Characters from which on a cell of a table wraps."""
 
 STYLE = {
@@ -86,15 +88,16 @@ def provenance(*runs: dict) -> None:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, summary: str | None = None) -> HTML:
     """A table whose cells are HTML; it scrolls where the page is narrower. With a `summary` it opens on a click.
 
-    Heads and long cells wrap, numbers do not.
+    Heads and long cells wrap, numbers do not. A number below zero gets a minus sign in place of its hyphen.
 
-    >>> "<td>1</td>" in table(["a", "b"], [["1", "2"]]).data
+    >>> "<td>1</td><td>−2e-05</td>" in table(["a", "b"], [["1", "-2e-05"]]).data
     True
     """
     line = lambda cells: "<tr>" + "".join(cells) + "</tr>"  # noqa: E731
     wraps = 'style="white-space: normal; vertical-align: bottom"'
     top = line(f"<th {wraps}>{cell}</th>" if cell else "<td></td>" for cell in head)  # an empty cell heads nothing
-    body = "".join(line(f"<td{_width(cell)}>{cell}</td>" for cell in cells) for cells in rows)
+    told = ([BELOW_ZERO.sub("−", cell) for cell in cells] for cells in rows)
+    body = "".join(line(f"<td{_width(cell)}>{cell}</td>" for cell in cells) for cells in told)
     drawn = f'<table class="table"><thead>{top}</thead><tbody>{body}</tbody></table>'
     if summary:
         drawn = f"<details><summary>{html.escape(summary)}</summary>{drawn}</details>"

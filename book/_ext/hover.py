@@ -22,7 +22,7 @@ NUMBER = re.compile(r'<span class="eqno">.*?</span>', re.DOTALL)
 DEFINED = re.compile(r" (?:=|\\in) ")
 ARGUMENT = re.compile(r"\([^()]*\)$")
 INDEX = re.compile(r"_[ijklmnt\d]$")
-APART = (nodes.table, nodes.reference, nodes.footnote, nodes.caption, nodes.raw)
+APART = (nodes.table, nodes.reference, nodes.footnote, nodes.citation, nodes.caption, nodes.raw)
 """What a term in it is not marked in; outputs of cells, questions and the ledger's rows are marked by a class."""
 APART_CLASSES = {"cell", "flatlab-guess", "claims", "sd-card"}
 

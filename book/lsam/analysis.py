@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
-from book.lsam import said, trainings
+from book.lsam import rates, said, trainings
 from book.lsam.trainings import DRAWS, RADII, SETTING, Record, apart, by_draws, jumps, lenet, trained
 from book.stable_sam import success_rates
 from flatlab.runs import records
@@ -246,6 +246,7 @@ def sam_is_held_by_saddles() -> Finding:
 
 CLAIMS = (
     trainings.CLAIMS
+    | rates.CLAIMS
     | said.CLAIMS
     | {
         "lsam/background-sam-saddles": sam_is_held_by_saddles,

@@ -9,7 +9,7 @@ import torch
 from IPython.display import HTML, display
 from plotly.subplots import make_subplots
 
-from book.lsam import analysis
+from book.lsam import analysis, rates
 from book.lsam.analysis import CEILING
 from book.lsam.said import COLUMNS, over, steadier
 from book.lsam.trainings import DRAWS, LARGE_RADII, RADII, Record, difference, jumps, lenet
@@ -88,6 +88,31 @@ def show_trainings() -> list[Record]:
         told.append([name, *scores, f"{jumps(cell):.2f}"])
     display(plots.table(["", "accuracy, points", "test loss", "training loss", "jumps"], told))
     return [r for cell in (sgd, *(cell for _, cell in rows)) for r in cell.values()]
+
+
+def draw_rates() -> list[Record]:
+    """LeNet5 over learning rates and weight decays, SGD and LSAM at both radii; returns the records."""
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05)
+    used = []
+    for nudge, (rho, dash) in enumerate(((None, "solid"), (rates.SMALL, "dash"), (rates.LARGE, "dot"))):
+        method, name = ("SGD", "SGD") if rho is None else ("LSAM", f"LSAM, ρ = {rho:g}")
+        for column, grid in ((1, rates.rates(rho)), (2, rates.decays(rho))):
+            used += [r for runs in grid.values() for r in runs.values()]
+            ends = [student([100 * rates.accuracy(r) for r in runs.values()]) for runs in grid.values()]
+            figure.add_scatter(
+                x=[k + 0.08 * (nudge - 1) for k in range(len(grid))], y=[mean for mean, _ in ends], row=1, col=column,
+                error_y={"array": [half for _, half in ends], "thickness": 1}, mode="lines+markers", name=name,
+                line={"color": plots.METHODS[method], "dash": dash}, showlegend=column == 1, customdata=list(grid),
+                hovertemplate=name + " at %{customdata:g}: %{y:.1f} ± %{error_y.array:.1f}<extra></extra>",
+            )  # fmt: skip
+            figure.update_xaxes(tickvals=list(range(len(grid))), ticktext=[f"{v:g}" for v in grid], row=1, col=column)
+    figure.update_xaxes(title_text="learning rate", row=1, col=1)
+    figure.update_xaxes(title_text="weight decay", row=1, col=2)
+    figure.update_yaxes(title_text="test accuracy (%)", row=1, col=1)
+    caption = "Test accuracy of LeNet5 by SGD and LSAM over learning rates and weight decays."
+    figure.update_layout(height=380, legend={"orientation": "h", "y": -0.25}, meta={"caption": caption})
+    figure.show()
+    return used
 
 
 def name_of(c: dict[str, Any]) -> str:

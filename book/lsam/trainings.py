@@ -28,9 +28,9 @@ SETTING = {"data": "cifar10", "network": "lenet5", "examples": 10_000, "epochs":
 
 
 @functools.cache
-def lenet(method: str, **config: Any) -> dict[int, Record]:
+def lenet(method: str, lr: float = 0.03, weight_decay: float = 5e-4, **config: Any) -> dict[int, Record]:
     """The runs of one cell, by seed."""
-    found = records.find(RESULTS, "train", **SETTING, lr=0.03, method=method, **config)
+    found = records.find(RESULTS, "train", **SETTING, lr=lr, weight_decay=weight_decay, method=method, **config)
     return {r["config"]["seed"]: r for r in found if r["config"]["seed"] in SEEDS}
 
 

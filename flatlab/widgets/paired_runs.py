@@ -182,9 +182,10 @@ def _families(records: Iterable[Mapping[str, Any]]) -> list[tuple[dict, list[Arm
     for kin in _grouped(records, lambda r: shared(r) | {"lr": None}):
         # A learning rate of its own is part of a method's setting, but where one method has several, it is the problem's.
         arms = _grouped(kin, lambda r: {k: v for k, v in r["config"].items() if k not in ("seed", "evaluate_train", "lr")})
-        several = any(len({r["config"].get("lr") for r in arm}) > 1 for arm in arms)
+        rates = lambda runs: {r["config"].get("lr") for r in runs}  # noqa: E731
+        several = any(len(rates(arm)) > 1 for arm in arms)
         for group in _grouped(kin, shared) if several else [kin]:
-            families.append((shared(group[0]) | ({} if several else {"lr": None}), _arms(group)))
+            families.append((shared(group[0]) | ({"lr": None} if len(rates(group)) > 1 else {}), _arms(group)))
     return families
 
 

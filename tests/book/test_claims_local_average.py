@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from book.lsam import analysis, said
+from book.finding import RESULTS
+from book.lsam import analysis, rates, said
 from book.lsam.analysis import balls, plane, states, surface
 from book.lsam.said import over, steadier, table
 from book.lsam.trainings import DRAWS, RADII, apart, difference, jumps, lenet
 from flatlab import measures, models, rules
 from flatlab.data import load
 from flatlab.landscape import Landscape
+from flatlab.runs import records
 from flatlab.training import Train
 from toy_problems.one_dimensional import CURVES, Rough
 
@@ -511,6 +513,36 @@ def test_lenet_at_the_papers_radii_is_sgd_in_every_quarter_of_its_training():
             assert abs(sum(apart_there) / 3) < 0.008, (rho, epoch)
     last = [100 * sum(r["result"]["final"]["accuracy"] for r in lenet("LSAM", k=k, rho=0.05).values()) / 3 for k in DRAWS]
     assert (round(min(last), 1), round(max(last), 1)) == (54.3, 55.2)
+
+
+def test_rates_and_decays_move_lsam_as_they_move_sgd():
+    """Figures 10 to 13 on the 72 runs of LeNet5, straight from the records."""
+    ends = {}
+    for r in records.find(RESULTS, "train", data="cifar10", network="lenet5", examples=10_000, epochs=15):
+        c = r["config"]
+        if c["method"] == "plain" or (c["method"], c.get("k")) == ("LSAM", 1):
+            ends[c.get("rho"), c["lr"], c["weight_decay"], c["seed"]] = r["result"]["final"]
+            if c["lr"] in rates.RATES and c.get("rho") in (None, rates.SMALL, rates.LARGE):
+                losses = [point["loss"] for point in r["result"]["curves"]]
+                assert min(losses) < losses[-1], "the test loss rises again"
+    seeds, decays = (1, 42, 123), (0.0003, 0.0005, 0.0008, 0.001, 0.002)
+
+    def at(rho, lr, decay, score="accuracy"):
+        return [ends[rho, lr, decay, s][score] for s in seeds]
+
+    apart_by_rate, risen = {}, {}
+    for rho in (None, 0.02, 0.05):
+        by_rate = {lr: at(rho, lr, 5e-4) for lr in (0.03, 0.05, 0.06, 0.07)}
+        means = {lr: statistics.mean(v) for lr, v in by_rate.items()}
+        assert max(means, key=means.get) == 0.03, "the best rate is 0.03, with SGD as well"
+        apart_by_rate[rho] = [max(row) - min(row) for row in zip(*by_rate.values(), strict=True)]
+        losses = [statistics.mean(at(rho, 0.03, decay, "loss")) for decay in decays]
+        assert min(losses) == losses[-1], "the largest decay ends at the lowest test loss"
+        assert losses[0] / losses[-1] - 1 == pytest.approx(0.08, abs=0.015)
+        assert max(decays, key=lambda decay: statistics.mean(at(rho, 0.03, decay))) == 0.002
+        risen[rho] = 100 * (statistics.mean(at(rho, 0.03, 0.002)) - statistics.mean(at(rho, 0.03, 0.0003)))
+    assert {rho: round(100 * statistics.mean(v), 1) for rho, v in apart_by_rate.items()} == {None: 2.3, 0.02: 2.5, 0.05: 2.6}
+    assert all(0.9 < rise < 1.3 for rise in risen.values()), risen
 
 
 def test_sam_is_slower_than_sgd_on_lenet():

@@ -205,11 +205,19 @@ def test_it_begins_with_the_first_problem_and_without_records_with_none():
 
 
 def test_the_records_of_the_book_fit_on_a_page():
-    runs = records.find(BOOK / "results", "train", network="lenet5", examples=10000, epochs=15, lr=0.03)
+    one = {"network": "lenet5", "examples": 10000, "epochs": 15, "lr": 0.03, "weight_decay": 5e-4}
+    runs = records.find(BOOK / "results", "train", **one)
     pairs = PairedRuns.of(runs, reported()).pairs
     (problem,) = pairs["problems"]
     assert problem["name"].startswith("CIFAR-10 (10,000 images), LeNet5, 15 epochs")
     assert len(json.dumps(pairs)) < 0.4 * len(json.dumps(runs))
+
+
+def test_a_problem_whose_runs_share_one_rate_names_it_beside_those_of_other_rates():
+    runs = [r for decay in (5e-4, 1e-3) for m in ("plain", "SAM") for r in seeds(m, lr=0.03, weight_decay=decay)]
+    runs += [r for m in ("plain", "SAM") for r in seeds(m, lr=0.05, weight_decay=5e-4)]
+    named = {problem["name"].partition("epochs, ")[2] for problem in PairedRuns.of(runs).pairs["problems"]}
+    assert named == {f"learning rate {lr}, weight decay {d}" for lr, d in ((0.03, 5e-4), (0.03, 1e-3), (0.05, 5e-4))}
 
 
 def test_every_setting_of_the_trainer_has_its_place():

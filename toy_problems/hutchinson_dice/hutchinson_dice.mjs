@@ -286,7 +286,7 @@ async function render({ model, el }) {
             "th",
             { scope: "row" },
             h("span", { class: "flatlab-swatch", style: `background:${COLOURS[kind]}` }),
-            ` ${WORDS[kind]}`,
+            ` ${WORDS[kind].split(" (")[0]}`, // the table has five columns on a phone
           ),
           ...Object.values(cells[kind]),
         )

@@ -72,7 +72,7 @@ function drawLines(strokes, record, { rho, steps, radius, axis, at }) {
   strokes.mark({ x: place(at) });
   const limit = collapse(rho, radius);
   if (limit < result.learning_rates[result.learning_rates.length - 1]) {
-    strokes.mark({ x: place(limit), method: "SAM", text: "cycle = success radius", y: 0.04 });
+    strokes.mark({ x: place(limit), method: "SAM", text: "cycle = success radius", y: 0.93 });
   }
 }
 

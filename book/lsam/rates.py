@@ -1,0 +1,273 @@
+"""LSAM: LeNet5 over learning rates and weight decays (Figures 10 to 13), and the verdicts that follow."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterable
+
+from book.finding import Finding, graded, of_all, scale, span
+from book.lsam.trainings import EARLY, LITTLE, MIDDLE, SEEDS, WHERE, Record, lenet, over_epochs, points
+from flatlab.stats.intervals import student
+
+RATES = (0.03, 0.05, 0.06, 0.07)
+DECAYS = (0.0003, 0.0005, 0.0008, 0.001, 0.002)
+SMALL, LARGE = 0.02, 0.05
+"""The paper's two radii."""
+CLOSE = 0.05
+"""Share of a loss within which losses count as close."""
+
+Cell = dict[int, Record]
+Score = Callable[[Record], float]
+
+
+def cell(rho: float | None, **setting: float) -> Cell:
+    """The runs at a rate or decay; without a radius, SGD's. Raises `LookupError` unless all seeds are there."""
+    found = lenet("plain", **setting) if rho is None else lenet("LSAM", k=1, rho=rho, **setting)
+    if set(found) != set(SEEDS):
+        raise LookupError(f"runs of seeds {sorted(found)} at rho {rho} and {setting}, wanted {SEEDS}")
+    return found
+
+
+def rates(rho: float | None) -> dict[float, Cell]:
+    """The cells of a radius by learning rate."""
+    return {lr: cell(rho, lr=lr) for lr in RATES}
+
+
+def decays(rho: float | None) -> dict[float, Cell]:
+    """The cells of a radius by weight decay."""
+    return {decay: cell(rho, weight_decay=decay) for decay in DECAYS}
+
+
+def accuracy(r: Record) -> float:
+    """Of the last epoch."""
+    return r["result"]["final"]["accuracy"]
+
+
+def loss(r: Record) -> float:
+    """On test images, of the last epoch."""
+    return r["result"]["final"]["loss"]
+
+
+def jump(score: str, since: int = 1) -> Score:
+    """Mean change of a score from one epoch to the next, up or down."""
+    return lambda r: statistics.mean(
+        abs(b[score] - a[score]) for a, b in itertools.pairwise(r["result"]["curves"][since - 1 :])
+    )
+
+
+def mean(runs: Cell, score: Score) -> float:
+    """Over the seeds."""
+    return statistics.mean(score(r) for r in runs.values())
+
+
+def apart(one: Cell, other: Cell, score: Score) -> tuple[float, float]:
+    """Mean difference of two cells seed by seed, and its 95% half-width."""
+    return student([score(one[s]) - score(other[s]) for s in SEEDS])
+
+
+def width(cells: Iterable[Cell], score: Score) -> list[float]:
+    """From the least to the largest of the cells, by seed."""
+    cells = list(cells)
+    rows = ([score(runs[s]) for runs in cells] for s in SEEDS)
+    return [max(row) - min(row) for row in rows]
+
+
+def best(cells: dict[float, Cell]) -> float:
+    """Where the mean accuracy is highest."""
+    return max(cells, key=lambda at: mean(cells[at], accuracy))
+
+
+def concluded(verdict: str, words: str, *grids: dict[float, Cell]) -> Finding:
+    """The finding from these runs."""
+    used = [r for grid in grids for runs in grid.values() for r in runs.values()]
+    return Finding(verdict, f"{WHERE}, one draw, three seeds: {words}", scale(used), used)
+
+
+def levels(cells: dict[float, Cell], score: Score, form: str, times: float = 1) -> str:
+    """The means in the order of the cells."""
+    return ", ".join(format(times * mean(runs, score), form) for runs in cells.values())
+
+
+def in_words() -> dict[str, str]:
+    """Numbers of the chapter's prose."""
+    radii = {"small": SMALL, "large": LARGE, "sgd": None}
+    wide = {name: width(rates(rho).values(), accuracy) for name, rho in radii.items()}
+    more = student([a - b for a, b in zip(wide["small"], wide["large"], strict=True)])
+    rises = [mean(grid[DECAYS[-1]], accuracy) - mean(grid[DECAYS[0]], accuracy) for grid in map(decays, radii.values())]
+    told = {f"rates-{name}": f"{100 * statistics.mean(found):.1f}" for name, found in wide.items()}
+    return told | {"rates-seen": f"{100 * sum(more):.1f}", "decays-rise": span([100 * v for v in rises], ".1f")}
+
+
+# ---- learning rates: Figures 10 and 11 --------------------------------------------------------------------------------
+
+
+def rate_matters() -> Finding:
+    """0.03 is best and for certain above 0.07, and the accuracy jumps more at 0.06 and 0.07, for certain."""
+    grid, sgd = rates(SMALL), rates(None)
+    fall = apart(grid[0.07], grid[0.03], accuracy)
+    more = [apart(grid[lr], grid[0.03], jump("accuracy")) for lr in (0.06, 0.07)]
+    words = (
+        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07, at "
+        f"0.07 {points(*fall)} points from 0.03; SGD's at {levels(sgd, accuracy, '.1f', 100)}%. From epoch to epoch it "
+        f"changes by {levels(grid, jump('accuracy'), '.1f', 100)} points."
+    )
+    parts = [best(grid) == 0.03, fall[0] < -fall[1], *(m > half for m, half in more)]
+    return concluded(of_all(parts), words, grid, sgd)
+
+
+def loss_fluctuates() -> Finding:
+    """At 0.06 and 0.07 the test loss changes more from epoch to epoch than at 0.03, for certain."""
+    grid = rates(SMALL)
+    more = [apart(grid[lr], grid[0.03], jump("loss")) for lr in (0.06, 0.07)]
+    told = " and ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
+    words = (
+        f"at rho = 0.02 the test loss changes from epoch to epoch by {levels(grid, jump('loss'), '.3f')} at rates of 0.03, "
+        f"0.05, 0.06 and 0.07; 0.06 and 0.07 differ from 0.03 by {told}. It rises again at the end at every rate, so that a "
+        "part of the change is no fluctuation."
+    )
+    return concluded(of_all(m > half for m, half in more), words, grid)
+
+
+def accuracies_differ_more() -> Finding:
+    """The last losses span a smaller share of their mean than the accuracies do, on test and training images."""
+    grid = rates(SMALL)
+    train = lambda r: r["result"]["final"]["train_loss"]  # noqa: E731
+    share = {}
+    for name, score in (("accuracy", accuracy), ("test loss", loss), ("training loss", train)):
+        ends = [mean(runs, score) for runs in grid.values()]
+        share[name] = (max(ends) - min(ends)) / statistics.mean(ends)
+    words = (
+        f"at rho = 0.02 the mean accuracies at four rates span {share['accuracy']:.0%} of their mean, the test losses "
+        f"{share['test loss']:.0%} and the training losses {share['training loss']:.0%}."
+    )
+    return concluded(of_all(share[name] < share["accuracy"] for name in ("test loss", "training loss")), words, grid)
+
+
+def small_radius_is_sensitive() -> Finding:
+    """Between its best and worst rate the accuracy differs more at 0.02 than at 0.05, for certain."""
+    small, large, sgd = (rates(rho) for rho in (SMALL, LARGE, None))
+    wide = {name: width(grid.values(), accuracy) for name, grid in (("small", small), ("large", large), ("SGD", sgd))}
+    more = student([a - b for a, b in zip(wide["small"], wide["large"], strict=True)])
+    told = {name: f"{100 * statistics.mean(found):.1f}" for name, found in wide.items()}
+    words = (
+        f"between the best and the worst of four rates the accuracy of a seed differs by {told['small']} points at rho = "
+        f"0.02, {told['large']} at 0.05 and {told['SGD']} with SGD, whose radius is 0. From 0.05 to 0.02 that is "
+        f"{points(*more)} points more; {100 * sum(more):.1f} would have shown. The cause was not measured."
+    )
+    return concluded(graded(more[0] > more[1]), words, small, large, sgd)
+
+
+def large_radius_best_rate() -> Finding:
+    """At 0.05, too, the rate of 0.03 is best; and the rates differ less than at 0.02."""
+    small, large = rates(SMALL), rates(LARGE)
+    wide = [100 * statistics.mean(width(grid.values(), accuracy)) for grid in (small, large)]
+    words = (
+        f"at rho = 0.05 the accuracy ends at {levels(large, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07. "
+        f"The best and the worst rate of a seed are {wide[1]:.1f} points apart, at rho = 0.02 {wide[0]:.1f}."
+    )
+    return concluded(of_all([best(large) == 0.03, wide[1] < wide[0]]), words, small, large)
+
+
+def large_radius_is_smoother() -> Finding:
+    """At every rate the test loss changes less from epoch to epoch at 0.05 than at 0.02, for certain."""
+    small, large = rates(SMALL), rates(LARGE)
+    less = [apart(large[lr], small[lr], jump("loss")) for lr in RATES]
+    told = ", ".join(f"{m:+.3f} ± {half:.3f}" for m, half in less)
+    words = (
+        f"from rho = 0.02 to 0.05 the test loss's mean change from epoch to epoch grows by {told} at rates of 0.03, 0.05, 0.06 "
+        f"and 0.07. At 0.02 it is {span([mean(runs, jump('loss')) for runs in small.values()], '.2f')}."
+    )
+    return concluded(of_all(m < -half for m, half in less), words, small, large)
+
+
+def lower_peak(words: str, small: dict[float, Cell], large: dict[float, Cell]) -> Finding:
+    """Whether the best mean accuracy of the large radius is below that of the small one."""
+    tops = best(small), best(large)
+    less = apart(large[tops[1]], small[tops[0]], accuracy)
+    told = (
+        f"{words} {100 * mean(small[tops[0]], accuracy):.1f}% at rho = 0.02 (at {tops[0]:g}) and "
+        f"{100 * mean(large[tops[1]], accuracy):.1f}% at 0.05 (at {tops[1]:g}), {points(*less)} points from the smaller "
+        f"radius. A fall of {100 * (less[1] - less[0]):.1f} would have shown."
+    )
+    return concluded(graded(less[0] < -less[1]), told, small, large)
+
+
+def lower_peak_over_rates() -> Finding:
+    """The best mean accuracy over four rates is lower at 0.05 than at 0.02, for certain."""
+    return lower_peak("over four rates the best accuracy is", rates(SMALL), rates(LARGE))
+
+
+# ---- weight decays: Figures 12 and 13 ---------------------------------------------------------------------------------
+
+
+def two_groups() -> Finding:
+    """0.0003 and 0.0005 end alike, 0.001 and 0.002 do, within a point each for certain; and the groups are apart."""
+    grid = decays(SMALL)
+    within = [apart(grid[a], grid[b], accuracy) for a, b in ((0.0005, 0.0003), (0.002, 0.001))]
+    group = lambda members, s: statistics.mean(accuracy(grid[d][s]) for d in members)  # noqa: E731
+    between = student([group((0.001, 0.002), s) - group((0.0003, 0.0005), s) for s in SEEDS])
+    words = (
+        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at decays of 0.0003, 0.0005, 0.0008, 0.001 "
+        f"and 0.002. 0.0005 is {points(*within[0])} points from 0.0003, 0.002 {points(*within[1])} from 0.001, and the "
+        f"larger two {points(*between)} from the smaller two."
+    )
+    alike = [abs(m) + half < LITTLE for m, half in within]
+    return concluded(of_all([*alike, abs(between[0]) > between[1]]), words, grid)
+
+
+def decay_leaves_the_loss() -> Finding:
+    """The last test losses lie within a twentieth, and the paths' changes differ, for certain; in part if only these."""
+    grid = decays(SMALL)
+    ends = [mean(runs, loss) for runs in grid.values()]
+    close = max(ends) / min(ends) - 1 < CLOSE
+    calmer = apart(grid[DECAYS[-1]], grid[DECAYS[0]], jump("loss"))
+    words = (
+        f"at rho = 0.02 the test loss ends at {levels(grid, loss, '.2f')} at decays of 0.0003, 0.0005, 0.0008, 0.001 and "
+        f"0.002. From epoch to epoch it changes by {levels(grid, jump('loss'), '.3f')}; from 0.0003 to 0.002 that is "
+        f"{calmer[0]:+.3f} ± {calmer[1]:.3f}."
+    )
+    return concluded(of_all([close, abs(calmer[0]) > calmer[1]]), words, grid)
+
+
+def large_radius_needs_no_decay() -> Finding:
+    """At 0.05 the decays are nearer to each other than at 0.02, in training loss along the way and at the end."""
+    small, large = decays(SMALL), decays(LARGE)
+
+    def on_the_way(span_of: tuple[int, int]) -> tuple[float, float]:
+        wide = []
+        for grid in (large, small):
+            curves = [over_epochs(runs, "train_loss", span_of) for runs in grid.values()]
+            wide.append([max(c[s] for c in curves) - min(c[s] for c in curves) for s in SEEDS])
+        return student([a - b for a, b in zip(*wide, strict=True)])
+
+    early, middle = on_the_way(EARLY), on_the_way(MIDDLE)
+    ends = [width(grid.values(), accuracy) for grid in (large, small)]
+    end = student([a - b for a, b in zip(*ends, strict=True)])
+    words = (
+        f"from rho = 0.02 to 0.05 the spread of the training loss over five decays grows by {early[0]:+.3f} ± {early[1]:.3f} "
+        f"in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in epochs {MIDDLE[0]} to {MIDDLE[1]}, that "
+        f"of the accuracy at the end by {points(*end)} points. At 0.05 the latter is "
+        f"{span([100 * v for v in ends[0]], '.1f')} points in a seed."
+    )
+    return concluded(of_all(m < -half for m, half in (early, middle, end)), words, small, large)
+
+
+def lower_peak_over_decays() -> Finding:
+    """The best mean accuracy over five decays is lower at 0.05 than at 0.02, for certain."""
+    return lower_peak("over five decays the best accuracy is", decays(SMALL), decays(LARGE))
+
+
+CLAIMS = {
+    "lsam/figure-10-best-rate": rate_matters,
+    "lsam/figure-10-loss": loss_fluctuates,
+    "lsam/figure-10-accuracy-differs-more": accuracies_differ_more,
+    "lsam/small-rho-sensitive": small_radius_is_sensitive,
+    "lsam/figure-11-best-rate": large_radius_best_rate,
+    "lsam/figure-11-loss": large_radius_is_smoother,
+    "lsam/figure-11-lower-accuracy": lower_peak_over_rates,
+    "lsam/figure-12-two-groups": two_groups,
+    "lsam/figure-12-loss": decay_leaves_the_loss,
+    "lsam/figure-13-similar": large_radius_needs_no_decay,
+    "lsam/figure-13-lower-accuracy": lower_peak_over_decays,
+}
