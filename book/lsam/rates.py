@@ -108,8 +108,8 @@ def rate_matters() -> Finding:
     fall = apart(grid[0.07], grid[0.03], accuracy)
     more = [apart(grid[lr], grid[0.03], jump("accuracy")) for lr in (0.06, 0.07)]
     words = (
-        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07, at "
-        f"0.07 {points(*fall)} points from 0.03; SGD's at {levels(sgd, accuracy, '.1f', 100)}%. From epoch to epoch it "
+        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07, "
+        f"at 0.07 {points(*fall)} points from 0.03; SGD's at {levels(sgd, accuracy, '.1f', 100)}%. From epoch to epoch it "
         f"changes by {levels(grid, jump('accuracy'), '.1f', 100)} points."
     )
     parts = [best(grid) == 0.03, fall[0] < -fall[1], *(m > half for m, half in more)]
@@ -123,8 +123,8 @@ def loss_fluctuates() -> Finding:
     told = " and ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
     words = (
         f"at rho = 0.02 the test loss changes from epoch to epoch by {levels(grid, jump('loss'), '.3f')} at rates of 0.03, "
-        f"0.05, 0.06 and 0.07; 0.06 and 0.07 differ from 0.03 by {told}. It rises again at the end at every rate, so that a "
-        "part of the change is no fluctuation."
+        f"0.05, 0.06 and 0.07; 0.06 and 0.07 differ from 0.03 by {told}. It rises again at the end at every rate, so that "
+        "a part of the change is no fluctuation."
     )
     return concluded(of_all(m > half for m, half in more), words, grid)
 
@@ -175,8 +175,8 @@ def large_radius_is_smoother() -> Finding:
     less = [apart(large[lr], small[lr], jump("loss")) for lr in RATES]
     told = ", ".join(f"{m:+.3f} ± {half:.3f}" for m, half in less)
     words = (
-        f"from rho = 0.02 to 0.05 the test loss's mean change from epoch to epoch grows by {told} at rates of 0.03, 0.05, 0.06 "
-        f"and 0.07. At 0.02 it is {span([mean(runs, jump('loss')) for runs in small.values()], '.2f')}."
+        f"from rho = 0.02 to 0.05 the test loss's mean change from epoch to epoch grows by {told} at rates of 0.03, 0.05, "
+        f"0.06 and 0.07. At 0.02 it is {span([mean(runs, jump('loss')) for runs in small.values()], '.2f')}."
     )
     return concluded(of_all(m < -half for m, half in less), words, small, large)
 
@@ -208,9 +208,9 @@ def two_groups() -> Finding:
     group = lambda members, s: statistics.mean(accuracy(grid[d][s]) for d in members)  # noqa: E731
     between = student([group((0.001, 0.002), s) - group((0.0003, 0.0005), s) for s in SEEDS])
     words = (
-        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at decays of 0.0003, 0.0005, 0.0008, 0.001 "
-        f"and 0.002. 0.0005 is {points(*within[0])} points from 0.0003, 0.002 {points(*within[1])} from 0.001, and the "
-        f"larger two {points(*between)} from the smaller two."
+        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at decays of 0.0003, 0.0005, 0.0008, "
+        f"0.001 and 0.002. 0.0005 is {points(*within[0])} points from 0.0003, 0.002 {points(*within[1])} from 0.001, and "
+        f"the larger two {points(*between)} from the smaller two."
     )
     alike = [abs(m) + half < LITTLE for m, half in within]
     return concluded(of_all([*alike, abs(between[0]) > between[1]]), words, grid)
@@ -245,9 +245,9 @@ def large_radius_needs_no_decay() -> Finding:
     ends = [width(grid.values(), accuracy) for grid in (large, small)]
     end = student([a - b for a, b in zip(*ends, strict=True)])
     words = (
-        f"from rho = 0.02 to 0.05 the spread of the training loss over five decays grows by {early[0]:+.3f} ± {early[1]:.3f} "
-        f"in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in epochs {MIDDLE[0]} to {MIDDLE[1]}, that "
-        f"of the accuracy at the end by {points(*end)} points. At 0.05 the latter is "
+        "from rho = 0.02 to 0.05 the spread of the training loss over five decays grows by "
+        f"{early[0]:+.3f} ± {early[1]:.3f} in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in "
+        f"epochs {MIDDLE[0]} to {MIDDLE[1]}, that of the accuracy at the end by {points(*end)} points. At 0.05 the latter is "
         f"{span([100 * v for v in ends[0]], '.1f')} points in a seed."
     )
     return concluded(of_all(m < -half for m, half in (early, middle, end)), words, small, large)

@@ -10,8 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from book.finding import RESULTS
 from flatlab import models, rules
 from flatlab.optim import SAM, StableSAM
+from flatlab.runs import records
 
 DOUBLE = torch.float64
 
@@ -400,6 +402,27 @@ class Elements(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         self.count += sum(t.numel() for t in tree_leaves(out) if isinstance(t, torch.Tensor))
         return out
+
+
+def test_the_cut_is_a_parabola_and_not_the_hessians():
+    """Figure 2 with LeNet5, from the records: second differences of the loss, close by and far out, by the eigenvalue."""
+    runs = records.find(RESULTS, "eigenvector_cut", network="lenet5", epochs=30)
+    assert sorted(r["config"]["seed"] for r in runs) == [1, 42, 123]
+    for r in runs:
+        offsets, first = torch.tensor(r["result"]["offsets"], dtype=DOUBLE), None
+        powers = torch.stack([offsets**k for k in range(3)], 1)
+        for cut in r["result"]["cuts"]:
+            loss = torch.tensor(cut["loss"], dtype=DOUBLE)
+            middle, rest = len(loss) // 2, loss - powers @ torch.linalg.lstsq(powers, loss[:, None]).solution[:, 0]
+            explained = 1 - float(rest.square().sum() / (loss - loss.mean()).square().sum())
+            first = explained if first is None else first
+            assert (cut["epoch"] == 0) == (explained < 0.95), "a parabola, but for the initial weights"
+            bends = [float(loss[middle + k] + loss[middle - k] - 2 * loss[middle]) / float(offsets[middle + k]) ** 2
+                     for k in (1, middle)]  # fmt: skip
+            if cut["epoch"] >= 24:
+                assert 1.0 < bends[0] / cut["eigenvalue"] < 1.3, "close by it is the Hessian's"
+                assert 2.5 < bends[1] / cut["eigenvalue"] < 5.0, "and steeper far out"
+        assert first == pytest.approx(0.94, abs=0.01)
 
 
 @pytest.mark.slow
