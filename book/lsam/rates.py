@@ -247,8 +247,8 @@ def large_radius_needs_no_decay() -> Finding:
     words = (
         "from rho = 0.02 to 0.05 the spread of the training loss over five decays grows by "
         f"{early[0]:+.3f} ± {early[1]:.3f} in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in "
-        f"epochs {MIDDLE[0]} to {MIDDLE[1]}, that of the accuracy at the end by {points(*end)} points. At 0.05 the latter is "
-        f"{span([100 * v for v in ends[0]], '.1f')} points in a seed."
+        f"epochs {MIDDLE[0]} to {MIDDLE[1]}, that of the accuracy at the end by {points(*end)} points. At 0.05 the latter "
+        f"is {span([100 * v for v in ends[0]], '.1f')} points in a seed."
     )
     return concluded(of_all(m < -half for m, half in (early, middle, end)), words, small, large)
 
