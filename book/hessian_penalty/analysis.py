@@ -1,323 +1,48 @@
-"""FA-regularization: the paper's numbers, our records of its three tables, and the verdicts that follow from both."""
+"""FA-regularization: the verdicts that follow from the paper's numbers and from our records of its three tables."""
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from scipy import stats
 
-from book.finding import CANNOT, CONTRADICTS, HELD, PART, RESULTS, Finding, graded, interval, of_all, scale, span, unvaried
-from flatlab.data import TITLES as DATA
-from flatlab.runs import records
-from flatlab.stats.comparison import Comparison, compare, holm
+from book.finding import CANNOT, CONTRADICTS, HELD, PART, Finding, graded, of_all, scale, span, unvaried
+from book.hessian_penalty.trainings import (
+    LAMBDAS,
+    PAPER,
+    TEXT,
+    TITLES,
+    TRIALS,
+    WIDEST,
+    B,
+    C,
+    N,
+    Runs,
+    against,
+    best,
+    better,
+    final,
+    gain,
+    gains,
+    last_curvature,
+    mean,
+    mean_curvature,
+    of,
+    slowdowns,
+    times,
+    whole,
+    with_sam,
+)
+from book.hessian_penalty.words import by_table, hundredths, in_tests, list_of, points, said, short
+from flatlab.stats.comparison import holm
 from flatlab.stats.intervals import student
 
-Record = dict[str, Any]
-Runs = Mapping[float | None, Mapping[int, Record]]
-"""The records of a table by weight, None without penalty and 0 where it is measured only, and by seed."""
-
-C, N, B = "cifar100", "newsgroups", "breast_cancer"
-TITLES = {name: DATA[name] for name in (C, N, B)}
-LAMBDAS = (None, 0.0, 0.001, 0.01, 0.1, 1.0)
-SEEDS = {1, 2, 3, 42, 123}
-TRIALS = {C: 600, N: 3 * 7532, B: 3 * 114}
-"""Predictions behind one of the paper's accuracies."""
-WIDEST = 5.0
-"""Points of accuracy: an interval that is wider than this shows no agreement."""
-SETTINGS = {
-    C: {"network": "mlp512_256", "epochs": 10, "lr": 0.001},
-    N: {"network": "logistic", "epochs": 20, "lr": 0.001},
-    B: {"network": "mlp512_256", "epochs": 20, "lr": 0.001},
-}
-
-
-TEXT = 0.01
-"""The rate that the text gives for Table 1. At it the network without penalty hardly learns, so that the verdicts go by a
-tenth of it, where it ends at the paper's accuracy."""
-
-
-class Reported(NamedTuple):
-    """A row of a table as the paper prints it: accuracies between 0 and 1, flatness in its own digits, "" where none."""
-
-    final: float
-    best: float
-    flatness: str
-    seconds: float
-
-
-def _reported() -> dict[str, dict[float | None, Reported]]:
-    tables: dict[str, dict[float | None, Reported]] = {name: {} for name in TITLES}
-    with (Path(__file__).parent / "reported.csv").open() as file:
-        for r in csv.DictReader(file):
-            row = Reported(float(r["final"]), float(r["best"]), r["flatness"], float(r["seconds"]))
-            tables[r["data"]][float(r["lambda"]) or None] = row
-    return tables
-
-
-PAPER = _reported()
-"""By data set and weight."""
-
-
-# ---- the paper's own digits ------------------------------------------------------------------------------------------
-
-
-def on_grid(value: float, m: int) -> bool:
-    """Whether an accuracy with four digits can be a count over `m`."""
-    return abs(round(value * m) / m - value) <= 0.5001e-4
-
-
-def possible_counts(data: str, most: int) -> list[int]:
-    """The m up to `most` of which all accuracies of a table are multiples of 1/m."""
-    values = [v for row in PAPER[data].values() for v in (row.final, row.best)]
-    return [m for m in range(1, most + 1) if all(on_grid(v, m) for v in values)]
-
-
-# ---- our records -----------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def study(data: str, lr: float | None = None) -> Runs:
-    """The runs of a table, at the rate that its verdicts go by or at another; weights that have none yet are there, too."""
-    setting = SETTINGS[data] | ({} if lr is None else {"lr": lr}) | {"base": "Adam", "method": "plain"}
-    setting |= {"validation": None, "examples": None, "label_noise": None}
-    runs: dict[float | None, dict[int, Record]] = {fa: {} for fa in LAMBDAS}
-    for r in records.find(RESULTS, "train", data=data, **setting):
-        if r["config"].get("fa") in runs and r["config"].get("penalty_every") in (None, 10):
-            runs[r["config"].get("fa")][r["config"]["seed"]] = r
-    return runs
-
-
-def whole(data: str, lr: float | None = None) -> Runs:
-    """The same with the seeds alone that all weights have; raises `LookupError` if that is none."""
-    runs = study(data, lr)
-    shared = sorted(set.intersection(*map(set, runs.values())))
-    if not shared:
-        missing = {fa: SEEDS - set(by_seed) for fa, by_seed in runs.items() if SEEDS - set(by_seed)}
-        raise LookupError(f"no seed of {data} has a run of every weight; missing, by weight and seed: {missing}")
-    return {fa: {seed: by_seed[seed] for seed in shared} for fa, by_seed in runs.items()}
-
-
-RADII = (0.01, 0.05, 0.2)
-"""SAM's, in the place of the penalty."""
-
-
-@functools.cache
-def with_sam() -> dict[float, dict[int, Record]]:
-    """SAM on the network and the data of Table 1, at the rate at which they learn, by radius and seed."""
-    runs: dict[float, dict[int, Record]] = {rho: {} for rho in RADII}
-    for r in records.find(RESULTS, "train", data=C, **SETTINGS[C], base="Adam", method="SAM", validation=None):
-        runs[r["config"]["rho"]][r["config"]["seed"]] = r
-    return runs
-
-
-def mistakes(data: str) -> Record:
-    """The record of trainings that were broken on purpose."""
-    return records.only(RESULTS, "mistakes", data=data)
-
-
-def final(r: Record) -> float:
-    """Test accuracy after the last epoch, in percent."""
-    return 100 * r["result"]["final"]["accuracy"]
-
-
-def best(r: Record) -> float:
-    """The highest test accuracy of all epochs, in percent."""
-    return 100 * max(p["accuracy"] for p in r["result"]["curves"])
-
-
-def mean_curvature(r: Record) -> float:
-    """Mean over all epochs' estimates; "Avg. Flatness" in the paper's table."""
-    return statistics.fmean(p["hessian_frobenius"] for p in r["result"]["curves"] if p["hessian_frobenius"] is not None)
-
-
-def last_curvature(r: Record) -> float:
-    """Mean over the estimates of the last epoch."""
-    return r["result"]["final"]["hessian_frobenius"]
-
-
-def of(runs: Runs, fa: float | None, value: Callable[[Record], float]) -> dict[int, float]:
-    """A number of the runs with one weight, by seed."""
-    return {seed: value(r) for seed, r in runs[fa].items()}
-
-
-def mean(runs: Runs, fa: float | None, value: Callable[[Record], float]) -> tuple[float, float]:
-    """Its mean over seeds and the half-width of the 95% interval."""
-    return student(list(of(runs, fa, value).values()))
-
-
-def times(runs: Runs, fa: float | None) -> list[float]:
-    """Processor time over that of the same seed without penalty, seed by seed."""
-    return [r["cpu_s"] / runs[None][seed]["cpu_s"] for seed, r in runs[fa].items() if seed in runs[None]]
-
-
-def slowdowns(runs: Runs) -> list[float]:
-    """Its mean, of each weight."""
-    return [statistics.fmean(times(runs, fa)) for fa in LAMBDAS[2:]]
-
-
-class Gain(NamedTuple):
-    """A weight against none: the comparison, and its paired p-value after Holm's correction over the four weights."""
-
-    fa: float
-    by: Comparison
-    p: float
-
-
-def against(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
-    """The comparison seed by seed; of a single seed the difference, with nothing to say how sure it is."""
-    if len(ours) > 1:
-        return compare(ours, theirs)
-    ((seed, value),) = ours.items()
-    return Comparison(value - theirs[seed], math.inf, math.nan, math.nan)
-
-
-def gains(runs: Runs, value: Callable[[Record], float] = final) -> list[Gain]:
-    """Of each weight."""
-    found = [against(of(runs, fa, value), of(runs, None, value)) for fa in LAMBDAS[2:]]
-    return [Gain(*row) for row in zip(LAMBDAS[2:], found, holm([c.paired_p for c in found]), strict=True)]
-
-
-def gain(runs: Runs, fa: float) -> Gain:
-    """Of one weight, in points of the final accuracy."""
-    return next(g for g in gains(runs) if g.fa == fa)
-
-
-def better(runs: Runs) -> tuple[int, int]:
-    """How many of the four weights are better than none for certain, and how many worse."""
-    certain = [g.by.difference for g in gains(runs) if g.p < 0.05]
-    return sum(d > 0 for d in certain), sum(d < 0 for d in certain)
-
-
-# ---- words -----------------------------------------------------------------------------------------------------------
-
-
-def short(v: float) -> str:
-    """A number with the digits that it deserves."""
-    return f"{v:.1e}" if abs(v) >= 1e6 else f"{v:,.0f}" if abs(v) >= 99.5 else f"{v:.2g}"
-
-
-def said(mean: float, half: float, form: Callable[[float], str] = short) -> str:
-    """A mean and its interval, with the digits that each deserves."""
-    return interval(mean, half, form)
-
-
-def hundredths(v: float) -> str:
-    """With two digits after the point."""
-    return f"{v:.2f}"
-
-
-def p_value(p: float) -> str:
-    """Two digits, or that it is below the first of them."""
-    return f"{p:.2f}" if p >= 0.005 else "<.01"
-
-
-def points(g: Gain) -> str:
-    """A gain in points of accuracy."""
-    if unvaried(g.by.difference, g.by.half):
-        return f"{g.by.difference:+.2f} points, the same in every seed"
-    return f"{interval(g.by.difference, g.by.half, '+.2f')} points"
-
-
-def in_tests(g: Gain) -> str:
-    """The same, and its p-value."""
-    return f"{points(g)} (Holm p {p_value(g.p)})" if math.isfinite(g.by.half) else f"{points(g)} (a single seed)"
-
-
-def list_of(runs: Runs) -> str:
-    """The gains of all weights."""
-    return "; ".join(f"lambda {g.fa:g}: {in_tests(g)}" for g in gains(runs)) + "."
-
-
-def by_table(tables: Mapping[str, Runs], words: Callable[[Runs], str]) -> str:
-    """The same words of each table."""
-    return "; ".join(f"{TITLES[data]} {words(runs)}" for data, runs in tables.items()) + "."
-
-
-# ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
-
-
-def rounded(v: float, digits: int = 2) -> str:
-    """To so many significant digits, with a comma at thousands; a large one as a power of ten.
-
-    >>> rounded(6425.4), rounded(4179.0, 3), rounded(2.87e10, 1)
-    ('6,400', '4,180', '3 · 10¹⁰')
-    """
-    if v < 1e6:
-        return f"{float(f'{v:.{digits - 1}e}'):,.0f}"
-    mantissa, exponent = f"{v:.{digits - 1}e}".split("e+")
-    return f"{mantissa} · 10{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def last_loss(r: Record) -> float:
-    """The recorded training loss of the last epoch."""
-    return r["result"]["curves"][-1]["train_loss"]
-
-
-def _ends(values: Iterable[float]) -> tuple[float, float]:
-    """The smallest and the largest."""
-    return (ordered := sorted(values))[0], ordered[-1]
-
-
-def in_words(data: str, lr: float | None = None) -> dict[str, str]:
-    """What the sentences under a table say of its runs, by the names under which the page asks for them."""
-    runs = whole(data, lr)
-    (plain, half), strong = mean(runs, None, final), list(runs[1.0].values())
-    measured = [mean(runs, fa, last_curvature)[0] for fa in LAMBDAS[1:]]
-    numbers = {"plain": f"{plain:.0f} ± {half:.0f}" if 1 <= half < math.inf else f"{plain:.0f}"}
-    numbers |= {"strong": f"{mean(runs, 1.0, final)[0]:.0f}", "loss": f"{mean(runs, 1.0, last_loss)[0]:.1f}"}
-    numbers |= {"measured": rounded(measured[0], 2 if measured[0] >= 10 else 1), "strongest": rounded(measured[-1])}
-    numbers["risen"] = "{}, {} and {}".format(*map(rounded, measured[2:]))
-    numbers["flattest"] = rounded(measured[3])
-    helped = {"gain": 0.01, "largest-gain": 0.1}
-    numbers |= {name: points(gain(runs, fa)).replace("-", "−") for name, fa in helped.items()}
-    numbers["plain-loss"], numbers["flattest-loss"] = (f"{mean(runs, fa, last_loss)[0]:.2f}" for fa in (None, 0.1))
-    if data == C:
-        told = {fa: float(PAPER[C][fa].flatness) for fa in LAMBDAS[2:5]}
-        means = {fa: mean(runs, fa, mean_curvature)[0] for fa in told}
-        numbers["over-paper"] = "{} to {}".format(*(rounded(v) for v in _ends(means[fa] / told[fa] for fa in told)))
-        numbers["divided"] = "{:.0f}, {:.0f} and {:.0f}".format(*(v / 128 for v in means.values()))
-        numbers["told"] = "{:.0f}, {:.0f} and {:.0f}".format(*told.values())
-    curvatures = [mean_curvature(r) for r in strong]
-    numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
-    losses = sorted(map(last_loss, strong))
-    numbers |= {"least-loss": f"{losses[0]:.1f}", "largest-loss": rounded(losses[-1])}
-    numbers["strong-span"] = span(map(final, strong), ".0f")
-    return {f"fa-{data if lr is None else 'text'}-{name}": text for name, text in numbers.items()}
-
-
-def sam_in_words() -> dict[str, str]:
-    """Likewise of SAM in the place of the penalty."""
-    means = [f"{statistics.fmean(map(final, by_seed.values())):.1f}" for by_seed in with_sam().values()]
-    return {"fa-sam-accuracies": "{}, {} and {}".format(*means)}
-
-
-def mistakes_in_words() -> dict[str, str]:
-    """Likewise of the trainings that were broken on purpose."""
-    rows = {data: mistakes(data)["result"]["rows"] for data in (B, N)}
-    of_name = lambda data, name, what="accuracy": [r[what] for r in rows[data] if r["mistake"] == name]  # noqa: E731
-    values = lambda *which: [v for run in of_name(*which) for v in run]  # noqa: E731
-    scattered, its_best = (of_name(B, "unscaled, clipped loss", what) for what in ("accuracy", "best"))
-    equal = [sum(map(float.__eq__, *pair)) for pair in zip(scattered, its_best, strict=True)]
-    numbers = {"none": f"{100 * statistics.fmean(values(B, 'none')):.0f}"}
-    numbers |= {"means": " and ".join(f"{statistics.fmean(a):.2f}" for a in scattered)}
-    numbers |= {"deviations": " and ".join(f"{statistics.stdev(a):.2f}" for a in scattered)}
-    numbers |= {"equal": "{} and in {}".format(*equal), "one-output": f"{statistics.fmean(values(N, 'one output')):.4f}"}
-    numbers |= {"shuffled": span(values(N, "labels shuffled"), ".3f")}
-    numbers |= {"shuffled-best": span(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
-    numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
-    numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
-    return {f"fa-mistakes-{name}": text for name, text in numbers.items()}
-
-
-# ---- the claims ------------------------------------------------------------------------------------------------------
-# Each takes the tables that it speaks of, by data set, and returns verdict and words.
+# Each claim takes the tables that it speaks of, by data set, and returns verdict and words.
 
 
 def row(tables: Mapping[str, Runs], fa: float | None) -> tuple[str, str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from IPython.display import HTML, display
 
 from book import finding
-from book.hessian_penalty import analysis
-from book.hessian_penalty.analysis import LAMBDAS, PAPER, Runs
+from book.hessian_penalty import trainings, words
+from book.hessian_penalty.trainings import LAMBDAS, PAPER, Runs
 from flatlab import plots
 from flatlab.stats.intervals import student
 
@@ -46,13 +46,13 @@ def found(runs: Runs, fa: float | None) -> list[str]:
     """The cells of our row."""
     if not runs[fa]:
         return ["<i>not run yet</i>", *["–"] * 4]
-    of = lambda value, form=".2f": interval(analysis.of(runs, fa, value).values(), form)  # noqa: E731
+    of = lambda value, form=".2f": interval(trainings.of(runs, fa, value).values(), form)  # noqa: E731
     measured = ["not taken"] * 2
     if fa is not None:
-        measured = [of(value, curvature) for value in (analysis.mean_curvature, analysis.last_curvature)]
-    times = analysis.times(runs, fa)
+        measured = [of(value, curvature) for value in (trainings.mean_curvature, trainings.last_curvature)]
+    times = trainings.times(runs, fa)
     slower = "1" if fa is None else interval(times)
-    return [of(analysis.final), of(analysis.best), *measured, f"{slower} ×" if times else "–"]
+    return [of(trainings.final), of(trainings.best), *measured, f"{slower} ×" if times else "–"]
 
 
 def tests(runs: Runs) -> HTML:
@@ -60,9 +60,9 @@ def tests(runs: Runs) -> HTML:
     if any(len(set(runs[fa]) & set(runs[None])) < 2 for fa in LAMBDAS[2:]):
         return HTML("<p>The tests wait for a second seed of every row.</p>")
     rows = []
-    for which, value in (("final", analysis.final), ("best", analysis.best)):
-        for g in analysis.gains(runs, value):
-            ps = [analysis.p_value(p) for p in (g.by.welch_p, g.by.paired_p, g.p)]
+    for which, value in (("final", trainings.final), ("best", trainings.best)):
+        for g in trainings.gains(runs, value):
+            ps = [words.p_value(p) for p in (g.by.welch_p, g.by.paired_p, g.p)]
             rows.append([which, f"{g.fa:g}", finding.interval(g.by.difference, g.by.half, "+.2f"), *ps])
     return plots.table(["", "λ", "points over none", "p: Welch", "paired", "Holm"], rows, summary="The tests")
 
@@ -70,11 +70,11 @@ def tests(runs: Runs) -> HTML:
 def show(data: str, lr: float | None = None) -> None:
     """A table, a row a weight with the paper's number over ours in each cell, its tests, and where ours come from; at the
     rate that the verdicts go by, or at another."""
-    runs = analysis.whole(data, lr)
+    runs = trainings.whole(data, lr)
     pairs = {fa: zip(told(data, fa), found(runs, fa), strict=True) for fa in LAMBDAS}
     display(plots.table(HEAD, ([f"{NAMES[fa]}<br>", *map("<br>".join, cells)] for fa, cells in pairs.items())))
     seeds = ", ".join(map(str, sorted(set().union(*runs.values())))) or "none yet"
-    said = f"Rate {lr or analysis.SETTINGS[data]['lr']:g}; seeds {seeds}."
+    said = f"Rate {lr or trainings.SETTINGS[data]['lr']:g}; seeds {seeds}."
     same = [runs[None][s]["result"]["weights"] == r["result"]["weights"] for s, r in runs[0.0].items() if s in runs[None]]
     if same:
         said += f" “0, measured” ends with the weights of “0” in {sum(same)} of {len(same)} seeds."
@@ -87,8 +87,8 @@ def costs(*tables: str) -> HTML:
     """What the paper's cases took here, those that only measure left out, at the rate that the verdicts go by."""
     rows = []
     for k, data in enumerate(tables, 1):
-        minutes = [r["cpu_s"] / 60 for fa, runs in analysis.study(data).items() if fa != 0.0 for r in runs.values()]
-        rows.append([f"{k}", analysis.TITLES[data], f"{len(minutes)}", f"{sum(minutes):.1f}"])
+        minutes = [r["cpu_s"] / 60 for fa, runs in trainings.study(data).items() if fa != 0.0 for r in runs.values()]
+        rows.append([f"{k}", trainings.TITLES[data], f"{len(minutes)}", f"{sum(minutes):.1f}"])
     return plots.table(["table", "data", "runs", "processor-minutes"], rows)
 
 
@@ -106,7 +106,7 @@ def of_mistakes(result: dict) -> HTML:
 
 def show_mistakes(data: str, title: str) -> None:
     """The record of a data set's mistakes, and where it comes from."""
-    record = analysis.mistakes(data)
+    record = trainings.mistakes(data)
     counts = record["result"]["counts"]
     largest, smallest = (f"{f(counts) / sum(counts):.4f}" for f in (max, min))
     cases = f"{sum(counts):,} test cases; the largest class has {largest} of them, the smallest {smallest}"

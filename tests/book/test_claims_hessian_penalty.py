@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from book.hessian_penalty import analysis, demonstrations
-from book.hessian_penalty.analysis import PAPER, TITLES, final, on_grid, study
+from book.hessian_penalty import analysis, demonstrations, trainings
+from book.hessian_penalty.trainings import PAPER, TITLES, final, on_grid, study
 from flatlab import data, measures, models
 from flatlab.landscape import Landscape
 from flatlab.measures.hessian_product import dense, hessian_product
@@ -229,7 +229,7 @@ def test_the_gap_of_the_task_loss_needs_no_penalty_in_it():
 
 
 def test_the_accuracies_of_table_1_are_counts_over_600():
-    assert analysis.possible_counts("cifar100", 1199) == [600]
+    assert trainings.possible_counts("cifar100", 1199) == [600]
     share = sum(on_grid(k / 10_000, 600) for k in range(10_000)) / 10_000
     assert share == pytest.approx(0.06, abs=0.001), "of all accuracies with four digits"
     finals = [row.final for row in PAPER["cifar100"].values()]
@@ -239,7 +239,7 @@ def test_the_accuracies_of_table_1_are_counts_over_600():
 def test_text_was_at_chance():
     """Table 2: 5.3 to 5.4% of 20 classes, of which the largest has a share of 5.3% of the test posts."""
     finals = [row.final for row in PAPER["newsgroups"].values()]
-    counts = analysis.mistakes("newsgroups")["result"]["counts"]
+    counts = trainings.mistakes("newsgroups")["result"]["counts"]
     assert len(counts) == 20 and max(counts) / sum(counts) == pytest.approx(0.053, abs=1e-4)
     assert min(finals) >= 0.053 and max(finals) < 0.0536
 
@@ -257,8 +257,8 @@ def test_table_3_is_on_114_cases_and_its_third_row_is_no_mean_of_three_runs():
 def test_a_table_goes_by_the_seeds_that_all_its_weights_have(monkeypatch):
     runs = {fa: dict(by_seed) for fa, by_seed in study("newsgroups").items()}
     del runs[0.1][42]
-    monkeypatch.setattr(analysis, "study", lambda data, lr=None: runs)
-    assert {tuple(by_seed) for by_seed in analysis.whole("newsgroups").values()} == {(1, 2, 3, 123)}
+    monkeypatch.setattr(trainings, "study", lambda data, lr=None: runs)
+    assert {tuple(by_seed) for by_seed in trainings.whole("newsgroups").values()} == {(1, 2, 3, 123)}
     assert analysis.CLAIMS["fa/table-2-time"]().scale.endswith("4 seeds")
     runs[1.0] = {}
     with pytest.raises(LookupError, match=r"no seed of newsgroups has a run of every weight.*0.1: \{42\}, 1.0: \{"):
@@ -267,14 +267,14 @@ def test_a_table_goes_by_the_seeds_that_all_its_weights_have(monkeypatch):
 
 def test_a_single_seed_gives_its_number_and_no_interval(monkeypatch):
     runs = {fa: {1: by_seed[1]} for fa, by_seed in study("newsgroups").items()}
-    monkeypatch.setattr(analysis, "study", lambda data, lr=None: runs)
+    monkeypatch.setattr(trainings, "study", lambda data, lr=None: runs)
     verdict, words, scale, _ = analysis.CLAIMS["fa/table-2-no-effect"]()
     assert "±" not in words and "a single seed" in words and scale.endswith("1 seed")
 
 
 def test_measuring_the_curvature_changes_no_weight():
     """The rows with fa = 0 end with the weights of those without, to the bit."""
-    for table, rate in (*((table, None) for table in TITLES), ("cifar100", analysis.TEXT)):
+    for table, rate in (*((table, None) for table in TITLES), ("cifar100", trainings.TEXT)):
         runs = study(table, rate)
         assert len(runs[0.0]) >= (1 if (table, rate) == ("cifar100", None) else 5)
         for seed, r in runs[0.0].items():
@@ -286,31 +286,31 @@ def test_at_a_tenth_of_the_texts_rate_table_1_has_the_papers_accuracy_without_pe
     runs = study("cifar100")
     assert all(24 < final(r) < 27 for r in runs[None].values())
     assert all(final(r) < 10 for r in runs[1.0].values())
-    assert max(map(analysis.last_loss, runs[1.0].values())) > 100
+    assert max(map(trainings.last_loss, runs[1.0].values())) > 100
 
 
 def test_at_the_texts_rate_table_1_guesses_until_the_rate_has_fallen():
     """Without penalty the loss stands at ln 100 up to epoch 7 and then falls; with lambda = 1 the end is chance."""
-    runs = study("cifar100", analysis.TEXT)
+    runs = study("cifar100", trainings.TEXT)
     for r in runs[None].values():
         losses = [p["train_loss"] for p in r["result"]["curves"]]
         assert all(abs(v - math.log(100)) < 0.03 for v in losses[1:7]) and losses[-1] < 4.35
     assert max(map(final, runs[1.0].values())) < 2
-    losses = sorted(map(analysis.last_loss, runs[1.0].values()))
+    losses = sorted(map(trainings.last_loss, runs[1.0].values()))
     assert losses[-1] > 900 and all(abs(v - math.log(100)) < 0.05 for v in losses[:4]), "four guess, one is certain"
     assert sum(final(r) < 1.1 for r in runs[0.1].values()) == 1
 
 
 def test_the_whole_study_takes_less_than_an_hour_of_two_cores():
-    tables = [study(C, analysis.TEXT) if C == "cifar100" else study(C) for C in TITLES]
+    tables = [study(C, trainings.TEXT) if C == "cifar100" else study(C) for C in TITLES]
     seconds = [r["cpu_s"] for runs in tables for fa, by in runs.items() if fa != 0.0 for r in by.values()]
     assert len(seconds) == 75 and sum(seconds) / 2 < 3600
 
 
 def test_the_best_weight_is_above_sam_at_each_radius_on_cifar_100():
     """The chapter's sentence; pairs of one seed, all three intervals above zero."""
-    penalized = {seed: final(r) for seed, r in analysis.whole("cifar100")[0.1].items()}
-    for by_seed in analysis.with_sam().values():
-        assert set(by_seed) == analysis.SEEDS
+    penalized = {seed: final(r) for seed, r in trainings.whole("cifar100")[0.1].items()}
+    for by_seed in trainings.with_sam().values():
+        assert set(by_seed) == trainings.SEEDS
         found = compare(penalized, {seed: final(r) for seed, r in by_seed.items()})
         assert found.difference - found.half > 0

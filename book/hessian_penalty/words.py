@@ -1,0 +1,142 @@
+"""FA-regularization: how the numbers of its tables are told, in verdicts and in the chapter's sentences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+
+from book.finding import interval, span, unvaried
+from book.hessian_penalty.trainings import (
+    LAMBDAS,
+    PAPER,
+    TITLES,
+    B,
+    C,
+    Gain,
+    N,
+    Runs,
+    final,
+    gain,
+    gains,
+    last_curvature,
+    last_loss,
+    mean,
+    mean_curvature,
+    mistakes,
+    whole,
+    with_sam,
+)
+
+
+def short(v: float) -> str:
+    """A number with the digits that it deserves."""
+    return f"{v:.1e}" if abs(v) >= 1e6 else f"{v:,.0f}" if abs(v) >= 99.5 else f"{v:.2g}"
+
+
+def said(mean: float, half: float, form: Callable[[float], str] = short) -> str:
+    """A mean and its interval, with the digits that each deserves."""
+    return interval(mean, half, form)
+
+
+def hundredths(v: float) -> str:
+    """With two digits after the point."""
+    return f"{v:.2f}"
+
+
+def p_value(p: float) -> str:
+    """Two digits, or that it is below the first of them."""
+    return f"{p:.2f}" if p >= 0.005 else "<.01"
+
+
+def points(g: Gain) -> str:
+    """A gain in points of accuracy."""
+    if unvaried(g.by.difference, g.by.half):
+        return f"{g.by.difference:+.2f} points, the same in every seed"
+    return f"{interval(g.by.difference, g.by.half, '+.2f')} points"
+
+
+def in_tests(g: Gain) -> str:
+    """The same, and its p-value."""
+    return f"{points(g)} (Holm p {p_value(g.p)})" if math.isfinite(g.by.half) else f"{points(g)} (a single seed)"
+
+
+def list_of(runs: Runs) -> str:
+    """The gains of all weights."""
+    return "; ".join(f"lambda {g.fa:g}: {in_tests(g)}" for g in gains(runs)) + "."
+
+
+def by_table(tables: Mapping[str, Runs], words: Callable[[Runs], str]) -> str:
+    """The same words of each table."""
+    return "; ".join(f"{TITLES[data]} {words(runs)}" for data, runs in tables.items()) + "."
+
+
+# ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
+
+
+def rounded(v: float, digits: int = 2) -> str:
+    """To so many significant digits, with a comma at thousands; a large one as a power of ten.
+
+    >>> rounded(6425.4), rounded(4179.0, 3), rounded(2.87e10, 1)
+    ('6,400', '4,180', '3 · 10¹⁰')
+    """
+    if v < 1e6:
+        return f"{float(f'{v:.{digits - 1}e}'):,.0f}"
+    mantissa, exponent = f"{v:.{digits - 1}e}".split("e+")
+    return f"{mantissa} · 10{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    """The smallest and the largest."""
+    return (ordered := sorted(values))[0], ordered[-1]
+
+
+def in_words(data: str, lr: float | None = None) -> dict[str, str]:
+    """What the sentences under a table say of its runs, by the names under which the page asks for them."""
+    runs = whole(data, lr)
+    (plain, half), strong = mean(runs, None, final), list(runs[1.0].values())
+    measured = [mean(runs, fa, last_curvature)[0] for fa in LAMBDAS[1:]]
+    numbers = {"plain": f"{plain:.0f} ± {half:.0f}" if 1 <= half < math.inf else f"{plain:.0f}"}
+    numbers |= {"strong": f"{mean(runs, 1.0, final)[0]:.0f}", "loss": f"{mean(runs, 1.0, last_loss)[0]:.1f}"}
+    numbers |= {"measured": rounded(measured[0], 2 if measured[0] >= 10 else 1), "strongest": rounded(measured[-1])}
+    numbers["risen"] = "{}, {} and {}".format(*map(rounded, measured[2:]))
+    numbers["flattest"] = rounded(measured[3])
+    helped = {"gain": 0.01, "largest-gain": 0.1}
+    numbers |= {name: points(gain(runs, fa)).replace("-", "−") for name, fa in helped.items()}
+    numbers["plain-loss"], numbers["flattest-loss"] = (f"{mean(runs, fa, last_loss)[0]:.2f}" for fa in (None, 0.1))
+    if data == C:
+        told = {fa: float(PAPER[C][fa].flatness) for fa in LAMBDAS[2:5]}
+        means = {fa: mean(runs, fa, mean_curvature)[0] for fa in told}
+        numbers["over-paper"] = "{} to {}".format(*(rounded(v) for v in _ends(means[fa] / told[fa] for fa in told)))
+        numbers["divided"] = "{:.0f}, {:.0f} and {:.0f}".format(*(v / 128 for v in means.values()))
+        numbers["told"] = "{:.0f}, {:.0f} and {:.0f}".format(*told.values())
+    curvatures = [mean_curvature(r) for r in strong]
+    numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
+    losses = sorted(map(last_loss, strong))
+    numbers |= {"least-loss": f"{losses[0]:.1f}", "largest-loss": rounded(losses[-1])}
+    numbers["strong-span"] = span(map(final, strong), ".0f")
+    return {f"fa-{data if lr is None else 'text'}-{name}": text for name, text in numbers.items()}
+
+
+def sam_in_words() -> dict[str, str]:
+    """Likewise of SAM in the place of the penalty."""
+    means = [f"{statistics.fmean(map(final, by_seed.values())):.1f}" for by_seed in with_sam().values()]
+    return {"fa-sam-accuracies": "{}, {} and {}".format(*means)}
+
+
+def mistakes_in_words() -> dict[str, str]:
+    """Likewise of the trainings that were broken on purpose."""
+    rows = {data: mistakes(data)["result"]["rows"] for data in (B, N)}
+    of_name = lambda data, name, what="accuracy": [r[what] for r in rows[data] if r["mistake"] == name]  # noqa: E731
+    values = lambda *which: [v for run in of_name(*which) for v in run]  # noqa: E731
+    scattered, its_best = (of_name(B, "unscaled, clipped loss", what) for what in ("accuracy", "best"))
+    equal = [sum(map(float.__eq__, *pair)) for pair in zip(scattered, its_best, strict=True)]
+    numbers = {"none": f"{100 * statistics.fmean(values(B, 'none')):.0f}"}
+    numbers |= {"means": " and ".join(f"{statistics.fmean(a):.2f}" for a in scattered)}
+    numbers |= {"deviations": " and ".join(f"{statistics.stdev(a):.2f}" for a in scattered)}
+    numbers |= {"equal": "{} and in {}".format(*equal), "one-output": f"{statistics.fmean(values(N, 'one output')):.4f}"}
+    numbers |= {"shuffled": span(values(N, "labels shuffled"), ".3f")}
+    numbers |= {"shuffled-best": span(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
+    numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
+    numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
+    return {f"fa-mistakes-{name}": text for name, text in numbers.items()}
