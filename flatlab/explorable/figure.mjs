@@ -29,6 +29,29 @@ function dressed(el, { data, layout }) {
   };
 }
 
+// The canvas of a scene comes out blank on paper: while a page is printed, a copy of what it shows lies upon it.
+function onPaper(plot) {
+  const copies = [];
+  const cover = () => {
+    const scenes = Object.entries(plot._fullLayout ?? {}).filter(([key]) => /^scene\d*$/.test(key));
+    for (const [, { _scene: { glplot } }] of scenes) {
+      glplot.redraw(); // its pixels can be read until this task ends
+      const copy = h("canvas", { class: "flatlab-copy", width: glplot.canvas.width, height: glplot.canvas.height });
+      copy.style.cssText = glplot.canvas.style.cssText;
+      copy.getContext("2d").drawImage(glplot.canvas, 0, 0);
+      glplot.canvas.after(copy);
+      copies.push(copy);
+    }
+  };
+  const uncover = () => copies.splice(0).forEach((copy) => copy.remove());
+  addEventListener("beforeprint", cover);
+  addEventListener("afterprint", uncover);
+  return () => {
+    removeEventListener("beforeprint", cover);
+    removeEventListener("afterprint", uncover);
+  };
+}
+
 async function render({ model, el }) {
   const Plotly = await loadPlotly(model, model.get("figure").data.map(({ type }) => type ?? "scatter"));
   const plot = h("div", { class: "flatlab-plot" });
@@ -40,9 +63,9 @@ async function render({ model, el }) {
     return Plotly.newPlot(plot, figure.data, dressed(el, figure), CONFIG);
   };
   const drawing = redraw();
-  const stop = onAppearance(el, redraw); // before the drawing is done: the page may turn dark or narrow meanwhile
+  const stops = [onAppearance(el, redraw), onPaper(plot)]; // before the drawing is done: the page may turn dark meanwhile
   await drawing;
-  return stop;
+  return () => stops.forEach((stop) => stop());
 }
 
 export default { render };

@@ -13,16 +13,27 @@ PANELS = """(div) => { const {_fullLayout: all} = div;
 
 
 @pytest.fixture
-def panels(visit, stage):
-    """`panels(figure, width)` gives the first two panels as they stand on a page of this width."""
+def drawn(visit, stage):
+    """`drawn(figure, width)` gives a page of this width, and the figure on it."""
     folder, address = stage
 
-    def shown(figure, width):
+    def shown(figure, width=900):
         body = StaticPage().to_mimebundle(figure.to_dict())["text/html"]
         (folder / "figure.html").write_text(PAGE.format(body=body))
         page = visit(address, "figure.html", viewport={"width": width, "height": 900})
         plot = page.locator(".js-plotly-plot")
         plot.wait_for(timeout=20_000)
+        return page, plot
+
+    return shown
+
+
+@pytest.fixture
+def panels(drawn):
+    """`panels(figure, width)` gives the first two panels as they stand on a page of this width."""
+
+    def shown(figure, width):
+        page, plot = drawn(figure, width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         return plot.evaluate(PANELS), plot.locator(".infolayer .annotation").all()
 
@@ -64,3 +75,21 @@ def test_a_map_is_as_high_as_wide(panels, width):
     figure.update_xaxes(constrain="domain")
     for panel in panels(figure, width)[0]:
         assert panel["wide"] == pytest.approx(panel["tall"], rel=0.02)
+
+
+def test_a_surface_is_on_paper_what_it_is_on_the_screen(drawn):
+    """Its canvas alone would come out blank: the copy that is printed has the colours of the surface, and goes again."""
+    figure = go.Figure(go.Surface(z=[[0, 1, 0], [1, 3, 1], [0, 1, 0]], colorscale="Viridis", showscale=False))
+    page, plot = drawn(figure)
+    colours = """(canvas) => { const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const found = new Set();
+      for (let k = 0; k < data.length; k += 4) if (data[k + 3]) found.add(data.slice(k, k + 3).join());
+      return found.size; }"""
+    plot.locator(".gl-container canvas").first.wait_for(timeout=20_000)
+    copy = plot.locator("canvas.flatlab-copy")
+    assert copy.count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert copy.evaluate(colours) > 50
+    assert copy.bounding_box() == plot.locator("canvas:not(.flatlab-copy)").first.bounding_box()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert copy.count() == 0
