@@ -1,5 +1,6 @@
 """Seconds an epoch: the trainer against plain loops in the same precision, SAM against SGD; what checkpoints cost."""
 
+import shutil
 import statistics
 import tempfile
 import time
@@ -141,10 +142,13 @@ def ways(examples, setting):
     """One epoch of the same work, each in its way."""
     precision, last = setting.precision, torch.channels_last
     build = partial(models.build, setting.network, (3, 32, 32), 10, width=setting.width)
+    compiled = torch.compile(build().to(memory_format=last))
+    can = {"and compiled": loop(compiled, batch_by_batch(examples, last), precision)} if shutil.which("g++") else {}
     return {
         "plain loop, image by image": loop(build(), image_by_image(examples), precision),
         "plain loop, our batches": loop(build(), batch_by_batch(examples, torch.contiguous_format), precision),
         "the same, channels last": loop(build().to(memory_format=last), batch_by_batch(examples, last), precision),
+        **can,
         "trainer, SGD": trained(examples, setting),
         "trainer, SAM": trained(examples, replace(setting, method="SAM")),
     }
