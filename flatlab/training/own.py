@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -128,7 +127,8 @@ def _found(what: str, name: str) -> Any:
         there = import_module(module)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and module.split(".")[0] == (error.name or "").split(".")[0]:
-            raise ValueError(f"{what} {name}: there is no module {error.name} in {Path.cwd()} or on PYTHONPATH") from None
+            told = f"no module {error.name} is found: put its folder on PYTHONPATH, or start Python there"
+            raise ValueError(f"{what} {name}: {told}") from None
         raise _raised(f"{what} {name}: its module", error) from error
     if not hasattr(there, function):
         raise ValueError(f"{what} {name}: {module} has no {function}; {nearest(function, _functions(there))}")

@@ -215,7 +215,7 @@ def test_tied_weights_are_kept_and_loaded(tmp_path):
     [
         ({"network": "mine:"}, "network must be MODULE:FUNCTION, as package.module:build, got 'mine:'"),
         ({"data": "my file.py:load"}, "data must be MODULE:FUNCTION, .*, got 'my file.py:load'"),
-        ({"network": "yours:build"}, "network yours:build: there is no module yours in .* or on PYTHONPATH"),
+        ({"network": "yours:build"}, "network yours:build: no module yours is found: put its folder on PYTHONPATH"),
         ({"network": "mine:biuld"}, "network mine:biuld: mine has no biuld; did you mean 'build'?"),
         ({"network": "mine:seven"}, "network mine:seven is no function but int"),
         ({"network": "mine:load"}, r"network mine:load must take \(shape, classes\): too many positional arguments"),

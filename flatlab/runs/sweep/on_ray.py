@@ -27,7 +27,7 @@ def on_ray(address: str, at_once: int | None, device: str, flag: Path) -> Iterat
     try:
         import ray
     except ImportError:
-        raise ImportError('--ray needs Ray: pip install "flatlab[ray]"') from None
+        raise ImportError("--ray needs Ray: install the package with its extra `ray`") from None
     own = {"num_cpus": cores(), "include_dashboard": False} if address == "local" else {}
     ray.init(address=address, log_to_driver=False, logging_level="warning", **own)
     try:
