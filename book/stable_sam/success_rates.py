@@ -240,7 +240,7 @@ def scaling_frees() -> Finding:
     words = (
         "Near the saddle the scaled step does not help to escape: at eta = 0.1 and rho = 0.05, 0.1, 0.2 and 0.5 the "
         f"saddle holds {shares_held('StableSAM')} of StableSAM's starts, {shares_held('SAM')} of SAM's. Both have the same "
-        "trap, of radius exactly rho along the direction of negative curvature."
+        "trap, of radius exactly rho on the direction of negative curvature."
     )
     return concluded(of_all(a < 0.9 * b for a, b in zip(stable, sam, strict=True)), words)
 
@@ -249,7 +249,7 @@ def saddle_attracts_sam() -> Finding:
     """At every radius the saddle holds more than a percent of SAM's starts, and less of gradient descent's."""
     gd = gd_at_the_saddle()
     words = (
-        "The saddle attracts every start within rho along its direction of negative curvature: at eta = 0.1 and rho = "
+        "The saddle attracts every start within rho on its direction of negative curvature: at eta = 0.1 and rho = "
         f"0.05, 0.1, 0.2 and 0.5 it holds {shares_held('SAM')} of the square, and of gradient descent's starts {gd:.0%}."
     )
     return concluded(of_all(held > 0.01 > gd for held in at_the_saddle("SAM")), words)

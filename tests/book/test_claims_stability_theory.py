@@ -270,6 +270,15 @@ def test_theorem_10_holds_in_full_batch():
     assert (torch.stack(losses) <= bounds - floor / 2).all()
 
 
+def test_theorem_10_fails_in_full_batch_where_its_factor_is_negative():
+    """One step on w^2 / 2 from 1, at a rate that the paper allows: the right side is below zero."""
+    w, rho, rate, G = 1.0, 0.01, 0.9, 1.01
+    assert rate < largest_rate(1, 1, rho / G, C=1.01)
+    after = w - rate * (w + rho)
+    right = (1 - 2 * rate * (1 + rho / G)) * w**2 / 2 + rate * G**2 / (4 * (1 + rho / G))
+    assert after**2 / 2 > 0 > right == pytest.approx(-0.18, abs=0.005)
+
+
 @pytest.mark.slow
 def test_theorem_11_fails_with_xi_held_and_ten_thousand_samples():
     """Assumption 1 is met: every sample is a quadratic. Of so many samples about half are of either kind."""
@@ -417,6 +426,8 @@ def test_the_cut_is_a_parabola_and_not_the_hessians():
             explained = 1 - float(rest.square().sum() / (loss - loss.mean()).square().sum())
             first = explained if first is None else first
             assert (cut["epoch"] == 0) == (explained < 0.95), "a parabola, but for the initial weights"
+            second = loss[middle] + cut["slope"] * offsets + cut["eigenvalue"] * offsets**2 / 2
+            assert (loss - second).abs().max() > 0.2 * (loss.max() - loss.min()), "and never the second-order expansion"
             bends = [float(loss[middle + k] + loss[middle - k] - 2 * loss[middle]) / float(offsets[middle + k]) ** 2
                      for k in (1, middle)]  # fmt: skip
             if cut["epoch"] >= 24:
