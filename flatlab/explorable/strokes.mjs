@@ -68,11 +68,11 @@ export class Strokes {
   }
 
   // Words in a method's colour, or in that of the text, at (x, y), `below` it by so many pixels, turned away from the nearer border of the plot.
-  label(method, text, { x, y, below = 0, xaxis = "xaxis", yaxis = "yaxis" }) {
+  label(method, text, { x, y, below = 0, align = null, xaxis = "xaxis", yaxis = "yaxis" }) {
     const [ax, ay, context] = [this.axes[xaxis], this.axes[yaxis], this.context];
     context.font = "600 13px sans-serif";
     const [px, py] = [ax._offset + ax.l2p(x), ay._offset + ay.l2p(y) + below];
-    context.textAlign = px > ax._offset + ax._length / 2 ? "right" : "left";
+    context.textAlign = align ?? (px > ax._offset + ax._length / 2 ? "right" : "left");
     context.textBaseline = "middle";
     context.lineWidth = 3;
     const light = getComputedStyle(this.canvas).color.match(/\d+/g)[0] > 128; // light words stand on a dark page

@@ -63,7 +63,9 @@ function drawLines(strokes, all) {
     const xs = Array.from({ length: 61 }, (_, k) => X[0] * (Math.max(X[0], end) / X[0]) ** (k / 60));
     const ys = xs.map((x) => at(row, x * all.SGD.limit) / whole);
     strokes.line(name, { xs: xs.map(Math.log10), ys });
-    strokes.label(name, `${name} ●`, { x: Math.log10(xs[60]), y: Math.log10(ys[60]), below: name === "SAM" ? 8 : -4 });
+    const tip = { x: Math.log10(xs[60]), y: Math.log10(ys[60]) };
+    strokes.label(name, "●", { ...tip, align: "center" });
+    strokes.label(name, name, { ...tip, below: name === "SAM" ? 14 : -14 });
   }
 }
 
