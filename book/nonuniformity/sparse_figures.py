@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -136,7 +138,7 @@ def draw_damping() -> None:
     figure, ax = plt.subplots(figsize=(7.6, 4.3))
     ax.set_facecolor("0.35")
     shade = torch.where(torch.isfinite(final), final, math.nan).log10()
-    image = ax.pcolormesh(rhos, dampings, shade, cmap="viridis_r", vmin=-3, vmax=0)
+    image = ax.pcolormesh(_edges(rhos), _edges(dampings), shade, cmap="viridis_r", vmin=-3, vmax=0)
     for k, d in enumerate(dampings):
         for j, rho in enumerate(rhos):
             value = final[k, j].item()
@@ -145,11 +147,23 @@ def draw_damping() -> None:
     line = torch.tensor([1e-5, 1.0], dtype=torch.float64)
     for radius, style in ((0.5, "-"), (0.05, "--")):
         ax.plot(line, (line / radius) ** 2, style, color=plots.METHODS["SAMGCM"], label=f"ρ/√δ = {radius}")
-    ax.set(xscale="log", yscale="log", xlabel="SAMGCM’s ρ", ylabel="damping δ", xlim=(2.8e-5, 9e-2), ylim=(3.2e-9, 3.2e-2))
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="SAMGCM’s ρ",
+        ylabel="damping δ",
+        xlim=_edges(rhos)[:: len(rhos)],
+        ylim=_edges(dampings)[:: len(dampings)],
+    )
     ax.grid(False)
     ax.legend(loc="lower right", framealpha=0.9, frameon=True)
     figure.colorbar(image, label="log₁₀ of the test loss")
     plt.show()
+
+
+def _edges(v: Sequence[float]) -> list[float]:
+    """Of the cells around these places, for a logarithmic axis: halfway between neighbours in their logarithms."""
+    return [v[0] ** 1.5 / v[1] ** 0.5, *(math.sqrt(a * b) for a, b in itertools.pairwise(v)), v[-1] ** 1.5 / v[-2] ** 0.5]
 
 
 def table_full_batch() -> HTML:
