@@ -138,7 +138,8 @@ def draw_damping() -> None:
     figure, ax = plt.subplots(figsize=(7.6, 4.3))
     ax.set_facecolor("0.35")
     shade = torch.where(torch.isfinite(final), final, math.nan).log10()
-    image = ax.pcolormesh(_edges(rhos), _edges(dampings), shade, cmap="viridis_r", vmin=-3, vmax=0)
+    x, y = _edges(rhos), _edges(dampings)
+    image = ax.pcolormesh(x, y, shade, cmap="viridis_r", vmin=-3, vmax=0)
     for k, d in enumerate(dampings):
         for j, rho in enumerate(rhos):
             value = final[k, j].item()
@@ -152,8 +153,8 @@ def draw_damping() -> None:
         yscale="log",
         xlabel="SAMGCM’s ρ",
         ylabel="damping δ",
-        xlim=_edges(rhos)[:: len(rhos)],
-        ylim=_edges(dampings)[:: len(dampings)],
+        xlim=x[:: len(rhos)],
+        ylim=y[:: len(dampings)],
     )
     ax.grid(False)
     ax.legend(loc="lower right", framealpha=0.9, frameon=True)

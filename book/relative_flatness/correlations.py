@@ -87,8 +87,8 @@ def no_indicator_where_close() -> Finding:
     words = (
         f"At separation {separation(CLOSE):g} the size of the correlation over data sets is above 0.9 in {good} of "
         f"{len(close)} settings, and the largest of all separations in {best}. The reason is another one: training loss "
-        f"and kappa follow the same luck of the draw, with a correlation of {span(luck)} for the same four Gaussians. What is contradicted "
-        "is the word cannot, not the warning."
+        f"and kappa follow the same luck of the draw, with a correlation of {span(luck)} for the same four Gaussians. What "
+        "is contradicted is the word cannot, not the warning."
     )
     return concluded(REFUTED if good else NOT, words)
 

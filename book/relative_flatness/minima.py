@@ -322,8 +322,10 @@ def conclude(claim: Callable[[Found], str], *measures: str, on_digits: bool = Fa
     if claim is reported:
         words = f"Earlier work reports it. Ours: {words}"
     elif claim is not rescaling_takes:
-        words += " The published code takes all 50,000 images, cropped and mirrored, no momentum and another initialization; its grid "
-            "is not given."
+        words += (
+            " The published code takes all 50,000 images, cropped and mirrored, no momentum and another initialization; "
+        )
+        words += "its grid is not given."
     if on_digits:
         words += f" On 110 minima of a perceptron on digits: {listed(of_digits(), measures)}."
         used = [*used, *digits()]

@@ -116,8 +116,8 @@ def quadratic() -> Finding:
     bends, off = ([form(*c) for c in ends] for form in (steeper, lambda r, c: 100 * missed(r, c, reach=0.5)))
     words = (
         f"LeNet5 on 10,000 images of CIFAR-10, three seeds, {len(later)} cuts from the third epoch to the last: a parabola "
-        f"explains {span(later)} of a cut's variance, of the initial weights' {span(first)}, of a corner |alpha| it would be "
-        "0.94. It is not the Hessian's: at "
+        f"explains {span(later)} of a cut's variance, of the initial weights' {span(first)}, of a corner |alpha| it would "
+        "be 0.94. It is not the Hessian's: at "
         f"the end its second derivative is {span(bends, '.1f')} times the eigenvalue, and the second-order expansion is "
         f"off by {span(off, '.0f')}% of the loss's range."
     )
@@ -130,8 +130,8 @@ def fails_early() -> Finding:
     off = [[100 * missed(r, r["result"]["cuts"][k], reach=0.5) for r in runs()] for k in (0, -1)]
     words = (
         "LeNet5 on 10,000 images of CIFAR-10, three seeds, offsets up to 0.5: at the initial weights the second-order "
-        f"expansion is off by {span(off[0], '.0f')}% of the loss's range. It is not the early stages alone: at the end it is "
-        f"off by {span(off[1], '.0f')}%."
+        f"expansion is off by {span(off[0], '.0f')}% of the loss's range. It is not the early stages alone: at the end it "
+        f"is off by {span(off[1], '.0f')}%."
     )
     wrong = [v > 100 * CLOSE for v in off[0]]
     return concluded(graded(all(wrong), any(wrong)), words)

@@ -35,7 +35,8 @@ def refusal(what: str) -> Refused:
     return Refused(
         f"{what} of this model is not the derivative of its {'gradient' if 'Hessian' in what else 'loss'}, by finite "
         "differences: activation checkpointing, a backward pass that cannot be differentiated (once_differentiable, a "
-        "fused or compiled kernel), a detach or a straight-through estimator is in the way"
+        "fused or compiled kernel), a detach or a straight-through estimator is in the way, or the loss bends so much at "
+        "these weights that no step is small enough"
     )
 
 
