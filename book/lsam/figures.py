@@ -112,7 +112,7 @@ def draw_rates() -> list[Record]:
     caption = "Test accuracy of LeNet5 by SGD and LSAM over learning rates and weight decays."
     figure.update_layout(height=380, legend={"orientation": "h", "y": -0.25}, meta={"caption": caption})
     figure.show()
-    return used
+    return list({r["key"]: r for r in used}.values())
 
 
 def name_of(c: dict[str, Any]) -> str:

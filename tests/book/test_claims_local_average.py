@@ -535,6 +535,8 @@ def test_rates_and_decays_move_lsam_as_they_move_sgd():
         by_rate = {lr: at(rho, lr, 5e-4) for lr in (0.03, 0.05, 0.06, 0.07)}
         means = {lr: statistics.mean(v) for lr, v in by_rate.items()}
         assert max(means, key=means.get) == 0.03, "the best rate is 0.03, with SGD as well"
+        assert all(a > b for a, b in zip(by_rate[0.03], by_rate[0.07], strict=True)), "in every seed"
+        assert all(a < b for a, b in zip(at(rho, 0.03, 0.0003), at(rho, 0.03, 0.002), strict=True))
         apart_by_rate[rho] = [max(row) - min(row) for row in zip(*by_rate.values(), strict=True)]
         losses = [statistics.mean(at(rho, 0.03, decay, "loss")) for decay in decays]
         assert min(losses) == losses[-1], "the largest decay ends at the lowest test loss"
