@@ -198,19 +198,30 @@ def cheap_and_useful() -> Finding:
 
 def steadier_in_rho() -> Finding:
     """CSAM's held-out accuracy spans less than SAM's over the four smaller of five radii, and over all five."""
-    spans = {}
+    spans = []
     for method in ("SAM", "CSAM"):
         held = [accuracy for _, accuracy in sorted(held_out(method).items())]
-        spans[method] = [max(held[:4]) - min(held[:4]), max(held) - min(held)]
-    sam, csam = (sorted(held_out(method).items()) for method in ("SAM", "CSAM"))
-    values = lambda row: ", ".join(f"{value:.2f}" for _, value in row)  # noqa: E731
+        spans.append([max(held[:4]) - min(held[:4]), max(held) - min(held)])
+    return over_radii(of_all(c < s for s, c in zip(*spans, strict=True)))
+
+
+def ahead_at_large_radii() -> Finding:
+    """At the largest radius that both were tried with CSAM leads by more than at the smaller ones they share."""
+    sam, csam = held_out("SAM"), held_out("CSAM")
+    leads = [csam[rho] - sam[rho] for rho in sorted(set(sam) & set(csam))]
+    return over_radii(graded(leads[-1] > max(0.0, *leads[:-1])))
+
+
+def over_radii(verdict: str) -> Finding:
+    """A finding from the trials, told by radius."""
+    sam, csam = held_out("SAM"), held_out("CSAM")
+    every = lambda row: ", ".join(f"{row[rho]:.2f} ({rho:g})" for rho in sorted(row))  # noqa: E731
     words = (
-        f"FCN-3 on MNIST, one seed, held-out images: SAM at 0.02 to 0.5 has {values(sam)}%, CSAM, whose first radius is "
-        f"0.1, with second ones of 0.05 to 0.8 {values(csam)}%. At the larger radii CSAM falls further, where the paper "
-        "has it fall less."
+        f"FCN-3 on MNIST, one seed, accuracy on held-out images in percent, by radius: SAM {every(sam)}; CSAM, whose first "
+        f"radius is 0.1, by its second one {every(csam)}."
     )
-    used = [r for r in trials() if r["config"]["method"] in spans]
-    return Finding(of_all(c < s for s, c in zip(*spans.values(), strict=True)), words, scale(used), used)
+    used = [r for r in trials() if r["config"]["method"] in ("SAM", "CSAM")]
+    return Finding(verdict, words, scale(used), used)
 
 
 CLAIMS = {
@@ -219,7 +230,7 @@ CLAIMS = {
     "nonuniformity/summary-guided-optimization": guided,
     "nonuniformity/gradient-nonuniformity-cheap": cheap_and_useful,
     "nonuniformity/figure-5-stable-in-rho": steadier_in_rho,
-    "nonuniformity/figure-5-large-rho": steadier_in_rho,
+    "nonuniformity/figure-5-large-rho": ahead_at_large_radii,
     "nonuniformity/table-2-noise-20": functools.partial(with_wrong_labels, 0.2),
     "nonuniformity/table-2-noise-40": functools.partial(with_wrong_labels, 0.4),
     "nonuniformity/table-2-noise-60": functools.partial(with_wrong_labels, 0.6),

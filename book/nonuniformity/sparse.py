@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -24,6 +25,10 @@ WHOLE = {"batch": 100, "alternating": False}
 """The full batch, as equation (11) stands."""
 SGD, SAM, GCM = ("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4)
 """The three of Figure 4, at the code's radii."""
+EQUAL = ((0.3, 3e-4), (0.5, 5e-4))
+"""SAM's radius, and SAMGCM's setting whose first step is as long."""
+LARGER = (0.3, 0.4, 0.5, 0.7)
+"""SAM's radii from the code's on."""
 TEXTS_RADIUS = 0.005
 """SAMGCM's in the text."""
 
@@ -132,25 +137,35 @@ def sparser_than_sharpness() -> Finding:
     """SAMGCM is sparser and has less than half of SAM's test loss, at the code's radii and at equal ones."""
     norms, losses = medians(CODE, "l1"), medians(CODE, "test")
     ahead = [norms[2] < norms[1] and losses[2] < losses[1] / 2]
-    pairs = ((0.3, 3e-4), (0.5, 5e-4))  # SAM's radius, and SAMGCM's that begins with it
-    small, large = (median(final(CODE, "SAM", sam)) / median(final(CODE, "SAMGCM", gcm)) for sam, gcm in pairs)
+    small, large = (median(final(CODE, "SAM", sam)) / median(final(CODE, "SAMGCM", gcm)) for sam, gcm in EQUAL)
     words = (
         f"At the radii of the code SAMGCM is sparser than SAM (l1 norm {norms[2]:.2f} against {norms[1]:.2f}, the truth is "
         f"3), with {losses[2] / losses[1]:.2f} of its test loss. With SAM at SAMGCM's radius SAM's test loss is "
-        f"{small:.1f} times SAMGCM's at a radius of 0.3 and {large:.1f} times at 0.5."
+        f"{small:.1f} times SAMGCM's at a radius of 0.3 and {large:.1f} times at 0.5, and SAM is the sparser of the two: "
+        f"{at_equal_radii('l1', '.2f')}."
     )
     return concluded(of_all([*ahead, small > 2, large > 2]), words, CODE)
 
 
+def at_equal_radii(field: str, form: str) -> str:
+    """A quantity of SAM and of SAMGCM where both begin with the same radius."""
+    of = lambda method, rho: format(median(final(CODE, method, rho, field=field)), form)  # noqa: E731
+    return " and ".join(f"{of('SAM', sam)} against {of('SAMGCM', gcm)} at {sam:g}" for sam, gcm in EQUAL)
+
+
 def sparser_generalizes() -> Finding:
-    """From SGD to SAM and SAMGCM the balance alpha falls, and the l1 norm and the test loss with it."""
+    """Over SAM's radii, from small to large, alpha, l1 norm and test loss fall; in part if from SGD to the code's radii."""
     alpha, norms, losses = (medians(CODE, field) for field in ("alpha", "l1", "test"))
     falls = [max(values[1:]) < values[0] for values in (alpha, norms, losses)]
+    wider = {field: [median(final(CODE, "SAM", rho, field=field)) for rho in LARGER] for field in ("alpha", "l1", "test")}
+    row = lambda values: ", ".join(f"{v:.2g}" for v in values)  # noqa: E731
     words = (
         f"In the paper's sparse regression, where the truth is sparse: alpha {told(alpha, '.1g')}; l1 norm "
-        f"{told(norms, '.2f')}; test loss {told(losses)}."
+        f"{told(norms, '.2f')}; test loss {told(losses)}. Beyond that sparser is worse: at "
+        f"{row(LARGER)} SAM's l1 norm is {row(wider['l1'])} and its test loss {row(wider['test'])}."
     )
-    return concluded(graded(all(falls)), words, CODE)
+    every = all(b < a for values in wider.values() for a, b in itertools.pairwise(values))
+    return concluded(graded(all(falls) and every, all(falls)), words, CODE)
 
 
 def smaller_alpha() -> Finding:
@@ -158,7 +173,10 @@ def smaller_alpha() -> Finding:
     norms = {name: medians(config, "l1") for name, config in (("with minibatches", CODE), ("in full batch", WHOLE))}
     sparse = [gcm < sam and gcm < 4 for _, sam, gcm in norms.values()]
     words = "The l1 norm, " + "; ".join(f"{name}: {told(found, '.2f')}" for name, found in norms.items())
-    words += f"; the truth is 3. Test loss in full batch: {told(medians(WHOLE, 'test'))}."
+    words += (
+        f"; the truth is 3. Test loss in full batch: {told(medians(WHOLE, 'test'))}. These are the code's radii, SAM's 0.3 "
+    )
+    words += f"and SAMGCM's 0.5 to begin with; at equal ones alpha is smaller with SAM: {at_equal_radii('alpha', '.1g')}."
     return concluded(of_all(sparse), words, CODE, WHOLE)
 
 

@@ -101,11 +101,17 @@ def always_below_one() -> bool:
     return all(epoch(m, rho, number, "ratio") < 1 for m in METHODS for rho in RHOS for number in range(1, 21))
 
 
+MUCH = 0.8
+"""A ratio of the norms below which the surrogate's counts as much larger."""
+
+
 def norm_larger() -> Finding:
-    """The ratio is below 1 in every epoch."""
+    """The ratio is below `MUCH` in every epoch; in part if below 1."""
+    most = max(epoch("SAM", rho, number, "ratio") for rho in RHOS for number in range(1, 21))
     *first, last = (f"{epoch('SAM', rho, 20, 'ratio'):.2f}" for rho in RHOS)
     words = f"{WHERE} the exact gradient has on average {', '.join(first)} and {last} times the norm of the surrogate "
-    return concluded(graded(always_below_one()), f"{words}in the 20th epoch of SAM at rho = 0.01, 0.05 and 0.2.")
+    words += f"in the 20th epoch of SAM at rho = 0.01, 0.05 and 0.2; in the other epochs it has up to {most:.2f} times."
+    return concluded(graded(most < MUCH, always_below_one()), words)
 
 
 def figure_1() -> Finding:
@@ -120,15 +126,19 @@ def worse_late() -> Finding:
     ends = {(m, rho): [epoch(m, rho, number, "ratio") for number in (2, 20)] for m in METHODS for rho in RHOS}
     falls = [early - late > 0.03 for early, late in ends.values()]
     told = {m: ", ".join("{:.2f} to {:.2f}".format(*ends[m, rho]) for rho in RHOS) for m in METHODS}
-    words = f"Ratio in epochs 2 and 20, at rho = 0.01, 0.05 and 0.2: SAM {told['SAM']}; StableSAM {told['StableSAM']}."
+    words = "From epoch 2 to epoch 20, at rho = 0.01, 0.05 and 0.2, the ratio of the norms goes with SAM from "
+    words += f"{told['SAM']}, with StableSAM from {told['StableSAM']}."
     return concluded(of_all(falls), words)
 
 
 def above_one_is_rare() -> Finding:
-    """With SAM at 0.2, the 95th percentile is below 1 from the second epoch on."""
-    high = max(point["ratio_high"] for r in pairs("SAM", 0.2) for point in r["curves"][4:])
-    words = f"{WHERE}, with SAM at rho = 0.2, the 95th percentile of the factor is at most {high:.2f} in every quarter "
-    return concluded(graded(high < 1), f"{words}of an epoch from the second epoch on.")
+    """With both methods and all radii the 95th percentile is below 1 from the second epoch on."""
+    high = max(point["ratio_high"] for m in METHODS for rho in RHOS for r in pairs(m, rho) for point in r["curves"][4:])
+    words = f"{WHERE}, with both methods at three radii, the 95th percentile of the factor is at most {high:.2f} in every "
+    words += (
+        f"quarter of an epoch from the second epoch on. In the first quarter it is {first_window(0.2):.1f} at rho = 0.2."
+    )
+    return concluded(graded(high < 1), words)
 
 
 def aligned() -> Finding:
@@ -136,7 +146,10 @@ def aligned() -> Finding:
     results = [r for m in METHODS for rho in RHOS for r in pairs(m, rho)]
     least = [min(point["positive"] for point in r["curves"]) for r in results]
     shares, start = [100 * positive(r) for r in results], [100 * r["curves"][0]["positive"] for r in results]
-    words = f"In {span(shares, '.1f')}% of all steps; in the first quarter of an epoch in {span(start, '.0f')}%."
+    words = (
+        f"It is so in {span(shares, '.1f')}% of a run's steps, and in {span(start, '.0f')}% of those of the first quarter "
+    )
+    words += "of an epoch."
     return concluded(graded(min(least) > 0.9, min(shares) > 90), words)
 
 

@@ -94,7 +94,7 @@ def robust() -> Finding:
     words = (
         f"StableSAM ends above SAM of the same seed and radius at rates of 0.1 and 0.2 {told(moderate)}; at 0.4 and 0.8 "
         f"{told(large)}. There it ends at chance in {lost_at_large('StableSAM')} of {len(large)} runs, SAM in "
-        f"{lost_at_large('SAM')}. All pairs of a kind are of {len(cells()['plain', None, RATES[0]])} seeds."
+        f"{lost_at_large('SAM')}. The runs have {len(cells()['plain', None, RATES[0]])} seeds."
     )
     return concluded(of_all(parts), words)
 

@@ -114,7 +114,9 @@ def gd_highest() -> Finding:
     everywhere, there = ([(share("GD")[w] >= o[w]).all().item() for o in others] for w in (slice(None), large()))
     sam, gd = share("SAM", 0.1)[at(0.01)].item(), share("GD")[at(0.01)].item()
     words = (
-        f"At rates of 0.06 and above {'always' if all(there) else 'not always'}. Below, SAM can succeed more often for a "
+        f"At rates of 0.06 and above GD {'always succeeds' if all(there) else 'does not always succeed'} most often. "
+        "Below, "
+        "SAM can succeed more often for a "
         f"strict success radius: after 300 steps, within 0.01, SAM with rho = 0.1 has {sam:.0%} at eta = 0.01, GD {gd:.0%}."
     )
     return concluded(graded(all(everywhere), all(there)), words)
@@ -138,8 +140,8 @@ def sam_fails_at_large_rates() -> Finding:
 def stable_is_level() -> Finding:
     """StableSAM's share varies by less than two points at large rates."""
     most = max(swing(share("StableSAM", rho, radius=r)) for rho in RHOS if rho <= MOST for r in config()["radii"])
-    words = f"Between eta = 0.06 and 0.3 the rate varies by {100 * most:.1f} points at most for rho up to 0.2, at every "
-    return concluded(graded(most < 0.02), f"{words}success radius.")
+    words = f"Between eta = 0.06 and 0.3 the success rate varies by {100 * most:.1f} points at most for rho up to 0.2, at "
+    return concluded(graded(most < 0.02), f"{words}every success radius.")
 
 
 def depends_on_rho() -> Finding:

@@ -250,7 +250,7 @@ def test_dividing_the_loss_by_ten_divides_its_noise_by_a_hundred_and_changes_no_
 
 
 def test_whether_the_inverse_of_c_is_above_one_is_a_matter_of_the_losss_scale():
-    """The same problem and the same interpolators, the loss times 1/10 or 10: all eigenvalues above 1, or below."""
+    """The same problem and the same interpolators, the loss times 1/100 or 100: all eigenvalues above 1, or below."""
     x, y, w = normal(20, 3), normal(20, seed=1), normal(6, seed=2)
     above = []
     for scale in (0.0025, 25.0):
