@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from book.lsam import analysis, rates
 from book.lsam.analysis import CEILING
 from book.lsam.said import COLUMNS, over, steadier
-from book.lsam.trainings import DRAWS, LARGE_RADII, RADII, Record, difference, jumps, lenet
+from book.lsam.trainings import DRAWS, LARGE_RADII, RADII, Record, difference, fluctuations, lenet, mean_of
 from flatlab import plots
 from flatlab.stats.intervals import student
 from toy_problems.one_dimensional import CURVES, Rough, Valley
@@ -81,12 +81,12 @@ def show_trainings() -> list[Record]:
     rows += [(f"LSAM, ρ = 0.05, k = {k}", lenet("LSAM", rho=0.05, k=k)) for k in DRAWS[1:]]
     accuracy, half = student([100 * r["result"]["final"]["accuracy"] for r in sgd.values()])
     loss, loss_half = student([r["result"]["final"]["loss"] for r in sgd.values()])
-    ends = [f"{accuracy:.2f} ± {half:.2f} %", f"{loss:.3f} ± {loss_half:.3f}", "", f"{jumps(sgd):.2f}"]
+    ends = [f"{accuracy:.2f} ± {half:.2f} %", f"{loss:.3f} ± {loss_half:.3f}", "", f"{mean_of(fluctuations(sgd)):.2f}"]
     told = [[f"SGD itself, {len(sgd)} seeds", *ends]]
     for name, cell in rows:
         scores = [against(cell, "accuracy", 100), against(cell, "loss"), against(cell, "train_loss")]
-        told.append([name, *scores, f"{jumps(cell):.2f}"])
-    display(plots.table(["", "accuracy, points", "test loss", "training loss", "jumps"], told))
+        told.append([name, *scores, f"{mean_of(fluctuations(cell)):.2f}"])
+    display(plots.table(["", "accuracy, points", "test loss", "training loss", "up and down"], told))
     return [r for cell in (sgd, *(cell for _, cell in rows)) for r in cell.values()]
 
 

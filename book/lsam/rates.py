@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Callable, Iterable
 
 from book.finding import Finding, graded, of_all, scale, span
-from book.lsam.trainings import EARLY, LITTLE, MIDDLE, SEEDS, WHERE, Record, lenet, over_epochs, points
+from book.lsam.trainings import EARLY, LITTLE, MIDDLE, SEEDS, WHERE, Record, fluctuation, lenet, over_epochs, points
 from flatlab.stats.intervals import student
 
 RATES = (0.03, 0.05, 0.06, 0.07)
@@ -49,11 +48,9 @@ def loss(r: Record) -> float:
     return r["result"]["final"]["loss"]
 
 
-def jump(score: str, since: int = 1) -> Score:
-    """Mean change of a score from one epoch to the next, up or down."""
-    return lambda r: statistics.mean(
-        abs(b[score] - a[score]) for a, b in itertools.pairwise(r["result"]["curves"][since - 1 :])
-    )
+def up_and_down(score: str) -> Score:
+    """How much it fluctuates."""
+    return lambda r: fluctuation(r, score)
 
 
 def mean(runs: Cell, score: Score) -> float:
@@ -103,45 +100,49 @@ def in_words() -> dict[str, str]:
 
 
 def rate_matters() -> Finding:
-    """0.03 is best and for certain above 0.07, and the accuracy jumps more at 0.06 and 0.07, for certain."""
+    """0.03 is best and for certain above 0.07, and the accuracy fluctuates more at 0.06 and 0.07, for certain."""
     grid, sgd = rates(SMALL), rates(None)
     fall = apart(grid[0.07], grid[0.03], accuracy)
-    more = [apart(grid[lr], grid[0.03], jump("accuracy")) for lr in (0.06, 0.07)]
+    more = [apart(grid[lr], grid[0.03], up_and_down("accuracy")) for lr in (0.06, 0.07)]
     words = (
-        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07, "
-        f"at 0.07 {points(*fall)} points from 0.03; SGD's at {levels(sgd, accuracy, '.1f', 100)}%. From epoch to epoch it "
-        f"changes by {levels(grid, jump('accuracy'), '.1f', 100)} points."
+        f"at rho = 0.02 and rates of 0.03, 0.05, 0.06 and 0.07 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}%; "
+        f"0.07 is {points(*fall)} points from 0.03. SGD ends at {levels(sgd, accuracy, '.1f', 100)}%. With LSAM the "
+        "accuracy "
+        f"goes up and down, beside its rise, by {levels(grid, up_and_down('accuracy'), '.2f', 100)} points an epoch."
     )
     parts = [best(grid) == 0.03, fall[0] < -fall[1], *(m > half for m, half in more)]
     return concluded(of_all(parts), words, grid, sgd)
 
 
 def loss_fluctuates() -> Finding:
-    """At 0.06 and 0.07 the test loss changes more from epoch to epoch than at 0.03, for certain."""
+    """At 0.06 and 0.07 the test loss fluctuates more than at 0.03, for certain."""
     grid = rates(SMALL)
-    more = [apart(grid[lr], grid[0.03], jump("loss")) for lr in (0.06, 0.07)]
+    more = [apart(grid[lr], grid[0.03], up_and_down("loss")) for lr in (0.06, 0.07)]
     told = " and ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
     words = (
-        f"at rho = 0.02 the test loss changes from epoch to epoch by {levels(grid, jump('loss'), '.3f')} at rates of 0.03, "
-        f"0.05, 0.06 and 0.07; 0.06 and 0.07 differ from 0.03 by {told}. It rises again at the end at every rate, so that "
-        "a part of the change is no fluctuation."
+        "at rho = 0.02 and rates of 0.03, 0.05, 0.06 and 0.07 the test loss goes up and down, beside its fall and "
+        "its later "
+        f"rise, by {levels(grid, up_and_down('loss'), '.3f')} an epoch; 0.06 and 0.07 differ from 0.03 by {told}."
     )
     return concluded(of_all(m > half for m, half in more), words, grid)
 
 
 def accuracies_differ_more() -> Finding:
-    """The last losses span a smaller share of their mean than the accuracies do, on test and training images."""
+    """The last losses span a smaller share of their mean than the accuracies do, on test and training images, in "
+    "each seed."""
     grid = rates(SMALL)
     train = lambda r: r["result"]["final"]["train_loss"]  # noqa: E731
-    share = {}
+    shares = {}
     for name, score in (("accuracy", accuracy), ("test loss", loss), ("training loss", train)):
-        ends = [mean(runs, score) for runs in grid.values()]
-        share[name] = (max(ends) - min(ends)) / statistics.mean(ends)
+        ends = [[score(runs[s]) for runs in grid.values()] for s in SEEDS]
+        shares[name] = [100 * (max(row) - min(row)) / statistics.mean(row) for row in ends]
+    told = {name: span(found, ".0f") for name, found in shares.items()}
     words = (
-        f"at rho = 0.02 the mean accuracies at four rates span {share['accuracy']:.0%} of their mean, the test losses "
-        f"{share['test loss']:.0%} and the training losses {share['training loss']:.0%}."
+        f"at rho = 0.02 the accuracies of a seed at four rates span {told['accuracy']}% of their mean, the test losses "
+        f"{told['test loss']}% and the training losses {told['training loss']}%."
     )
-    return concluded(of_all(share[name] < share["accuracy"] for name in ("test loss", "training loss")), words, grid)
+    less = [max(shares[name]) < min(shares["accuracy"]) for name in ("test loss", "training loss")]
+    return concluded(of_all(less), words, grid)
 
 
 def small_radius_is_sensitive() -> Finding:
@@ -153,32 +154,35 @@ def small_radius_is_sensitive() -> Finding:
     words = (
         f"between the best and the worst of four rates the accuracy of a seed differs by {told['small']} points at rho = "
         f"0.02, {told['large']} at 0.05 and {told['SGD']} with SGD, whose radius is 0. From 0.05 to 0.02 that is "
-        f"{points(*more)} points more; {100 * sum(more):.1f} would have shown. The cause was not measured."
+        f"{points(*more)} points more. The cause was not measured."
     )
     return concluded(graded(more[0] > more[1]), words, small, large, sgd)
 
 
 def large_radius_best_rate() -> Finding:
-    """At 0.05, too, the rate of 0.03 is best; and the rates differ less than at 0.02."""
+    """At 0.05, too, the rate of 0.03 is above each other, for certain; and the rates differ less than at 0.02, for "
+    "certain."""
     small, large = rates(SMALL), rates(LARGE)
-    wide = [100 * statistics.mean(width(grid.values(), accuracy)) for grid in (small, large)]
+    below = [apart(large[lr], large[0.03], accuracy) for lr in RATES[1:]]
+    wide = (width(grid.values(), accuracy) for grid in (small, large))
+    less = student([a - b for a, b in zip(*wide, strict=True)])
     words = (
-        f"at rho = 0.05 the accuracy ends at {levels(large, accuracy, '.1f', 100)}% at rates of 0.03, 0.05, 0.06 and 0.07. "
-        f"The best and the worst rate of a seed are {wide[1]:.1f} points apart, at rho = 0.02 {wide[0]:.1f}."
+        f"at rho = 0.05 the rates 0.05, 0.06 and 0.07 end {', '.join(points(*found) for found in below)} points from 0.03. "
+        f"The best and the worst rate of a seed are {points(-less[0], less[1])} points farther apart than at 0.02."
     )
-    return concluded(of_all([best(large) == 0.03, wide[1] < wide[0]]), words, small, large)
+    return concluded(of_all([all(m < -half for m, half in below), less[0] > less[1]]), words, small, large)
 
 
 def large_radius_is_smoother() -> Finding:
-    """At every rate the test loss changes less from epoch to epoch at 0.05 than at 0.02, for certain."""
+    """At every rate the test loss fluctuates less at 0.05 than at 0.02, for certain."""
     small, large = rates(SMALL), rates(LARGE)
-    less = [apart(large[lr], small[lr], jump("loss")) for lr in RATES]
-    told = ", ".join(f"{m:+.3f} ± {half:.3f}" for m, half in less)
+    more = [apart(large[lr], small[lr], up_and_down("loss")) for lr in RATES]
+    told = ", ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
     words = (
-        f"from rho = 0.02 to 0.05 the test loss's mean change from epoch to epoch grows by {told} at rates of 0.03, 0.05, "
-        f"0.06 and 0.07. At 0.02 it is {span([mean(runs, jump('loss')) for runs in small.values()], '.2f')}."
+        f"from rho = 0.02 to 0.05, at rates of 0.03, 0.05, 0.06 and 0.07, what the test loss goes up and down in an epoch, "
+        f"beside its fall and its later rise, changes by {told}; at 0.02 it is {levels(small, up_and_down('loss'), '.3f')}."
     )
-    return concluded(of_all(m < -half for m, half in less), words, small, large)
+    return concluded(of_all(m < -half for m, half in more), words, small, large)
 
 
 def lower_peak(words: str, small: dict[float, Cell], large: dict[float, Cell]) -> Finding:
@@ -188,7 +192,7 @@ def lower_peak(words: str, small: dict[float, Cell], large: dict[float, Cell]) -
     told = (
         f"{words} {100 * mean(small[tops[0]], accuracy):.1f}% at rho = 0.02 (at {tops[0]:g}) and "
         f"{100 * mean(large[tops[1]], accuracy):.1f}% at 0.05 (at {tops[1]:g}), {points(*less)} points from the smaller "
-        f"radius. A fall of {100 * (less[1] - less[0]):.1f} would have shown."
+        f"radius. A fall of more than {100 * (less[1] - less[0]):.1f} is excluded."
     )
     return concluded(graded(less[0] < -less[1]), told, small, large)
 
@@ -202,32 +206,45 @@ def lower_peak_over_rates() -> Finding:
 
 
 def two_groups() -> Finding:
-    """0.0003 and 0.0005 end alike, 0.001 and 0.002 do, within a point each for certain; and the groups are apart."""
+    """0.0003 and 0.0005 end within a point, 0.001 and 0.002 do, both for certain; and the groups are apart, for certain."""
     grid = decays(SMALL)
     within = [apart(grid[a], grid[b], accuracy) for a, b in ((0.0005, 0.0003), (0.002, 0.001))]
     group = lambda members, s: statistics.mean(accuracy(grid[d][s]) for d in members)  # noqa: E731
     between = student([group((0.001, 0.002), s) - group((0.0003, 0.0005), s) for s in SEEDS])
     words = (
-        f"at rho = 0.02 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}% at decays of 0.0003, 0.0005, 0.0008, "
-        f"0.001 and 0.002. 0.0005 is {points(*within[0])} points from 0.0003, 0.002 {points(*within[1])} from 0.001, and "
-        f"the larger two {points(*between)} from the smaller two."
+        f"at rho = 0.02 and decays of 0.0003, 0.0005, 0.0008, 0.001 and 0.002 the accuracy ends at "
+        f"{levels(grid, accuracy, '.1f', 100)}%. 0.0005 is {points(*within[0])} points from 0.0003, 0.002 "
+        f"{points(*within[1])} from 0.001, where less than one counts as alike; the larger two are {points(*between)} from "
+        "the smaller two."
     )
     alike = [abs(m) + half < LITTLE for m, half in within]
     return concluded(of_all([*alike, abs(between[0]) > between[1]]), words, grid)
 
 
 def decay_leaves_the_loss() -> Finding:
-    """The last test losses lie within a twentieth, and the paths' changes differ, for certain; in part if only these."""
-    grid = decays(SMALL)
+    """The last test losses lie within a twentieth; on the way fluctuation and training loss differ, for certain."""
+    grid, sgd = decays(SMALL), decays(None)
     ends = [mean(runs, loss) for runs in grid.values()]
-    close = max(ends) / min(ends) - 1 < CLOSE
-    calmer = apart(grid[DECAYS[-1]], grid[DECAYS[0]], jump("loss"))
+    apart_at_the_end = max(ends) / min(ends) - 1
+    most, least = DECAYS[-1], DECAYS[0]
+    calmer = apart(grid[most], grid[least], up_and_down("loss"))
+
+    def slower(cells: dict[float, Cell]) -> tuple[float, float]:
+        one, other = (over_epochs(cells[decay], "train_loss", MIDDLE) for decay in (most, least))
+        return student([one[s] - other[s] for s in SEEDS])
+
+    (behind, half), (sgds, sgds_half) = slower(grid), slower(sgd)
     words = (
-        f"at rho = 0.02 the test loss ends at {levels(grid, loss, '.2f')} at decays of 0.0003, 0.0005, 0.0008, 0.001 and "
-        f"0.002. From epoch to epoch it changes by {levels(grid, jump('loss'), '.3f')}; from 0.0003 to 0.002 that is "
+        f"at rho = 0.02 and decays of 0.0003, 0.0005, 0.0008, 0.001 and 0.002 the test loss ends at "
+        f"{levels(grid, loss, '.2f')}, {apart_at_the_end:.0%} apart, where up to {CLOSE:.0%} counts as close. From "
+        "the least "
+        f"decay to the largest the training loss of epochs {MIDDLE[0]} to {MIDDLE[1]} grows by {behind:.3f} ± "
+        f"{half:.3f}, as "
+        f"with SGD, {sgds:.3f} ± {sgds_half:.3f}; what the test loss goes up and down in an epoch changes by "
         f"{calmer[0]:+.3f} ± {calmer[1]:.3f}."
     )
-    return concluded(of_all([close, abs(calmer[0]) > calmer[1]]), words, grid)
+    parts = [apart_at_the_end < CLOSE, abs(calmer[0]) > calmer[1], abs(behind) > half]
+    return concluded(of_all(parts), words, grid, sgd)
 
 
 def large_radius_needs_no_decay() -> Finding:
@@ -246,7 +263,7 @@ def large_radius_needs_no_decay() -> Finding:
     end = student([a - b for a, b in zip(*ends, strict=True)])
     words = (
         "from rho = 0.02 to 0.05 the spread of the training loss over five decays grows by "
-        f"{early[0]:+.3f} ± {early[1]:.3f} in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in "
+        f"{early[0]:+.4f} ± {early[1]:.4f} in the first {EARLY[1]} epochs and by {middle[0]:+.3f} ± {middle[1]:.3f} in "
         f"epochs {MIDDLE[0]} to {MIDDLE[1]}, that of the accuracy at the end by {points(*end)} points. At 0.05 the latter "
         f"is {span([100 * v for v in ends[0]], '.1f')} points in a seed."
     )

@@ -14,7 +14,7 @@ from book.finding import RESULTS
 from book.lsam import analysis, rates, said
 from book.lsam.analysis import balls, plane, states, surface
 from book.lsam.said import over, steadier, table
-from book.lsam.trainings import DRAWS, RADII, apart, difference, jumps, lenet
+from book.lsam.trainings import DRAWS, RADII, apart, calmer, difference, fluctuation, lenet
 from flatlab import measures, models, rules
 from flatlab.data import load
 from flatlab.landscape import Landscape
@@ -416,8 +416,22 @@ def test_at_the_papers_radius_no_number_of_draws_changes_the_end_or_calms_the_cu
     assert abs(mean) < 0.007 and abs(mean) < half
     assert abs(apart("loss", k=k, rho=0.05)[0]) < 0.015 and abs(apart("train_loss", k=k, rho=0.05)[0]) < 0.012
     runs = lenet("LSAM", k=k, rho=0.05)
-    assert 0.7 < jumps(runs) / jumps(lenet("plain")) < 1.4
+    less, half = calmer(runs, lenet("plain"))
+    assert abs(less) < 0.3 and less < half, "no calmer than SGD for certain"
     assert all(r["result"]["gradients"] == k * r["result"]["steps"] for r in runs.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "beside"), [([1, 2, 3, 4], 0), ([4, 1, 2], 0), ([1, 3, 2, 4], 2 / 3), ([1, 4, 3, 4], 2 / 3)]
+)
+def test_a_fluctuation_is_what_a_curve_goes_beside_its_way(values, beside):
+    """A rise has none, nor has a fall to the best loss and a rise after it; a step back counts twice, there and back."""
+    of = lambda score, values: {"result": {"curves": [{score: v} for v in values]}}  # noqa: E731
+    if values[0] < values[-1]:
+        assert fluctuation(of("accuracy", values), "accuracy") == pytest.approx(beside)
+    assert fluctuation(of("loss", [-v for v in values] if values[0] < values[-1] else values), "loss") == pytest.approx(
+        beside
+    )
 
 
 def test_no_number_of_draws_is_two_points_from_one_for_certain_nor_within_one():
