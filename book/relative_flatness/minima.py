@@ -242,7 +242,7 @@ def told_pairs(setting: str) -> str:
     for name, study in (("digits", digits()), ("LeNet5", lenet())):
         counts = [larger(study, setting, quantity) for quantity in ("Tr H", "gap", "accuracy gap")]
         (trace, of), (gap, _), (accuracy, _) = counts
-        words.append(f"{name}: trace {trace}, gap {gap} (of the accuracy {accuracy}) of {of}")
+        words.append(f"with {name} the trace in {trace} of {of} pairs, the gap in {gap} (by accuracy in {accuracy})")
     return "; ".join(words)
 
 
@@ -259,7 +259,7 @@ def batches_and_rates() -> tuple[str, str]:
     """The same, and in four of five pairs the larger rate has the smaller trace."""
     flatter = of_all(share_larger(study(), "lr", "Tr H") < 0.2 for study in (digits, lenet))
     words = "Pairs of minima that differ in one setting and in which the larger setting has the larger value. "
-    words += f"Batch, {told_pairs('batch')}. Rate, {told_pairs('lr')}."
+    words += f"By the batch, {told_pairs('batch')}. By the rate, {told_pairs('lr')}."
     return flatter if small_batches()[0] == flatter else PART, words
 
 
