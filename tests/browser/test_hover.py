@@ -10,13 +10,20 @@ from tests.browser.gestures import until
 CHAPTER = "book/toys/sam_saddle_detail.html"
 
 
-def rest(page, target, act="hover"):
-    """Rest the pointer on it, and give what it shows: once more where a toy that mounts late moved the page under it."""
+ACTS = {
+    "pointer": lambda target: target.hover(force=True),
+    "finger": lambda target: target.tap(force=True),
+    "Tab": lambda target: (target.blur(), target.focus()),
+}
+
+
+def rest(page, target, act="pointer"):
+    """Come to it, and give what it shows: once more where a toy that mounts late moved the page meanwhile."""
     box = page.locator(".flatlab-hover:popover-open")
 
     def shown():
         page.mouse.move(0, 0)
-        getattr(target, act)(force=True)
+        ACTS[act](target)
         try:
             box.wait_for(timeout=3_000)
         except TimeoutError:
@@ -40,11 +47,7 @@ def test_the_number_of_an_equation_shows_the_equation_set(open_page, key):
     page = open_page(CHAPTER, equations=True)
     link = page.locator('article a[href^="#equation-"]:not(.headerlink)').first
     page.wait_for_function("window.MathJax?.startup?.promise")
-    if key == "Tab":
-        link.focus()
-        box = page.locator(".flatlab-hover:popover-open")
-    else:
-        box = rest(page, link)
+    box = rest(page, link, key)
     until(page.locator("body"), lambda: box.locator("mjx-math, mjx-mrow, mjx-mi").count() > 0)
     assert "#" not in box.inner_text()
 
@@ -53,7 +56,7 @@ def letter(page, character):
     """The first set letter of this kind in the text of a page, by its place in Unicode."""
     page.evaluate("flatlabFormulas().then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)")
     found = page.locator(f"article section mjx-mi:has(> mjx-c.mjx-c{ord(character):X}) >> visible=true").first
-    found.wait_for(timeout=10_000)
+    found.wait_for(timeout=30_000)
     return found
 
 
@@ -80,7 +83,7 @@ def test_a_letter_that_means_something_else_in_this_chapter_shows_nothing(open_p
 
 def test_a_finger_gets_what_a_pointer_gets(open_page):
     page = open_page(CHAPTER, equations=True, has_touch=True, viewport={"width": 360, "height": 740})
-    box = rest(page, letter(page, "𝜌"), "tap")
+    box = rest(page, letter(page, "𝜌"), "finger")
     assert "radius of SAM’s ascent step" in box.inner_text()
     term = page.locator("article a.flatlab-term").first
     term.tap()
@@ -90,10 +93,7 @@ def test_a_finger_gets_what_a_pointer_gets(open_page):
 
 def test_a_term_shows_its_meaning_to_the_keyboard_and_leads_there(open_page):
     page = open_page("book/toys/sam_saddle.html")
-    term = page.locator("article a.flatlab-term").first
-    term.focus()
-    box = page.locator(".flatlab-hover:popover-open")
-    box.wait_for(timeout=10_000)
+    box = rest(page, page.locator("article a.flatlab-term").first, "Tab")
     told = box.inner_text().strip()
     page.keyboard.press("Enter")
     page.wait_for_url("**/notation.html#term-*")
