@@ -19,7 +19,7 @@ from flatlab.data import TITLES
 from flatlab.runs import records
 
 __all__ = [
-    "METHODS", "NETWORKS", "PAPERS", "Accuracy", "best", "between_papers", "cells", "column", "draw", "long_runs",
+    "METHODS", "NETWORKS", "PAPERS", "SMALL", "Accuracy", "best", "between_papers", "cells", "column", "draw", "long_runs",
     "method", "ours", "reported", "table", "trials",
 ]  # fmt: skip
 
@@ -29,6 +29,8 @@ SHOWN = ("resnet20", "resnet56", "resnext29_32x4d", "wrn28_6", "wrn58_6", "wrn28
 NETWORKS = {name: models.TITLES[name] for name in (*SHOWN, "densenet100", "vit_small32")}
 METHODS = ("SGD", *methods.METHODS)
 DATA = {name: TITLES[name] for name in ("cifar10", "cifar100")}
+SMALL = "CIFAR-10 (10,000 images), LeNet5, 15 epochs, learning rate 0.03, weight decay 0.0005"
+"""The problem of most runs, with the rate and decay of their sweeps."""
 SIGNS = {"rho": "ρ", "rho_cov": "ρ cov"}
 SYMBOLS = {"LSAM": "circle", "Nonuniformity": "square", "StableSAM": "diamond"}
 WINDOWS = {"cifar10": [91.5, 98.5], "cifar100": [67, 86]}

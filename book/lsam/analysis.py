@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 from book.finding import RESULTS, Finding, graded, of_all, scale, span
-from book.lsam import rates, said, trainings
+from book.lsam import cifar100, rates, said, trainings
 from book.lsam.trainings import (
     DRAWS,
     RADII,
@@ -269,6 +269,7 @@ def sam_is_held_by_saddles() -> Finding:
 CLAIMS = (
     trainings.CLAIMS
     | rates.CLAIMS
+    | cifar100.CLAIMS
     | said.CLAIMS
     | {
         "lsam/background-sam-saddles": sam_is_held_by_saddles,

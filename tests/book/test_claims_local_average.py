@@ -562,6 +562,22 @@ def test_rates_and_decays_move_lsam_as_they_move_sgd():
     assert all(0.9 < rise < 1.3 for rise in risen.values()), risen
 
 
+def test_no_gain_of_two_points_shows_on_resnet_20_at_thirty_epochs():
+    """The paper's sharpest claim, straight from the records: each pair has all settings in common but LSAM's own."""
+    runs = records.find(RESULTS, "train", data="cifar100", network="resnet20", epochs=30)
+    sgd = {r["config"]["seed"]: r for r in runs if r["config"]["method"] == "plain"}
+    ours = {r["config"]["seed"]: r for r in runs if (r["config"]["method"], r["config"].get("rho")) == ("LSAM", 0.05)}
+    assert set(sgd) & set(ours)
+    for seed in set(sgd) & set(ours):
+        pair = sgd[seed], ours[seed]
+        apart = {k for k in pair[1]["config"] if pair[0]["config"].get(k) != pair[1]["config"][k]}
+        assert apart == {"method", "rho", "k", "antithetic"}
+        assert pair[0]["result"]["gradients"] == pair[1]["result"]["gradients"], "one draw costs what SGD costs"
+        ends = [100 * r["result"]["final"]["accuracy"] for r in pair]
+        assert abs(ends[1] - ends[0]) < 2 < 80.18 - 69.11
+        assert all(100 * r["result"]["final"]["train_accuracy"] < 80.18 for r in pair), "nor that many on training images"
+
+
 def test_sam_is_slower_than_sgd_on_lenet():
     mean, half = difference(lenet("SAM"), "train_loss")
     assert (mean, half) == (pytest.approx(0.26, abs=0.005), pytest.approx(0.02, abs=0.005))
