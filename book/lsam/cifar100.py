@@ -122,7 +122,8 @@ def small_models_gain() -> Finding:
     )
     if math.isinf(half):
         words += f"By the paper's deviations between seeds a single pair is sure to {usual():.1f} points. "
-    words += f"A gain of more than {max(lead + within, 0):.1f} is excluded at this length. Longer training and the cause were not measured."
+    words += f"A gain of more than {max(lead + within, 0):.1f} is excluded at this length. "
+    words += "Longer training and the cause were not measured."
     return Finding(graded(lead - within > CLEAR, lead - within > 0), words, scale(used()), used())
 
 
