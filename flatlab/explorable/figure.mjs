@@ -30,7 +30,7 @@ function dressed(el, { data, layout }) {
 }
 
 // The canvas of a scene comes out blank on paper: while a page is printed, a copy of what it shows lies upon it.
-function onPaper(plot) {
+function printable(plot) {
   const copies = [];
   const cover = () => {
     const scenes = Object.entries(plot._fullLayout ?? {}).filter(([key]) => /^scene\d*$/.test(key));
@@ -63,7 +63,7 @@ async function render({ model, el }) {
     return Plotly.newPlot(plot, figure.data, dressed(el, figure), CONFIG);
   };
   const drawing = redraw();
-  const stops = [onAppearance(el, redraw), onPaper(plot)]; // before the drawing is done: the page may turn dark meanwhile
+  const stops = [onAppearance(el, redraw), printable(plot)]; // before the drawing is done: the page may turn dark meanwhile
   await drawing;
   return () => stops.forEach((stop) => stop());
 }
