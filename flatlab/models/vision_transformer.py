@@ -1,5 +1,6 @@
 """Vision transformers for small images (Dosovitskiy et al. 2021)."""
 
+from functools import partial
 from math import sqrt
 
 import torch
@@ -36,7 +37,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         if len(shape) != 3 or any(side < patch or side % patch for side in shape[1:]):
             raise ValueError(
-                f"vit_small32 takes images (channels, height, width) with sides that are multiples of {patch}, "
+                f"a vision transformer takes images (channels, height, width) with sides that are multiples of {patch}, "
                 f"got {tuple(shape)}"
             )
         if width % heads:
@@ -59,6 +60,8 @@ class VisionTransformer(nn.Module):
 
 
 VIT_SMALL32 = Architecture(name="vit_small32", title="ViT-Small", place=15, make=VisionTransformer)
+MICRO = partial(VisionTransformer, patch=8, width=64, depth=4, heads=2)  # a hundredth of the weights, for a processor
+VIT_MICRO32 = Architecture(name="vit_micro32", title="ViT-Micro", place=16, make=MICRO)
 
 
 class _Block(nn.Module):

@@ -7,6 +7,7 @@ from flatlab.studies.loss_plane import LossPlane
 from flatlab.studies.minima import Minimum
 from flatlab.studies.mistakes import Mistakes
 from flatlab.studies.network_slice import NetworkSlice
+from flatlab.studies.noise_and_sharpness import NoiseAndSharpness
 from flatlab.studies.split_shift import SplitShift
 from flatlab.studies.twins import Twins
 
@@ -18,6 +19,7 @@ __all__ = [
     "Minimum",
     "Mistakes",
     "NetworkSlice",
+    "NoiseAndSharpness",
     "SplitShift",
     "Twins",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures import top_eigenvalues
 from flatlab.runs.experiment import option
 from flatlab.runs.host import Host
+from flatlab.studies.measured_training import MeasuredTraining
 from flatlab.training.arithmetic import arithmetic
 from flatlab.training.drive import drive
 from flatlab.training.examples import examples
@@ -51,62 +52,20 @@ class EigenvectorCut(Train):
         host = Host() if host is None else host
         trainer = Trainer(self, examples(self), host.device, host.graph)
         report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
-        job = Cutting(trainer, self.offsets(), report)
+        job = MeasuredTraining(trainer, lambda trainer: self._cut(trainer, report), self.cut_every)
         with arithmetic(host.device, self.precision):
             drive(job, host)
-        return summary(trainer) | {"offsets": self.offsets(), "cuts": job.cuts}
+        return summary(trainer) | {"offsets": self.offsets(), "cuts": job.measured}
+
+    def _cut(self, trainer: Trainer, report: Callable[[str], None]) -> dict[str, Any]:
+        landscape = trainer.landscape(self.images)
+        found = cut(landscape, landscape.w0, self.offsets())
+        report(f"epoch {trainer.epoch}: eigenvalue {found['eigenvalue']:.3g}, slope {found['slope']:.3g}")
+        return found
 
     def offsets(self) -> list[float]:
         """Where the loss is taken, in the weights' units."""
         return torch.linspace(-self.reach, self.reach, self.points, dtype=torch.float64).tolist()
-
-
-class Cutting:
-    """A trainer whose loss is cut at the start, every so many epochs, and at the end."""
-
-    def __init__(self, trainer: Trainer, offsets: list[float], report: Callable[[str], None]):
-        self.trainer, self.offsets, self.report = trainer, offsets, report
-        self.cuts: list[dict[str, Any]] = []
-
-    @property
-    def step(self) -> int:
-        """Steps into the epoch."""
-        return self.trainer.step
-
-    @property
-    def finished(self) -> bool:
-        """Whether the training has ended."""
-        return self.trainer.finished
-
-    def advance(self) -> Iterator[None]:
-        """To the end of the epoch, with the cut that is due at either end of it."""
-        if not self.cuts:
-            self._cut()
-        for _ in self.trainer.advance():
-            due = self.finished or self.trainer.epoch % self.trainer.setting.cut_every == 0
-            if self.step == 0 and due:
-                self._cut()
-            yield
-
-    def _cut(self) -> None:
-        landscape = self.trainer.landscape(self.trainer.setting.images)
-        self.cuts.append({"epoch": self.trainer.epoch} | cut(landscape, landscape.w0, self.offsets))
-        found = self.cuts[-1]
-        self.report(f"epoch {found['epoch']}: eigenvalue {found['eigenvalue']:.3g}, slope {found['slope']:.3g}")
-
-    def news(self) -> dict[str, Any]:
-        """That of the training."""
-        return self.trainer.news()
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """That of the training, and the cuts so far."""
-        tensors, rest = self.trainer.state()
-        return tensors, rest | {"cuts": self.cuts}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
-        self.trainer.restore(tensors, state)
-        self.cuts = state["cuts"]
 
 
 def cut(landscape: Landscape, w: Tensor, offsets: list[float]) -> dict[str, Any]:

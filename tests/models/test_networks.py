@@ -197,7 +197,7 @@ def make(name):
         (lambda: build("resnet20", (784,), 10), r"resnet20 takes images .* got \(784,\)"),
         (lambda: build("wrn28_6", (3, 2, 32), 10), r"wrn28_6 takes images .* 4x4, got \(3, 2, 32\)"),
         (lambda: build("lenet5", (3, 64, 64), 10), r"lenet5 takes .* got \(3, 64, 64\)"),
-        (lambda: build("vit_small32", (3, 30, 32), 10), r"vit_small32 takes .* multiples of 4, got \(3, 30, 32\)"),
+        (lambda: build("vit_small32", (3, 30, 32), 10), r"a vision transformer takes .* multiples of 4, got \(3, 30, 32\)"),
         (lambda: build("fcn", (), 10), r"fcn: shape must hold positive integers"),
         (lambda: build("fcn", (28.0, 28), 10), r"fcn: shape must hold positive integers"),
         (lambda: build("fcn", MNIST, 0), r"fcn: classes must be an integer >= 1, got 0"),
