@@ -28,12 +28,15 @@ OPTIMIZERS = [kind for kind in OPTIMIZERS if isinstance(kind, type) and hasattr(
 
 
 class Watched(TorchDispatchMode):
-    """Raises where the host fetches a tensor, and where a list of tensors is on two devices: fake tensors let both pass."""
+    """Raises where the host fetches a tensor, and where a list of tensors, or an index, is on another device.
+
+    Fake tensors let these pass.
+    """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         name = func._schema.name
-        if name.startswith("aten::_foreach"):
+        if name.startswith(("aten::_foreach", "aten::index")):
             kinds = {t.device.type for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.ndim}
             if len(kinds) > 1:
                 raise RuntimeError(f"{name} of tensors on {sorted(kinds)}")
@@ -143,6 +146,11 @@ def a_list_on_two_devices():
         torch._foreach_mul_([torch.ones(3, device="cuda"), torch.ones(3)], 2.0)
 
 
+def an_index_left_behind():
+    with Watched():
+        torch.ones(3, device="cuda")[torch.tensor([0, 2])]
+
+
 CASES = {kind.__name__: optimizer(kind, **({"m": 4} if "m" in kind.method.options else {})) for kind in OPTIMIZERS}
 CASES |= {
     "fa": penalty(penalties.hessian_frobenius_penalty, probes=2),
@@ -152,6 +160,7 @@ CASES |= {
     "two devices": two_devices,
     "a fetched tensor": a_fetched_tensor,
     "a list on two devices": a_list_on_two_devices,
+    "an index left behind": an_index_left_behind,
 }
 
 

@@ -23,7 +23,8 @@ CAUGHT = {
     "a number": "DataDependentOutputException",
     "two devices": "FakeTensorDeviceMismatchError",
     "a fetched tensor": "fetches a tensor from the device",
-    "a list on two devices": "of tensors on",
+    "a list on two devices": "_foreach_mul_ of tensors on",
+    "an index left behind": "index of tensors on",
 }
 
 
