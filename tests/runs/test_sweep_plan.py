@@ -24,6 +24,7 @@ PAPER = {
     "stable_sam_figure_7": 2 * 3 * 3 + 2 * 2,
     "stable_sam_table_2": 2 * 5 * (1 + 4 * 5) * 3,
     "stable_sam_table_4": 2 * 2 * 4 * 3,
+    "stable_sam_flat_regions": 2 * 3,  # ours
     "stable_sam_split_shift": 2,  # ours
     "stable_sam_nudged_twins": 2 * 2 * 3,  # ours
     "lsam_figure_1": 4,  # ours: the paper shows two
