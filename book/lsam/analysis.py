@@ -17,7 +17,7 @@ from book.lsam.trainings import (
     Record,
     apart,
     by_draws,
-    calmer,
+    fluctuates_less,
     fluctuations,
     lenet,
     mean_of,
@@ -205,18 +205,18 @@ def draws_improve_gradient() -> Finding:
     every = [balls(state)[rho] for state in states() for rho in RADII]
     falls = all(abs(b["change"][str(k)] / expected_change(b, k) - 1) < 0.03 for b in every for k in DRAWS)
     cells = by_draws(*DRAWS)
-    less, half = calmer(cells[-1], cells[0])
+    less, half = fluctuates_less(cells[-1], cells[0])
     one, *more = (f"{100 * share(states()[0], 0.05, k):.1f}" for k in DRAWS)
     words = (
         f"At rho = 0.05, more draws than one, 2, 3, 4, 8 and 16, take the change of the gradient from {one}% of another "
         f"minibatch's to {', '.join(more)}%: its random part {'falls' if falls else 'does not fall'} like 1 / sqrt(k), "
-        f"the rest is common to all draws. In trainings of LeNet5 {up_and_down(cells)}; 16 draws are calmer than one by "
-        f"{less:.2f} ± {half:.2f}."
+        f"the rest is common to all draws. In trainings of LeNet5 {fluctuation_in_words(cells)}; 16 draws are "
+        f"calmer than one by {less:.2f} ± {half:.2f}."
     )
     return measured(of_all([falls, less > half]), words, *(r for cell in cells for r in cell.values()))
 
 
-def up_and_down(cells: list[dict[int, Record]]) -> str:
+def fluctuation_in_words(cells: list[dict[int, Record]]) -> str:
     """How much the accuracy of trainings fluctuates, and SGD's."""
     told = span([mean_of(fluctuations(cell)) for cell in cells])
     return (
@@ -243,10 +243,10 @@ def draws_reduce_noise() -> Finding:
     """The draws move the gradient less with k, and the curves are calmer at 16 draws than at one, for certain."""
     falls = all(share(state, 0.05, 16) < share(state, 0.05, 1) for state in states())
     cells = by_draws(*DRAWS)
-    less, half = calmer(cells[-1], cells[0])
+    less, half = fluctuates_less(cells[-1], cells[0])
     words = (
         "The noise of the draws falls with k, but at rho = 0.05 it is small beside that of the minibatches. With LeNet5 on "
-        f"10,000 images of CIFAR-10 (three seeds) {up_and_down(cells)}; 16 draws are calmer than one by "
+        f"10,000 images of CIFAR-10 (three seeds) {fluctuation_in_words(cells)}; 16 draws are calmer than one by "
         f"{less:.2f} ± {half:.2f}."
     )
     return trained(graded(falls and less > half, falls or less > half), words, *cells, more=(gradients(),))

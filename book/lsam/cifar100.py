@@ -55,7 +55,7 @@ def gain() -> tuple[float, float]:
     return student(apart) if len(apart) > 1 else (apart[0], math.inf)
 
 
-def usual() -> float:
+def half_width_of_a_pair() -> float:
     """Half-width of the 95% interval of a single pair's lead, if seeds differ as the paper says of this column at most."""
     return 1.96 * math.sqrt(2) * max(a.deviation for a in PAPER.values())
 
@@ -100,7 +100,7 @@ def in_words() -> dict[str, str]:
     """Numbers of the chapter's prose."""
     fit = max(level(k, lambda r: 100 * r["result"]["final"]["train_accuracy"]) for k in (0, 1))
     numbers = {"sgd": f"{level(0):.1f}", "lsam": f"{level(1):.1f}", "gain": interval(*gain(), "+.1f").replace("-", "−")}
-    numbers |= {"seeds": count(), "usual": f"{usual():.1f}", "told": f"{gains():.1f}", "fit": f"{fit:.0f}"}
+    numbers |= {"seeds": count(), "pair": f"{half_width_of_a_pair():.1f}", "told": f"{gains():.1f}", "fit": f"{fit:.0f}"}
     return {f"thirty-{name}": text for name, text in numbers.items()}
 
 
@@ -115,13 +115,13 @@ def count() -> str:
 def small_models_gain() -> Finding:
     """LSAM leads SGD by two points for certain; in part if it leads for certain at all. The cause is not measured."""
     lead, half = gain()
-    within = half if math.isfinite(half) else usual()
+    within = half if math.isfinite(half) else half_width_of_a_pair()
     words = (
         f"ResNet-20 on CIFAR-100, 30 epochs, {count()}: LSAM with one draw at rho = {RHO:g} ends at {level(1):.1f}%, SGD "
         f"at {level(0):.1f}%, {interval(lead, half, '+.1f')} points apart; the paper has {gains():.1f} after 200. "
     )
     if math.isinf(half):
-        words += f"By the paper's deviations between seeds a single pair is sure to {usual():.1f} points. "
+        words += f"By the paper's deviations between seeds a single pair is sure to {half_width_of_a_pair():.1f} points. "
     words += f"A gain of more than {max(lead + within, 0):.1f} is excluded at this length. "
     words += "Longer training and the cause were not measured."
     return Finding(graded(lead - within > CLEAR, lead - within > 0), words, scale(used()), used())

@@ -48,7 +48,7 @@ def loss(r: Record) -> float:
     return r["result"]["final"]["loss"]
 
 
-def up_and_down(score: str) -> Score:
+def fluctuation_of(score: str) -> Score:
     """How much it fluctuates."""
     return lambda r: fluctuation(r, score)
 
@@ -103,12 +103,12 @@ def rate_matters() -> Finding:
     """0.03 is best and for certain above 0.07, and the accuracy fluctuates more at 0.06 and 0.07, for certain."""
     grid, sgd = rates(SMALL), rates(None)
     fall = apart(grid[0.07], grid[0.03], accuracy)
-    more = [apart(grid[lr], grid[0.03], up_and_down("accuracy")) for lr in (0.06, 0.07)]
+    more = [apart(grid[lr], grid[0.03], fluctuation_of("accuracy")) for lr in (0.06, 0.07)]
     words = (
         f"at rho = 0.02 and rates of 0.03, 0.05, 0.06 and 0.07 the accuracy ends at {levels(grid, accuracy, '.1f', 100)}%; "
         f"0.07 is {points(*fall)} points from 0.03. SGD ends at {levels(sgd, accuracy, '.1f', 100)}%. With LSAM the "
         "accuracy "
-        f"goes up and down, beside its rise, by {levels(grid, up_and_down('accuracy'), '.2f', 100)} points an epoch."
+        f"goes up and down, beside its rise, by {levels(grid, fluctuation_of('accuracy'), '.2f', 100)} points an epoch."
     )
     parts = [best(grid) == 0.03, fall[0] < -fall[1], *(m > half for m, half in more)]
     return concluded(of_all(parts), words, grid, sgd)
@@ -117,12 +117,12 @@ def rate_matters() -> Finding:
 def loss_fluctuates() -> Finding:
     """At 0.06 and 0.07 the test loss fluctuates more than at 0.03, for certain."""
     grid = rates(SMALL)
-    more = [apart(grid[lr], grid[0.03], up_and_down("loss")) for lr in (0.06, 0.07)]
+    more = [apart(grid[lr], grid[0.03], fluctuation_of("loss")) for lr in (0.06, 0.07)]
     told = " and ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
     words = (
         "at rho = 0.02 and rates of 0.03, 0.05, 0.06 and 0.07 the test loss goes up and down, beside its fall and "
         "its later "
-        f"rise, by {levels(grid, up_and_down('loss'), '.3f')} an epoch; 0.06 and 0.07 differ from 0.03 by {told}."
+        f"rise, by {levels(grid, fluctuation_of('loss'), '.3f')} an epoch; 0.06 and 0.07 differ from 0.03 by {told}."
     )
     return concluded(of_all(m > half for m, half in more), words, grid)
 
@@ -176,11 +176,12 @@ def large_radius_best_rate() -> Finding:
 def large_radius_is_smoother() -> Finding:
     """At every rate the test loss fluctuates less at 0.05 than at 0.02, for certain."""
     small, large = rates(SMALL), rates(LARGE)
-    more = [apart(large[lr], small[lr], up_and_down("loss")) for lr in RATES]
+    more = [apart(large[lr], small[lr], fluctuation_of("loss")) for lr in RATES]
     told = ", ".join(f"{m:+.3f} ± {half:.3f}" for m, half in more)
     words = (
         f"from rho = 0.02 to 0.05, at rates of 0.03, 0.05, 0.06 and 0.07, what the test loss goes up and down in an epoch, "
-        f"beside its fall and its later rise, changes by {told}; at 0.02 it is {levels(small, up_and_down('loss'), '.3f')}."
+        f"beside its fall and its later rise, changes by {told}; at 0.02 it is "
+        f"{levels(small, fluctuation_of('loss'), '.3f')}."
     )
     return concluded(of_all(m < -half for m, half in more), words, small, large)
 
@@ -227,7 +228,7 @@ def decay_leaves_the_loss() -> Finding:
     ends = [mean(runs, loss) for runs in grid.values()]
     apart_at_the_end = max(ends) / min(ends) - 1
     most, least = DECAYS[-1], DECAYS[0]
-    calmer = apart(grid[most], grid[least], up_and_down("loss"))
+    rougher = apart(grid[most], grid[least], fluctuation_of("loss"))
 
     def slower(cells: dict[float, Cell]) -> tuple[float, float]:
         one, other = (over_epochs(cells[decay], "train_loss", MIDDLE) for decay in (most, least))
@@ -241,9 +242,9 @@ def decay_leaves_the_loss() -> Finding:
         f"decay to the largest the training loss of epochs {MIDDLE[0]} to {MIDDLE[1]} grows by {behind:.3f} ± "
         f"{half:.3f}, as "
         f"with SGD, {sgds:.3f} ± {sgds_half:.3f}; what the test loss goes up and down in an epoch changes by "
-        f"{calmer[0]:+.3f} ± {calmer[1]:.3f}."
+        f"{rougher[0]:+.3f} ± {rougher[1]:.3f}."
     )
-    parts = [apart_at_the_end < CLOSE, abs(calmer[0]) > calmer[1], abs(behind) > half]
+    parts = [apart_at_the_end < CLOSE, abs(rougher[0]) > rougher[1], abs(behind) > half]
     return concluded(of_all(parts), words, grid, sgd)
 
 

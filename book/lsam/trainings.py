@@ -70,7 +70,7 @@ def fluctuations(cell: dict[int, Record], epochs: slice = LAST_TEN) -> dict[int,
     return {seed: 100 * fluctuation(r, "accuracy", epochs) for seed, r in cell.items()}
 
 
-def calmer(ours: dict[int, Record], theirs: dict[int, Record], epochs: slice = LAST_TEN) -> tuple[float, float]:
+def fluctuates_less(ours: dict[int, Record], theirs: dict[int, Record], epochs: slice = LAST_TEN) -> tuple[float, float]:
     """How much less the first fluctuates than the second, seed by seed: mean and 95% half-width, in points."""
     one, other = fluctuations(ours, epochs), fluctuations(theirs, epochs)
     return student([other[s] - one[s] for s in SEEDS])
@@ -273,7 +273,7 @@ LAST_QUARTER = slice(LATE[0] - 2, None)
 def smoother_not_better() -> Finding:
     """In the last quarter 16 draws fluctuate less than one for certain, and more draws do not end higher for certain."""
     one, *more = by_draws(*DRAWS)
-    less, half = calmer(more[-1], one, LAST_QUARTER)
+    less, half = fluctuates_less(more[-1], one, LAST_QUARTER)
     told = [mean_of(fluctuations(cell, LAST_QUARTER)) for cell in (one, *more, lenet("plain"))]
     first, *ends = (last("accuracy", cell) for cell in (one, *more))
     gains = [student([end[s] - first[s] for s in SEEDS]) for end in ends]

@@ -1,4 +1,4 @@
-"""Figure 3 on a small scale: does gradient noise or sharpness go with the test error of small networks, and the verdicts."""
+"""Figure 3 on a small scale: does noise or sharpness go with the test error of small networks, and the verdicts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from book.finding import RESULTS, Finding, graded, scale
-from flatlab import plots
+from book.finding import RESULTS
 from flatlab.runs import records
 from flatlab.stats.correlation import cluster_bootstrap, partial_spearman, pearson, spearman
 

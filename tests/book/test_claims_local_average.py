@@ -14,7 +14,7 @@ from book.finding import RESULTS
 from book.lsam import analysis, rates, said
 from book.lsam.analysis import balls, plane, states, surface
 from book.lsam.said import over, steadier, table
-from book.lsam.trainings import DRAWS, RADII, apart, calmer, difference, fluctuation, lenet
+from book.lsam.trainings import DRAWS, RADII, apart, difference, fluctuates_less, fluctuation, lenet
 from flatlab import measures, models, rules
 from flatlab.data import load
 from flatlab.landscape import Landscape
@@ -416,7 +416,7 @@ def test_at_the_papers_radius_no_number_of_draws_changes_the_end_or_calms_the_cu
     assert abs(mean) < 0.007 and abs(mean) < half
     assert abs(apart("loss", k=k, rho=0.05)[0]) < 0.015 and abs(apart("train_loss", k=k, rho=0.05)[0]) < 0.012
     runs = lenet("LSAM", k=k, rho=0.05)
-    less, half = calmer(runs, lenet("plain"))
+    less, half = fluctuates_less(runs, lenet("plain"))
     assert abs(less) < 0.3 and less < half, "no calmer than SGD for certain"
     assert all(r["result"]["gradients"] == k * r["result"]["steps"] for r in runs.values())
 
