@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from flatlab import models
 from flatlab.runs.host import Host
@@ -163,6 +164,22 @@ def bearable(examples, setting):
     return time.process_time() - began < 2 * PATIENCE
 
 
+def operations(examples, setting):
+    """Multiplications and additions of a step of SGD."""
+    few = replace(examples, train=tuple(t[:BATCH] for t in examples.train))
+    with FlopCounterMode(display=False) as counter:
+        trained(few, setting)()
+    images, evaluated = 3 * BATCH, len(few.held[1])  # forward and twice that backward; the held-out ones forward alone
+    return counter.get_total_flops() * images / (images + evaluated)
+
+
+def fastest(precision, side=2048):
+    """Operations a second of a product of two large matrices: what a network of that precision could reach at best."""
+    a, b = (torch.randn(side, side, dtype=torch.bfloat16 if precision == "bf16" else torch.float32) for _ in range(2))
+    seconds = paired({"product": lambda: a @ b})["product"]
+    return 2 * side**3 / seconds
+
+
 def main():
     """Print the seconds and the ratios."""
     before = torch.get_num_threads()
@@ -181,6 +198,8 @@ def main():
             for way, seconds in times.items():
                 whole, rate = EPOCH * seconds / steps, steps * BATCH / seconds
                 print(f"  {way:30} {whole:6.0f} s an epoch, {rate:6.0f} images/s, {seconds / ours:5.2f}x", flush=True)
+            rate, best = operations(examples, chosen) * steps / ours, fastest(precision)
+            print(f"  its arithmetic: {rate / 1e9:.0f} GFLOP/s, {rate / best:.0%} of a large matrix product's", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             saving = share_of_checkpoints(examples, setting, Path(folder) / "state.safetensors")
         print(f"  checkpoints take {saving:.2%} of the time")
