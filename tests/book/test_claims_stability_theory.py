@@ -436,6 +436,23 @@ def test_the_cut_is_a_parabola_and_not_the_hessians():
         assert first == pytest.approx(0.94, abs=0.01)
 
 
+def test_sam_is_flatter_on_the_way_and_not_at_the_end():
+    """LeNet5, seed by seed: each kind of sharpness after ten epochs and after thirty, beside the training loss."""
+    runs = records.find(RESULTS, "noise_and_sharpness", network="lenet5", epochs=30)
+    by = {(r["config"]["method"], r["config"]["seed"]): r["result"] for r in runs}
+    assert sorted(by) == [(method, seed) for method in ("SAM", "plain") for seed in (1, 42, 123)]
+    for seed in (1, 42, 123):
+        sgd, sam = by["plain", seed], by["SAM", seed]
+        assert [m["epoch"] for m in sgd["measured"]] == [m["epoch"] for m in sam["measured"]] == [0, 10, 20, 30]
+        early, late = (
+            {key: sam["measured"][k][key] / sgd["measured"][k][key] for key in sam["measured"][k]} for k in (1, 3)
+        )
+        assert max(early[key] for key in ("eigenvalue", "ascent", "adaptive")) < 0.8 and 1 < early["loss"] < 1.2
+        assert late["ascent"] > 1.2 and late["noise"] > 2.5 and late["loss"] > 3
+        losses = [p["loss"] for p in sgd["curves"]]
+        assert losses[-1] > 2 * min(losses), "and SGD overfits"
+
+
 @pytest.mark.slow
 def test_sam_costs_two_plain_steps_and_renormalizing_next_to_nothing():
     """LeNet-5 and a minibatch of 128: operations of products and convolutions, and numbers written by all operations."""
