@@ -92,8 +92,8 @@ def seeks_flat_regions() -> Finding:
     lower = ratio(lambda r: r["result"]["final"]["loss"])
     early, late = (", ".join(f"{name} {told(measured(key, at))}" for key, name in MEASURES.items()) for at in (1, -1))
     words = (
-        "LeNet5 on 10,000 images of CIFAR-10, three seeds, SAM (rho = 0.05) over SGD with 95% intervals, measured on 1,000 of "
-        f"the images. After {epoch(1)} epochs: {early}. After {epoch(-1)}: {late}. SGD's test loss ends at "
+        "LeNet5 on 10,000 images of CIFAR-10, three seeds, SAM (rho = 0.05) over SGD with 95% intervals, measured on 1,000 "
+        f"of them. After {epoch(1)} epochs: {early}. After {epoch(-1)}: {late}. SGD's test loss ends at "
         f"{span([rises(sgd) for sgd, _ in pairs().values()], '.1f')} times its least value; SAM's test loss over SGD's is "
         f"{told(lower)}."
     )
