@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from book.finding import RESULTS
+from book.finding import RESULTS, Finding, graded, scale, span
 from flatlab.runs import records
 from flatlab.stats.correlation import cluster_bootstrap, partial_spearman, pearson, spearman
 
@@ -23,6 +23,13 @@ NAMES = {
     "adaptive": "rise on ASAM's step",
 }
 """Nonuniformity, and three kinds of sharpness."""
+PANELS = {
+    "noise": ("noise Tr C", (100, 1000)),
+    "eigenvalue": ("eigenvalue", (10, 100, 1000)),
+    "ascent": ("SAM’s rise", (0.02, 0.1, 0.5)),
+    "adaptive": ("ASAM’s rise", (0.05, 0.1)),
+}
+"""Title and ticks, short enough for a phone."""
 SHARP = tuple(NAMES)[1:]
 HALFWAY, END = 1, 2
 """Places in the list of what was measured; the first is the start, where all runs are alike."""
@@ -90,13 +97,27 @@ def ahead(name: str, at: int = END, network: str = VIT) -> Correlation:
     return Correlation(value(np.arange(len(y))), *map(float, cluster_bootstrap(value, range(len(y)))))
 
 
+def best() -> NDArray:
+    """Places of the third of the runs with the lowest test errors."""
+    return np.argsort(errors())[: len(runs()) // 3]
+
+
+def spread(name: str, rows: NDArray | slice = slice(None)) -> float:
+    """The largest over the least value of a measure, among all runs or some of them."""
+    return float(column(name)[rows].max() / column(name)[rows].min())
+
+
 # ---- the page's figure and table -------------------------------------------------------------------------------------
 
 
 def draw() -> list[Record]:
     """Test error over each measure at the end of training; returns the records."""
-    figure = make_subplots(2, 2, subplot_titles=list(NAMES.values()), vertical_spacing=0.16, shared_yaxes=True)
-    for panel, name in enumerate(NAMES):
+    titles = [title for title, _ in PANELS.values()]
+    figure = make_subplots(2, 2, subplot_titles=titles, vertical_spacing=0.16, shared_yaxes=True)
+    for panel, (name, (_, ticks)) in enumerate(PANELS.items()):
+        figure.update_xaxes(
+            type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], row=panel // 2 + 1, col=panel % 2 + 1
+        )
         for augment, told in AUGMENTED.items():
             chosen = [k for k, r in enumerate(runs()) if r["config"]["augment"] == augment]
             settings = [runs()[k]["config"] for k in chosen]
@@ -107,7 +128,6 @@ def draw() -> list[Record]:
                 customdata=[(c["lr"], c["batch"]) for c in settings],
                 hovertemplate="rate %{customdata[0]:g}, batch %{customdata[1]}: %{x:.3g}, %{y:.1f}%<extra></extra>",
             )  # fmt: skip
-    figure.update_xaxes(type="log", dtick=1, exponentformat="power")
     figure.update_yaxes(title_text="test error (%)", col=1)
     caption = "Test error of thirty small vision transformers over their gradient noise and three kinds of sharpness."
     figure.update_layout(height=640, legend={"orientation": "h", "y": -0.1}, meta={"caption": caption})
@@ -123,10 +143,75 @@ def rows() -> list[list[str]]:
 
 def in_words() -> dict[str, str]:
     """Numbers of the page's prose."""
-    of = {name: f"{correlation(name).value:.2f}" for name in NAMES}
-    best = errors() <= np.quantile(errors(), 1 / 3)
-    spread = {name: f"{column(name)[best].max() / column(name)[best].min():.0f}" for name in NAMES}
-    numbers = {f"indicator-{name}": value for name, value in of.items()}
-    numbers |= {f"indicator-spread-{name}": value for name, value in spread.items()}
-    numbers |= {"indicator-low": f"{errors().min():.0f}", "indicator-high": f"{errors().max():.0f}"}
-    return {name: value.replace("-", "−") for name, value in numbers.items()} | {"indicator-runs": str(len(runs()))}
+    order = float(spearman(column("noise"), column("eigenvalue")))
+    slowest = column("noise")[[r["config"]["lr"] == min(c["config"]["lr"] for c in runs()) for r in runs()]]
+    fastest = column("noise")[[r["config"]["lr"] == max(c["config"]["lr"] for c in runs()) for r in runs()]]
+    numbers = {
+        "runs": str(len(runs())), "weights": f"{runs()[0]['result']['parameters']:,}", "order": f"{order:.2f}",
+        "noise": str(correlation("noise")), "spread": f"{spread('noise', best()):.0f}",
+        "rates": f"{np.exp(np.log(slowest).mean() - np.log(fastest).mean()):.0f}",
+        "sharp": span([correlation(name).value for name in SHARP]),
+        "low": f"{errors().min():.0f}", "high": f"{errors().max():.0f}",
+    }  # fmt: skip
+    return {f"indicator-{name}": text.replace("-", "−") for name, text in numbers.items()}
+
+
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+
+def concluded(verdict: str, words: str) -> Finding:
+    """The finding from all runs of the small transformer."""
+    rates, batches = (sorted({r["config"][name] for r in runs()}) for name in ("lr", "batch"))
+    size = f"{scale(runs())}, {len(runs())} trainings at {len(rates)} rates and {len(batches)} batch sizes"
+    words = f"A vision transformer of {runs()[0]['result']['parameters']:,} weights, {len(runs())} trainings. {words}"
+    return Finding(verdict, words, size, runs())
+
+
+def each(names: tuple[str, ...], at: int = END) -> str:
+    """The rank correlations of these measures with the test error."""
+    return ", ".join(f"{NAMES[name]} {correlation(name, at)}" for name in names)
+
+
+def sharpness_says_less() -> Finding:
+    """The noise's rank correlation with the test error exceeds that of each kind of sharpness for certain, and the third of
+    the runs with the lowest errors spans more than half of each one's range, in logarithms; in part if the second holds.
+    """
+    leads = [ahead(name) for name in SHARP]
+    shares = {name: np.log(spread(name, best())) / np.log(spread(name)) for name in NAMES}
+    words = (
+        f"Rank correlation with the test error, 95% intervals: {each(tuple(NAMES))}. The noise's less that of the three: "
+        f"{', '.join(map(str, leads))}. The {len(best())} trainings with the lowest errors span "
+        f"{', '.join(f'{shares[name]:.0%}' for name in SHARP)} of the range of all, in logarithms, in the three, and "
+        f"{shares['noise']:.0%} in the noise."
+    )
+    low_at_both = min(shares[name] for name in SHARP) > 0.5
+    return concluded(graded(low_at_both and all(lead.low > 0 for lead in leads), low_at_both), words)
+
+
+def noise_goes_with_the_error() -> Finding:
+    """The rank correlation of noise and test error is above 0 for certain half way and at the end; in part if at one."""
+    of = [correlation("noise", at) for at in (HALFWAY, END)]
+    middle, end = (runs()[0]["result"]["measured"][at]["epoch"] for at in (HALFWAY, END))
+    words = (
+        f"Rank correlation of Tr C with the test error after {middle} epochs {of[0]}, after {end} {of[1]}, 95% intervals; "
+        f"given the training loss {correlation('noise', END, 'given')}. A correlation above "
+        f"{max(abs(c.low - c.value) for c in of):.1f} would have shown."
+    )
+    return concluded(graded(all(c.low > 0 for c in of), any(c.low > 0 for c in of)), words)
+
+
+def sharpness_fails_and_noise_does_not() -> Finding:
+    """No kind of sharpness goes with the test error for certain, and the noise does; in part if the first holds alone."""
+    fails = all(correlation(name).low <= 0 for name in SHARP)
+    words = (
+        f"Rank correlation with the test error at the end, 95% intervals: {each(SHARP)}; {each(('noise',))}. Noise and "
+        f"eigenvalue order the trainings nearly alike, at {float(spearman(column('noise'), column('eigenvalue'))):.2f}."
+    )
+    return concluded(graded(fails and correlation("noise").low > 0, fails), words)
+
+
+CLAIMS = {
+    "nonuniformity/figure-3-vit-sharpness": sharpness_says_less,
+    "nonuniformity/figure-3-vit-nonuniformity": noise_goes_with_the_error,
+    "nonuniformity/summary-vits-sharpness-fails": sharpness_fails_and_noise_does_not,
+}

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from book.finding import RESULTS
 from book.nonuniformity.escapes import record, share
@@ -82,3 +83,17 @@ def test_without_the_factor_cov_diverges_or_leaves_the_valley():
     assert (product[:, 50:] - bottom[:, None]).mean() == pytest.approx(-0.030, abs=0.003)
     assert (norm[:, -1] < least).all()
     assert curves["COV"][0][:, -1].mean() == pytest.approx(2.39, abs=0.03), "a lighter penalty is behind SAM"
+
+
+def test_noise_and_sharpness_order_small_transformers_alike_and_the_noise_not_by_their_errors():
+    """Figure 3 on a small scale, by scipy's own rank correlation, at the end and within either half of the trainings."""
+    runs = records.find(RESULTS, "noise_and_sharpness", network="vit_micro32")
+    grid = {(r["config"]["lr"], r["config"]["batch"], r["config"]["augment"]) for r in runs}
+    assert len(grid) == len(runs) == 5 * 3 * 2
+    for chosen in (runs, *([r for r in runs if r["config"]["augment"] == a] for a in ("none", "crop_flip"))):
+        error = [1 - r["result"]["final"]["accuracy"] for r in chosen]
+        end = [r["result"]["measured"][-1] for r in chosen]
+        noise, sharp = ([m[key] for m in end] for key in ("noise", "eigenvalue"))
+        assert spearmanr(noise, sharp).statistic > 0.95
+        assert abs(spearmanr(noise, error).statistic - spearmanr(sharp, error).statistic) < 0.1
+        assert spearmanr(noise, error).pvalue > 0.05

@@ -1,0 +1,81 @@
+"""The methods side by side on CIFAR-10, a narrow fast_cifar for twelve epochs: our runs so far."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from typing import Any
+
+from IPython.display import HTML
+
+from book import accuracies
+from book.finding import RESULTS, interval
+from flatlab import plots
+from flatlab.runs import records
+from flatlab.stats.intervals import student
+
+Record = dict[str, Any]
+
+SETTING = {
+    "data": "cifar10", "network": "fast_cifar", "width": [32, 128, 128], "lr": 0.1, "epochs": 12, "schedule": "triangle",
+    "precision": "fp32",
+}  # fmt: skip
+METHODS = ("SGD", "SAM", "StableSAM", "LSAM", "CSAM")
+
+
+@functools.cache
+def runs() -> dict[str, dict[int, Record]]:
+    """By method and seed, of the methods that have any. Raises `LookupError` unless SGD has."""
+    found: dict[str, dict[int, Record]] = {name: {} for name in METHODS}
+    for r in records.find(RESULTS, "train", **SETTING):
+        if r["result"]["evaluated_on"] == "test" and not r["config"].get("label_noise"):
+            found[accuracies.method(r["config"])][r["config"]["seed"]] = r
+    if not found["SGD"]:
+        raise LookupError("no run of the narrow fast_cifar on CIFAR-10 by SGD")
+    return {name: of for name, of in found.items() if of}
+
+
+def used() -> list[Record]:
+    """All runs."""
+    return [r for of in runs().values() for r in of.values()]
+
+
+def accuracy(r: Record) -> float:
+    """Of the last epoch on test images, in percent."""
+    return 100 * r["result"]["final"]["accuracy"]
+
+
+def lead(name: str, other: str = "SGD") -> tuple[float, float]:
+    """A method's accuracy less another's, the mean over the seeds of both with its half-width; infinite for one pair."""
+    ours, others = runs()[name], runs()[other]
+    apart = [accuracy(ours[seed]) - accuracy(others[seed]) for seed in ours if seed in others]
+    return student(apart) if len(apart) > 1 else (apart[0], math.inf)
+
+
+def one_pair() -> float:
+    """Half-width of the 95% interval of a single pair, if seeds differ as the LSAM paper says of ResNet-20 at most."""
+    told = [a for a in accuracies.reported() if (a.paper, a.data, a.network) == ("LSAM", "cifar10", "resnet20")]
+    return 1.96 * math.sqrt(2) * max(a.deviation for a in told if a.method in METHODS)
+
+
+def table() -> HTML:
+    """A method a row: seeds, passes over the data, accuracy, and the leads over SGD and SAM."""
+    rows = []
+    for name, of in runs().items():
+        passes = statistics.fmean(r["result"]["gradients"] for r in of.values()) * 128 / 50_000
+        leads = [
+            interval(*lead(name, other), "+.2f") if other in runs() and other != name else "" for other in ("SGD", "SAM")
+        ]
+        mean = statistics.fmean(accuracy(r) for r in of.values())
+        rows.append([name, f"{len(of)}", f"{passes:.0f}", f"{mean:.2f}", *leads])
+    return plots.table(["method", "seeds", "gradients of all images", "accuracy", "minus SGD", "minus SAM"], rows)
+
+
+def in_words() -> dict[str, str]:
+    """Numbers of the chapter's prose."""
+    told = {name: accuracies.column("LSAM", "cifar10", name)[0].accuracy for name in ("SGD", "LSAM")}  # of ResNet-20
+    leads = {name.lower(): interval(*lead(name), "+.2f").replace("-", "−") for name in runs() if name != "SGD"}
+    sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
+    numbers = leads | {"sgd": f"{sgd:.1f}", "told": f"{told['LSAM'] - told['SGD']:.1f}", "pair": f"{one_pair():.1f}"}
+    return {f"twelve-{name}": text for name, text in numbers.items()}
