@@ -138,7 +138,7 @@ def draw() -> list[Record]:
 def rows() -> list[list[str]]:
     """A measure a row: its correlation at the end, half way, of the values, and given the training loss."""
     kinds = (END, "rank"), (HALFWAY, "rank"), (END, "pearson"), (END, "given")
-    return [[told, *(str(correlation(name, at, kind)) for at, kind in kinds)] for name, told in NAMES.items()]
+    return [[PANELS[name][0], *(str(correlation(name, at, kind)) for at, kind in kinds)] for name in NAMES]
 
 
 def in_words() -> dict[str, str]:
