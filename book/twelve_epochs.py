@@ -26,11 +26,15 @@ METHODS = ("SGD", "SAM", "StableSAM", "LSAM", "CSAM")
 
 @functools.cache
 def runs() -> dict[str, dict[int, Record]]:
-    """By method and seed, of the methods that have any. Raises `LookupError` unless SGD has."""
+    """By method and seed, of the methods that have any. Raises `LookupError` unless SGD has, or for two of one seed."""
     found: dict[str, dict[int, Record]] = {name: {} for name in METHODS}
     for r in records.find(RESULTS, "train", **SETTING):
-        if r["result"]["evaluated_on"] == "test" and not r["config"].get("label_noise"):
-            found[accuracies.method(r["config"])][r["config"]["seed"]] = r
+        name, seed = accuracies.method(r["config"]), r["config"]["seed"]
+        if r["result"]["evaluated_on"] != "test" or r["config"].get("label_noise") or name not in found:
+            continue
+        if seed in found[name]:
+            raise LookupError(f"two runs of {name} with seed {seed}: {found[name][seed]['key']} and {r['key']}")
+        found[name][seed] = r
     if not found["SGD"]:
         raise LookupError("no run of the narrow fast_cifar on CIFAR-10 by SGD")
     return {name: of for name, of in found.items() if of}
@@ -68,8 +72,8 @@ def table() -> HTML:
             interval(*lead(name, other), "+.2f") if other in runs() and other != name else "" for other in ("SGD", "SAM")
         ]
         mean = statistics.fmean(accuracy(r) for r in of.values())
-        rows.append([name, f"{len(of)}", f"{passes:.0f}", f"{mean:.2f}", *leads])
-    return plots.table(["method", "seeds", "gradients of all images", "accuracy", "minus SGD", "minus SAM"], rows)
+        rows.append([name, f"{mean:.2f}", *leads, f"{len(of)}", f"{passes:.0f}"])
+    return plots.table(["method", "accuracy", "minus SGD", "minus SAM", "seeds", "gradients of all images"], rows)
 
 
 def in_words() -> dict[str, str]:

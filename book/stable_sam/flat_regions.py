@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from book.finding import RESULTS, Finding, graded, scale, span
@@ -42,13 +42,35 @@ def epoch(at: int) -> int:
 
 def ratio(value: Callable[[Record], float]) -> tuple[float, float, float]:
     """SAM's over SGD's, the geometric mean over the seeds with the ends of its 95% interval."""
-    mean, half = student([math.log(value(sam) / value(sgd)) for sgd, sam in pairs().values()])
+    return _ratio([(value(sgd), value(sam)) for sgd, sam in pairs().values()])
+
+
+def _ratio(apart: Iterable[Sequence[float]]) -> tuple[float, float, float]:
+    mean, half = student([math.log(second / first) for first, second in apart])
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def measured(name: str, at: int) -> tuple[float, float, float]:
     """That of a measure at a time."""
     return ratio(lambda r: r["result"]["measured"][at][name])
+
+
+def around(r: Record, at: int) -> float:
+    """The training loss after SAM's step, which SAM is meant to make small."""
+    found = r["result"]["measured"][at]
+    return found["loss"] + found["ascent"]
+
+
+def at_equal_loss(name: str) -> tuple[float, float, float]:
+    """That of a measure, SAM's at the end over SGD's a time earlier: their training losses are about equal."""
+    return _ratio(
+        [(sgd["result"]["measured"][-2][name], sam["result"]["measured"][-1][name]) for sgd, sam in pairs().values()]
+    )
+
+
+def fallen(name: str) -> tuple[float, float, float]:
+    """That of SGD's own measure, at the end over the first time."""
+    return _ratio([[sgd["result"]["measured"][at][name] for at in (TIMES[0], TIMES[-1])] for sgd, _ in pairs().values()])
 
 
 def told(of: tuple[float, float, float]) -> str:
@@ -84,21 +106,29 @@ def in_words() -> dict[str, str]:
 
 
 def seeks_flat_regions() -> Finding:
-    """SGD's test loss ends above its least, and SAM ends flatter by all three measures and with a smaller test loss, for
-    certain; in part if it is flatter by all three for certain at an earlier time.
+    """SGD's test loss ends above its least, and SAM ends flatter by all three measures and with a smaller loss after its
+    own step, for certain; in part if it is flatter by all three for certain at an earlier time.
     """
     flatter = {at: all(measured(key, at)[2] < 1 for key in SHARP) for at in TIMES}
     overfits = all(rises(sgd) > 1 for sgd, _ in pairs().values())
-    lower = ratio(lambda r: r["result"]["final"]["loss"])
-    early, late = (", ".join(f"{name} {told(measured(key, at))}" for key, name in MEASURES.items()) for at in (1, -1))
+    low = ratio(lambda r: around(r, TIMES[-1]))
+    early, late, equal = (
+        ", ".join(f"{name} {told(of(key))}" for key, name in MEASURES.items())
+        for of in (lambda key: measured(key, TIMES[0]), lambda key: measured(key, TIMES[-1]), at_equal_loss)
+    )
+    least = [span([rises(pair[k]) for pair in pairs().values()], ".1f") for k in (0, 1)]
+    errors = [span([100 * (1 - a) for a in final("accuracy", k)], ".1f") for k in (0, 1)]
     words = (
         "LeNet5 on 10,000 images of CIFAR-10, three seeds, SAM (rho = 0.05) over SGD with 95% intervals, measured on 1,000 "
-        f"of them. After {epoch(1)} epochs: {early}. After {epoch(-1)}: {late}. SGD's test loss ends at "
-        f"{span([rises(sgd) for sgd, _ in pairs().values()], '.1f')} times its least value; SAM's test loss over SGD's is "
-        f"{told(lower)}."
+        f"of them. After {epoch(1)} epochs: {early}. After {epoch(-1)}: {late}. At about equal training losses, SAM after "
+        f"{epoch(-1)} over SGD after {epoch(-2)}, whose rate is not yet 0: {equal}. SGD's own eigenvalue falls to "
+        f"{told(fallen('eigenvalue'))} of its value after {epoch(1)} epochs. The loss after SAM's step is at the end "
+        f"{told(low)} times SGD's. SGD's test loss ends at {least[0]} times its least value, SAM's at {least[1]}; test "
+        f"errors {errors[0]}% and {errors[1]}%."
     )
-    whole = overfits and flatter[TIMES[-1]] and lower[2] < 1
-    return Finding(graded(whole, any(flatter.values())), words, scale(used()), used())
+    return Finding(
+        graded(overfits and flatter[TIMES[-1]] and low[2] < 1, any(flatter.values())), words, scale(used()), used()
+    )
 
 
 CLAIMS = {"stable-sam/sam-seeks-flat-regions": seeks_flat_regions}

@@ -15,11 +15,14 @@ function held(name) {
   });
 }
 
+const BAR = 64; // pixels of the bar that stays at the top
+
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function show(frame) {
   const { top, bottom } = frame.getBoundingClientRect();
-  if (top < 0 || bottom > innerHeight) frame.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
+  const block = bottom - top > innerHeight - BAR ? "start" : "nearest"; // of what is taller than the window, the top
+  if (top < 0 || bottom > innerHeight) frame.scrollIntoView({ block, behavior: still() ? "auto" : "smooth" });
 }
 
 // ---- a phrase --------------------------------------------------------------------------------------------------------

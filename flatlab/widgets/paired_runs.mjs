@@ -80,12 +80,13 @@ export function spanOfAccuracies(rows) {
 
 const padded = (low, high) => [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
 
-// Round numbers inside the span, at most `most` of them.
+// Round numbers inside the span, at most `most` of them, but two at least.
 export function ticks([low, high], most) {
   const rough = (high - low) / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough * 0.999);
   const count = Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
+  if (count < 2 && most < 8) return ticks([low, high], most + 1);
   return Array.from(
     { length: Math.max(0, count) },
     (_, k) => Number(((Math.ceil(low / step - 1e-9) + k) * step).toPrecision(12)),

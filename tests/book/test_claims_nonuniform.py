@@ -90,10 +90,20 @@ def test_noise_and_sharpness_order_small_transformers_alike_and_the_noise_not_by
     runs = records.find(RESULTS, "noise_and_sharpness", network="vit_micro32")
     grid = {(r["config"]["lr"], r["config"]["batch"], r["config"]["augment"]) for r in runs}
     assert len(grid) == len(runs) == 5 * 3 * 2
-    for chosen in (runs, *([r for r in runs if r["config"]["augment"] == a] for a in ("none", "crop_flip"))):
+    for r in runs:
+        half, end = r["result"]["measured"][1:]
+        assert half["noise"] < end["noise"], "while the error falls"
+        assert r["result"]["curves"][half["epoch"] - 1]["accuracy"] < r["result"]["final"]["accuracy"]
+    for augment in ("none", "crop_flip"):
+        chosen = [r for r in runs if r["config"]["augment"] == augment]
         error = [1 - r["result"]["final"]["accuracy"] for r in chosen]
-        end = [r["result"]["measured"][-1] for r in chosen]
-        noise, sharp = ([m[key] for m in end] for key in ("noise", "eigenvalue"))
-        assert spearmanr(noise, sharp).statistic > 0.95
-        assert abs(spearmanr(noise, error).statistic - spearmanr(sharp, error).statistic) < 0.1
-        assert spearmanr(noise, error).pvalue > 0.05
+        of = {
+            key: [r["result"]["measured"][-1][key] for r in chosen] for key in ("noise", "eigenvalue", "ascent", "adaptive")
+        }
+        assert spearmanr(of["noise"], of["eigenvalue"]).statistic > 0.95
+        assert all(spearmanr(values, error).pvalue > 0.05 for values in of.values())
+    half = [
+        (1 - r["result"]["curves"][9]["accuracy"], r["result"]["measured"][1]["noise"], r["config"]["batch"]) for r in runs
+    ]
+    own = spearmanr([noise * (10_000 - b) / (b * 9_999) for _, noise, b in half], [error for error, _, _ in half])
+    assert own.statistic < 0 and own.pvalue < 0.05, "with the factor of each training's own batch the sign turns"

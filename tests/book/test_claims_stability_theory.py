@@ -449,6 +449,12 @@ def test_sam_is_flatter_on_the_way_and_not_at_the_end():
         )
         assert max(early[key] for key in ("eigenvalue", "ascent", "adaptive")) < 0.8 and 1 < early["loss"] < 1.2
         assert late["ascent"] > 1.2 and late["noise"] > 2.5 and late["loss"] > 3
+        for key in ("eigenvalue", "ascent", "adaptive"):
+            assert sam["measured"][3][key] < sgd["measured"][2][key], "flatter at about equal training losses"
+            assert sgd["measured"][3][key] < sgd["measured"][1][key], "and SGD's own falls"
+        assert 0.8 < sam["measured"][3]["loss"] / sgd["measured"][2]["loss"] < 1.2
+        after = [[m["loss"] + m["ascent"] for m in run["measured"][1:]] for run in (sgd, sam)]
+        assert all(ours > plain for plain, ours in zip(*after, strict=True)), "the loss after SAM's step"
         losses = [p["loss"] for p in sgd["curves"]]
         assert losses[-1] > 2 * min(losses), "and SGD overfits"
 
