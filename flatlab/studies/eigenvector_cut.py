@@ -13,10 +13,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures import top_eigenvalues
 from flatlab.runs.experiment import option
 from flatlab.runs.host import Host
-from flatlab.studies.measured_training import MeasuredTraining
-from flatlab.training.arithmetic import arithmetic
-from flatlab.training.drive import drive
-from flatlab.training.examples import examples
+from flatlab.studies.measured_training import measure_in_training
 from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 
@@ -49,13 +46,8 @@ class EigenvectorCut(Train):
 
         Each of them has the `epoch` that it follows, 0 at the start, and what `cut` returns.
         """
-        host = Host() if host is None else host
-        trainer = Trainer(self, examples(self), host.device, host.graph)
-        report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
-        job = MeasuredTraining(trainer, lambda trainer: self._cut(trainer, report), self.cut_every)
-        with arithmetic(host.device, self.precision):
-            drive(job, host)
-        return summary(trainer) | {"offsets": self.offsets(), "cuts": job.measured}
+        trainer, measured = measure_in_training(self, self._cut, self.cut_every, report, host)
+        return summary(trainer) | {"offsets": self.offsets(), "cuts": measured}
 
     def _cut(self, trainer: Trainer, report: Callable[[str], None]) -> dict[str, Any]:
         landscape = trainer.landscape(self.images)

@@ -7,9 +7,32 @@ from typing import Any
 
 from torch import Tensor
 
+from flatlab.runs.host import Host
+from flatlab.training.arithmetic import arithmetic
+from flatlab.training.drive import drive
+from flatlab.training.examples import examples
+from flatlab.training.train import Train
 from flatlab.training.trainer import Trainer
 
-__all__ = ["MeasuredTraining"]
+__all__ = ["MeasuredTraining", "measure_in_training"]
+
+Report = Callable[[str], None]
+
+
+def measure_in_training(
+    setting: Train, measure: Callable[[Trainer, Report], dict[str, Any]], every: int, report: Report, host: Host | None
+) -> tuple[Trainer, list[dict[str, Any]]]:
+    """The trainer at the end of its run, and what `MeasuredTraining` listed; `measure` may tell `report` of it.
+
+    Raises what `Train.run` does.
+    """
+    host = Host() if host is None else host
+    trainer = Trainer(setting, examples(setting), host.device, host.graph)
+    report(f"{setting.title()}: {trainer.weights().numel():,} parameters on {host.device}")
+    job = MeasuredTraining(trainer, lambda trainer: measure(trainer, report), every)
+    with arithmetic(host.device, setting.precision):
+        drive(job, host)
+    return trainer, job.measured
 
 
 class MeasuredTraining:

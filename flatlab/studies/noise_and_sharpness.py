@@ -12,10 +12,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures import gradient_noise, sam_sharpness, top_eigenvalues
 from flatlab.runs.experiment import inherited, option
 from flatlab.runs.host import Host
-from flatlab.studies.measured_training import MeasuredTraining
-from flatlab.training.arithmetic import arithmetic
-from flatlab.training.drive import drive
-from flatlab.training.examples import examples
+from flatlab.studies.measured_training import measure_in_training
 from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 
@@ -50,13 +47,8 @@ class NoiseAndSharpness(Train):
         Each entry has the `epoch` that it follows, 0 at the start, and what `measures` returns. The accuracies on held-out
         images of the same epoch stand in `curves`.
         """
-        host = Host() if host is None else host
-        trainer = Trainer(self, examples(self), host.device, host.graph)
-        report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
-        job = MeasuredTraining(trainer, lambda trainer: self._measure(trainer, report), self.measure_every)
-        with arithmetic(host.device, self.precision):
-            drive(job, host)
-        return summary(trainer) | {"measured": job.measured}
+        trainer, measured = measure_in_training(self, self._measure, self.measure_every, report, host)
+        return summary(trainer) | {"measured": measured}
 
     def _measure(self, trainer: Trainer, report: Callable[[str], None]) -> dict[str, float]:
         landscape = trainer.landscape(self.images)

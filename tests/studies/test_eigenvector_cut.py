@@ -6,7 +6,6 @@ from torch.nn.functional import cross_entropy
 
 from flatlab import models
 from flatlab.landscape import Landscape
-from flatlab.runs.host import Host, Stopped
 from flatlab.studies import EigenvectorCut
 from flatlab.studies.eigenvector_cut import cut
 from flatlab.training import Train
@@ -74,16 +73,6 @@ def test_the_eigenvalue_and_the_losses_are_those_of_the_whole_hessian():
     assert first["slope"] == pytest.approx(float(slope.abs()), rel=1e-2)
     ends = [float(loss(w + a * slope.sign() * vectors[:, -1])) for a in setting.offsets()]
     assert first["loss"] == pytest.approx(ends, rel=1e-3)
-
-
-def test_a_run_that_is_stopped_goes_on_to_the_same_record(tmp_path):
-    setting = EigenvectorCut(**SMALL, cut_every=1, points=3)
-    whole = setting.run()
-    host = Host(tmp_path / "state.safetensors")
-    host.watch = lambda news: host.stop.set() if news["epoch"] == 2 else None
-    with pytest.raises(Stopped, match="stopped in epoch [23] of 3"):
-        setting.run(host=host)
-    assert setting.run(host=Host(tmp_path / "state.safetensors")) == whole
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from flatlab import models
-from flatlab.runs.host import Host, Stopped
 from flatlab.studies import NoiseAndSharpness
 from flatlab.training import Train
 from flatlab.training.examples import examples
@@ -49,16 +48,6 @@ def test_what_is_measured_comes_when_it_is_due_and_does_not_disturb_the_training
     run = NoiseAndSharpness(**SMALL, measure_every=2, images=30).run()
     assert [m["epoch"] for m in run["measured"]] == [0, 2, 3], "the start, every second epoch, and the end"
     assert run["weights"] == Train(**SMALL).run()["weights"]
-
-
-def test_a_run_that_is_stopped_goes_on_to_the_same_record(tmp_path):
-    setting = NoiseAndSharpness(**SMALL, measure_every=1, images=30)
-    whole = setting.run()
-    host = Host(tmp_path / "state.safetensors")
-    host.watch = lambda news: host.stop.set() if news["epoch"] == 2 else None
-    with pytest.raises(Stopped, match="stopped in epoch [23] of 3"):
-        setting.run(host=host)
-    assert setting.run(host=Host(tmp_path / "state.safetensors")) == whole
 
 
 @pytest.mark.parametrize("name", ["measure_every", "images", "radius", "adaptive_radius"])
