@@ -21,7 +21,10 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 from flatlab import optim, penalties  # noqa: E402
 from flatlab.models import build  # noqa: E402
 from flatlab.optim import engine, moved  # noqa: E402
+from flatlab.training import Train  # noqa: E402
 from flatlab.training.batches import Batches, Scale  # noqa: E402
+from flatlab.training.examples import Examples  # noqa: E402
+from flatlab.training.trainer import Trainer  # noqa: E402
 
 OPTIMIZERS = [getattr(optim, name) for name in optim.__all__]
 OPTIMIZERS = [kind for kind in OPTIMIZERS if isinstance(kind, type) and hasattr(kind, "method")]
@@ -64,11 +67,24 @@ def late(*args):
         return reads_late(*args)
 
 
+def moved_to(model, device, memory_format=torch.preserve_format):
+    """`nn.Module.to`, which swaps a fake parameter for its copy and cannot; here the copy takes its place."""
+    for m in model.modules():
+        for name, p in m._parameters.items():
+            if p is not None:
+                layout = memory_format if p.ndim == 4 else torch.preserve_format
+                m._parameters[name] = nn.Parameter(p.detach().to(device, memory_format=layout))
+        for name, b in m._buffers.items():
+            m._buffers[name] = b.to(device)
+    return model
+
+
 # What torch cannot give here: generators, captures, and numbers for the three places that look at them before a first step.
 reads_late = engine.reads_late
 torch.Generator, engine.reads_late = Generator, late
 moved._has_moved = lambda *args: False  # once a buffer: does the forward pass write to it?
 penalties._prove = lambda *args: None  # once a model: is its second derivative the right one?
+nn.Module.to = moved_to
 torch.cuda.is_current_stream_capturing = lambda: False
 torch.cuda.get_rng_state, torch.cuda.set_rng_state = lambda *a: torch.zeros(16, dtype=torch.uint8), lambda *a: None
 
@@ -128,6 +144,23 @@ def minibatches():
     assert x.is_cuda and model.bias.grad.is_cuda
 
 
+def training(**given):
+    """Two of the trainer's own steps: examples and network come to it on the CPU."""
+
+    def case():
+        x, y = torch.zeros(64, 3, 32, 32, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64)
+        setting = Train(**{"network": "lenet5", "augment": "crop_flip", "batch": 32, "epochs": 1} | given)
+        job = Trainer(setting, Examples((x, y), (x[:8], y[:8]), "test", Scale(x), 10, ""), torch.device("cuda"))
+        job.batches.begin(0)
+        job.model.train()
+        with Watched():
+            for k in range(2):
+                job.losses[k] = job._step(*job.batches[k])
+        assert job.samples >= 64 and job.losses.is_cuda and next(job.model.parameters()).grad.is_cuda
+
+    return case
+
+
 def a_number():
     float(torch.ones(3, device="cuda").sum())
 
@@ -156,6 +189,11 @@ CASES |= {
     "fa": penalty(penalties.hessian_frobenius_penalty, probes=2),
     "cov": penalty(penalties.gradient_noise_penalty, batch_size=8, population=100),
     "minibatches": minibatches,
+    "training": training(schedule="triangle", nesterov=True),
+    "training, SAM": training(method="SAM", network="fast_cifar", width=(4, 4, 4)),
+    "training, Adam": training(base="Adam"),
+    "training, fa": training(fa=0.1),
+    "training, cov": training(cov=0.1),
     "a number": a_number,
     "two devices": two_devices,
     "a fetched tensor": a_fetched_tensor,
@@ -164,9 +202,12 @@ CASES |= {
 }
 
 
+MODE = FakeTensorMode()  # one for all: an optimizer looks for its modules among those of the cases before
+
+
 def outcome(case):
     try:
-        with FakeTensorMode():
+        with MODE:
             case()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
