@@ -53,8 +53,13 @@ def accuracy(r: Record) -> float:
 def lead(name: str, other: str = "SGD") -> tuple[float, float]:
     """A method's accuracy less another's, the mean over the seeds of both with its half-width; infinite for one pair."""
     ours, others = runs()[name], runs()[other]
-    apart = [accuracy(ours[seed]) - accuracy(others[seed]) for seed in ours if seed in others]
-    return student(apart) if len(apart) > 1 else (apart[0], math.inf)
+    return student([accuracy(ours[seed]) - accuracy(others[seed]) for seed in ours if seed in others])
+
+
+def told(name: str) -> str:
+    """Its lead over SGD, and over how many seeds."""
+    seeds = len(runs()[name])
+    return f"{interval(*lead(name), '+.2f')} ({'one seed' if seeds == 1 else f'{seeds} seeds'})"
 
 
 def one_pair() -> float:

@@ -51,8 +51,7 @@ def level(k: int, value: Callable[[Record], float] = accuracy) -> float:
 
 def gain() -> tuple[float, float]:
     """LSAM's lead over SGD in points, mean over seeds, and its half-width; infinite for a single pair."""
-    apart = [accuracy(ours) - accuracy(sgd) for sgd, ours in pairs().values()]
-    return student(apart) if len(apart) > 1 else (apart[0], math.inf)
+    return student([accuracy(ours) - accuracy(sgd) for sgd, ours in pairs().values()])
 
 
 def half_width_of_a_pair() -> float:

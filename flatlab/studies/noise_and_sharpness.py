@@ -12,7 +12,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures import gradient_noise, sam_sharpness, top_eigenvalues
 from flatlab.runs.experiment import inherited, option
 from flatlab.runs.host import Host
-from flatlab.studies.measured_training import measure_in_training
+from flatlab.training.measured import measure_in_training
 from flatlab.training.train import Train, summary
 from flatlab.training.trainer import Trainer
 

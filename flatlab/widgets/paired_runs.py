@@ -257,7 +257,7 @@ def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[
 
 
 def _names(problems: Sequence[dict]) -> list[tuple[str, str]]:
-    """Each problem's whole name, and the shortest beginning of it that no other problem has."""
+    """Each problem's whole name, and the shortest beginning, data and network at least, that no other problem has."""
     families = [problem["family"] for problem in problems]
     parts = []
     for problem, family in zip(problems, families, strict=True):
@@ -276,7 +276,7 @@ def _names(problems: Sequence[dict]) -> list[tuple[str, str]]:
         differ = [key for key in keys if any(twin.get(key) != family.get(key) for twin in twins)]
         names.append((*part, *(_said(key, family.get(key)) for key in differ)))
     alone = lambda head: sum(name[: len(head)] == head for name in names) == 1  # noqa: E731
-    heads = [next((n[:k] for k in range(1, len(n)) if alone(n[:k])), n) for n in names]
+    heads = [next((n[:k] for k in range(2, len(n)) if alone(n[:k])), n) for n in names]
     return [(", ".join(name), ", ".join(head)) for name, head in zip(names, heads, strict=True)]
 
 

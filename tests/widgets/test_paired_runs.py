@@ -12,6 +12,7 @@ from tests.browser.gestures import drawn, tick
 
 SEEDS = (1, 42, 123)
 CIFAR10, CIFAR100 = "CIFAR-10, fast_cifar, 12 epochs", "CIFAR-100, ResNet-20, 30 epochs"
+MNIST = "MNIST, perceptron 128-64, 20 epochs"
 # Accuracies in percent by problem, method and epochs, a seed each; ASAM has one, SAM on MNIST two.
 RUNS = {
     ("cifar10", "fast_cifar", "plain", 12): (93.0, 93.2, 93.1),
@@ -101,6 +102,11 @@ def spread(*pairs):
     return statistics.fmean(statistics.variance(d) for d in differences) ** 0.5
 
 
+def turn_to(frame, problem):
+    frame.get_by_label("problem", exact=True).select_option(problem)
+    drawn(frame)
+
+
 def slide_to(frame, value):
     slider = frame.locator("input[data-name=resolve]")
     stop = frame.locator("output")
@@ -150,7 +156,7 @@ def test_an_interval_that_leaves_zero_out_is_solid_and_one_seed_has_none(shown):
 def test_two_seeds_have_no_interval_and_the_words_say_so(shown):
     """Student's interval of two values is 12.7 standard errors wide: it would draw a precision that is not there."""
     _, frame = shown()
-    tick(frame, "MNIST")
+    turn_to(frame, MNIST)
     assert drawings(frame, "SAM", "interval").count() == 0 and drawings(frame, "SAM", "pair").count() == 2
     assert "two seeds, no interval" in frame.locator('svg g[data-row="SAM"]').text_content()
     assert cell(frame, "SAM", "difference") == "+0.25, two seeds, no interval"
@@ -184,7 +190,7 @@ def test_equal_gradients_take_sgd_at_twice_the_epochs_or_say_what_has_to_be_run(
 
 def test_the_papers_differences_are_laid_over_ours(shown):
     _, frame = shown()
-    tick(frame, "CIFAR-100")
+    turn_to(frame, CIFAR100)
     assert labels(frame) == ["SGD", "StableSAM", "LSAM", "GASAM"]
     lacking = [cell(frame, row, "difference") for row in ("StableSAM", "GASAM")]
     assert lacking == ["not run yet", "not in this library"]
@@ -200,7 +206,7 @@ def test_the_papers_differences_are_laid_over_ours(shown):
     assert "ResNet-20, WRN-28-10, PyramidNet-110" in text and "4 of 4 are filled" in text
     tick(frame, "equal gradients")
     assert "The papers compare at equal epochs." in frame.inner_text()
-    tick(frame, "CIFAR-10")
+    turn_to(frame, CIFAR10)
     assert not frame.get_by_label("show what the papers claim").is_visible(), "no paper here has SGD on CIFAR-10"
     tick(frame, "SAM")
     assert frame.locator("svg .flatlab-claim[data-paper=Nonuniformity]").count() == 1
@@ -231,7 +237,7 @@ def test_seeds_that_a_difference_takes_are_those_of_our_pairs(shown):
     assert float(band.get_attribute("width")) == pytest.approx(wide / 2)
     slide_to(frame, "3")
     assert power.locator("[data-needed]").inner_text() == "2 seeds a method"
-    tick(frame, "CIFAR-100")
+    turn_to(frame, CIFAR100)
     one = spread((("cifar100", "resnet20", "LSAM", 30), ("cifar100", "resnet20", "plain", 30)))
     slide_to(frame, "0.05")
     assert power.locator("[data-needed]").inner_text() == f"{seeds_needed(0.05, one)} seeds a method"
@@ -270,7 +276,7 @@ def test_every_control_works_by_keyboard(shown):
     for name, answer in (("problem", CIFAR100), ("base", "minus SAM"), ("budget", "at equal gradients")):
         before = frame.inner_text()
         assert answer not in before
-        frame.locator(f"input[data-name={name}]:checked").focus()
+        frame.locator(f"select[data-name={name}], input[data-name={name}]:checked").focus()
         page.keyboard.press("ArrowRight")
         drawn(frame)
         assert answer in frame.inner_text(), name
@@ -318,7 +324,7 @@ def test_a_state_that_does_not_exist_gives_way_to_one_that_does(shown, query):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_narrow_screen_in_light_and_in_dark(shown, scheme):
     page, frame = shown(viewport={"width": 320, "height": 700}, color_scheme=scheme)
-    tick(frame, "CIFAR-100")
+    turn_to(frame, CIFAR100)
     tick(frame, "show what the papers claim")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     sides = "(texts) => texts.map((text) => text.getBoundingClientRect()).flatMap((box) => [box.left, box.right])"

@@ -128,8 +128,8 @@ def test_what_is_trained_makes_problems_and_their_names_say_what_differs():
     few = pair(network="lenet5", width=None, examples=10000, epochs=15)
     problems = compact([*few, *pair()])["problems"]
     assert [(p["name"], p["short"]) for p in problems] == [
-        ("CIFAR-10, fast_cifar, 12 epochs", "CIFAR-10"),
-        ("CIFAR-10 (10,000 images), LeNet5, 15 epochs", "CIFAR-10 (10,000 images)"),
+        ("CIFAR-10, fast_cifar, 12 epochs", "CIFAR-10, fast_cifar"),
+        ("CIFAR-10 (10,000 images), LeNet5, 15 epochs", "CIFAR-10 (10,000 images), LeNet5"),
     ]
     assert names([*pair(), *pair(nesterov=True, augment="crop_flip")]) == [
         "CIFAR-10, fast_cifar, 12 epochs, no nesterov, no augment",
