@@ -20,14 +20,14 @@ book: $(SITE)/.built
 	@echo "or run 'make serve' and go to http://localhost:8000/."
 
 $(SITE)/.built: $(VENV)/.ready $(SOURCES)
-	@echo "== Building the book: every chapter whose text, code or records have changed is executed, 5 to 8 minutes"
+	@echo "== Building the book: every chapter whose text, code or records have changed is executed, 5 to 10 minutes"
 	@$(BIN)/jupyter-book build . --warningiserror --quiet > _build.log 2>&1 || { cat _build.log; rm -f _build.log; exit 1; }
 	@rm -f _build.log
 	@touch $@
 
 $(VENV)/.ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Flatlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	  { echo "Flatlab needs Python 3.11.5 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "== Installing into $(VENV): 2 to 10 minutes, by your connection (PyTorch is the large part)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip

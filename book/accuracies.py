@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from IPython.display import HTML
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
+from scipy.stats import ttest_ind_from_stats
 
 from book.finding import RESULTS
 from flatlab import methods, models, plots
@@ -19,8 +21,8 @@ from flatlab.data import TITLES
 from flatlab.runs import records
 
 __all__ = [
-    "METHODS", "NETWORKS", "PAPERS", "SMALL", "Accuracy", "best", "between_papers", "cells", "column", "draw", "long_runs",
-    "method", "ours", "reported", "table", "trials",
+    "METHODS", "NETWORKS", "PAPERS", "SMALL", "Accuracy", "best", "between_papers", "cells", "column", "draw", "in_words",
+    "long_runs", "method", "ours", "reported", "table", "told_apart", "trials", "within_papers",
 ]  # fmt: skip
 
 PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable_sam"}
@@ -28,6 +30,10 @@ PAPERS = {"LSAM": "lsam", "Nonuniformity": "nonuniformity", "StableSAM": "stable
 SHOWN = ("resnet20", "resnet56", "resnext29_32x4d", "wrn28_6", "wrn58_6", "wrn28_10", "pyramidnet110")
 NETWORKS = {name: models.TITLES[name] for name in (*SHOWN, "densenet100", "vit_small32")}
 METHODS = ("SGD", *methods.METHODS)
+VARIANTS = ("SAM", "USAM", "ASAM", "StableSAM", "StableASAM", "CSAM")
+"""SAM and what differs from it in its step alone; LSAM averages where these ascend."""
+SEEDS = 3
+"""Behind each number of the papers; that of nonuniformity does not say."""
 DATA = {name: TITLES[name] for name in ("cifar10", "cifar100")}
 SMALL = "CIFAR-10 (10,000 images), LeNet5, 15 epochs, learning rate 0.03, weight decay 0.0005"
 """The problem of most runs, with the rate and decay of their sweeps."""
@@ -97,6 +103,30 @@ def between_papers() -> dict[tuple[str, str, str], float]:
     """The range of what papers report, for each cell that stands in several."""
     several = {key: [a.accuracy for a in told.values()] for key, told in cells().items() if len(told) > 1}
     return {key: max(values) - min(values) for key, values in several.items()}
+
+
+def within_papers(names: tuple[str, ...] | None = None) -> list[tuple[Accuracy, Accuracy]]:
+    """All pairs of methods, or of these, on one network and data set of one paper."""
+    columns: dict[tuple[str, str, str], list[Accuracy]] = defaultdict(list)
+    for a in reported():
+        if a.data in DATA and (names is None or a.method in names):
+            columns[a.paper, a.data, a.network].append(a)
+    return [pair for cells in columns.values() for pair in itertools.combinations(cells, 2)]
+
+
+def told_apart(one: Accuracy, other: Accuracy) -> bool:
+    """Whether three seeds tell the two from chance, by Welch's test at 5%."""
+    first, second = ((a.accuracy, a.deviation, SEEDS) for a in (one, other))
+    return bool(ttest_ind_from_stats(*first, *second, equal_var=False).pvalue < 0.05)
+
+
+def in_words() -> dict[str, str]:
+    """Numbers of the chapter's prose on the papers' tables."""
+    median = statistics.median(between_papers().values())
+    smaller = [abs(a.accuracy - b.accuracy) < median for a, b in within_papers()]
+    unclear = [not told_apart(*pair) for pair in within_papers(VARIANTS)]
+    numbers = {"smaller": sum(smaller), "pairs": len(smaller), "unclear": sum(unclear), "variants": len(unclear)}
+    return {f"papers-{name}": str(number) for name, number in numbers.items()}
 
 
 def best(network: str) -> HTML:

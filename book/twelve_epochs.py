@@ -85,6 +85,11 @@ def in_words() -> dict[str, str]:
     """Numbers of the chapter's prose."""
     told = {name: accuracies.column("LSAM", "cifar10", name)[0].accuracy for name in ("SGD", "LSAM")}  # of ResNet-20
     leads = {name.lower(): interval(*lead(name), "+.2f").replace("-", "−") for name in runs() if name != "SGD"}
+    ends = {
+        f"{name.lower()}-end": f"{max(sum(lead(name)), 0):.2f}"
+        for name in runs()
+        if name != "SGD" and math.isfinite(lead(name)[1])
+    }
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
-    numbers = leads | {"sgd": f"{sgd:.1f}", "told": f"{told['LSAM'] - told['SGD']:.1f}", "pair": f"{one_pair():.1f}"}
+    numbers = leads | ends | {"sgd": f"{sgd:.1f}", "told": f"{told['LSAM'] - told['SGD']:.1f}", "pair": f"{one_pair():.1f}"}
     return {f"twelve-{name}": text for name, text in numbers.items()}

@@ -92,6 +92,13 @@ def bound(found: Iterable[tuple[float, float]]) -> float:
 
 # ---- the claims: LeNet5 ----------------------------------------------------------------------------------------------
 
+
+def in_words() -> dict[str, str]:
+    """The largest gains over SGD, in points of accuracy, that three seeds leave open at the paper's radii, and SAM's."""
+    ends = {"lsam": max(sum(apart("accuracy", rho=rho)) for rho in RADII), "sam": sum(difference(lenet("SAM"), "accuracy"))}
+    return {f"lenet-gain-{name}": f"{100 * end:.1f}" for name, end in ends.items()}
+
+
 WHERE = "LeNet5 on 10,000 images of CIFAR-10"
 
 

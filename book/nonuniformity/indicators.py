@@ -87,13 +87,13 @@ def correlation(name: str, at: int = END, kind: str = "rank", network: str = VIT
         if kind == "given":
             return float(partial_spearman(x[rows], y[rows], loss[rows]))
         if kind == "within":
-            return float(pearson(*(centred(v[rows], groups[rows]) for v in (x, y))))
+            return float(pearson(*(ranks_within(v[rows], groups[rows]) for v in (x, y))))
         return float(spearman(x[rows], y[rows]))
 
     return Correlation(value(np.arange(len(y))), *map(float, cluster_bootstrap(value, range(len(y)))))
 
 
-def centred(values: NDArray, groups: NDArray) -> NDArray:
+def ranks_within(values: NDArray, groups: NDArray) -> NDArray:
     """Ranks within each group, less their mean."""
     ranks = np.empty(len(values))
     for group in set(groups):
@@ -107,7 +107,7 @@ def best() -> NDArray:
     return np.argsort(errors())[: len(runs()) // 3]
 
 
-def outer_thirds(name: str) -> tuple[int, int]:
+def overlap_of_thirds(name: str) -> tuple[int, int]:
     """How many of these are among the third of the runs with the lowest values of a measure, and with the highest."""
     order, third = np.argsort(column(name)), len(runs()) // 3
     return len({*best()} & {*order[:third]}), len({*best()} & {*order[-third:]})
@@ -193,7 +193,7 @@ def low_errors_at_both() -> Finding:
     """By each kind of sharpness at least two of the ten lowest errors lie in its lowest third and two in its highest: in
     part, for whether the correlation is weaker than in ResNets is not run; not, if by none.
     """
-    counts = {name: outer_thirds(name) for name in NAMES}
+    counts = {name: overlap_of_thirds(name) for name in NAMES}
     told = ", ".join(f"{NAMES[name]} {low} and {high}" for name, (low, high) in counts.items())
     words = (
         f"Of the {len(best())} lowest test errors so many lie in the lowest and in the highest third: {told}. Rank "

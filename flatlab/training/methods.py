@@ -51,11 +51,12 @@ def with_options(before: str, group: str) -> Any:
 
 
 def _about(name: str, owners: list[str]) -> str:
-    """What an option means, for each of its owners where they differ."""
+    """What an option means and is unless given, for each of its owners where they differ."""
     told: dict[str, list[str]] = {}
     for method in owners:
         known = options_of(method)[name]
-        told.setdefault(known.about + (known.unit and f", in units of {known.unit}"), []).append(method)
+        unit = known.unit and f", in units of {known.unit}"
+        told.setdefault(f"{known.about}{unit}, {known.default} unless given", []).append(method)
     return "; ".join(f"{', '.join(those)}: {about}" for about, those in told.items())
 
 
