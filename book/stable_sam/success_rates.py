@@ -183,7 +183,7 @@ def rescaled_gap() -> float:
     for k in (rates() <= 0.02).nonzero().ravel().tolist():
         tenfold = at(10 * rates()[k].item())
         if abs(math.log(rates()[tenfold].item() / (10 * rates()[k].item()))) < 0.03:
-            for radius in (0.1, 0.5):
+            for radius in config()["radii"]:
                 gap = share("GD", steps=1000, radius=radius)[k] - share("GD", steps=100, radius=radius)[tenfold]
                 gaps.append(abs(gap.item()))
     return max(gaps)
