@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from flatlab.methods import METHODS
 from flatlab.runs.experiment import asked, experiments, parser_of, setting
 from flatlab.runs.option import options
 from flatlab.studies import Minimum, Twins
@@ -64,6 +65,13 @@ def test_the_settings_of_train_stand_with_what_they_belong_to(capsys):
     held = {part.split(":\n")[0]: part for part in parts}
     assert "--rho " in held["method"] and "--momentum " in held["base optimizer"] and "--fa " in held["penalty"]
     assert "--examples " in held["data"] and "--width " in held["network"] and "--out " in parts[-1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_has_the_default_of_every_setting_of_a_method(method):
+    for name, option in METHODS[method].options.items():
+        (said,) = (part for part in options(Train)[name].about.split("; ") if method in part.split(":")[0].split(", "))
+        assert said.endswith(f", {option.default} unless given")
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
