@@ -125,8 +125,8 @@ def gradient_noise_penalty(
     a part of the training set, `population` puts the size of that in place of `n` in the factor.
 
     All per-sample gradients are held at once, and differentiated. Raises `ValueError` if a norm layer in train
-    mode couples the samples (call its `eval()`), `batch_size` is not within 1 and `n`, `x` and `y` differ in length,
-    or the model has nothing to train.
+    mode couples the samples (call its `eval()`), `batch_size` is not within 1 and `n`, `population` is smaller than
+    the data, `x` and `y` differ in length, or the model has nothing to train.
 
     Source: Zhou et al. ("Beyond Sharpness"), section 2.2 (the covariance) and section 3.1 (the penalty).
 
@@ -144,6 +144,8 @@ def gradient_noise_penalty(
     x, y = gathered(data)
     samples = length("x", x)
     n = samples if population is None else population
+    if n < samples:
+        raise ValueError(f"population must be at least the {samples} samples of the data, got {population}")
     if batch_size is not None and not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be between 1 and the {n} samples, got {batch_size}")
     for name, module in model.named_modules():
@@ -160,7 +162,9 @@ def gradient_noise_penalty(
     with _still(model), math_attention():
         gs = each(lambda a, b: grad(one)(trained, a, b), x, y)
     noise = torch.stack([(g - g.mean(0)).square().sum() for g in gs.values()]).sum() / samples
-    return noise if batch_size is None else noise * ((n - batch_size) / (batch_size * (n - 1)))
+    if batch_size is None:
+        return noise
+    return noise * (0.0 if n == 1 else (n - batch_size) / (batch_size * (n - 1)))  # one sample has no noise
 
 
 def _trained(model: nn.Module) -> list[Tensor]:

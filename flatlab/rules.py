@@ -5,8 +5,9 @@ of shape `(..., d)`; the step is `w - lr * direction`. Leading dimensions are a 
 a toy, an ensemble `(S, d)` of networks, or nothing at all. A hyperparameter such as `rho` is a number or a tensor
 that broadcasts against `w`, shape `(..., 1)`, so that every row may have its own.
 
-A zero vector has no direction: `unit(0) = 0`, so at a critical point every rule returns zero where the plain gradient
-does (`lsam` averages over a ball, and there only its mean does).
+A zero vector has no direction: `unit(0) = 0`. So where the plain gradient is zero, `sam`, `usam`, `asam`, their stable
+forms and `sam_gcm` return zero, too. `m_sam` (whose parts have gradients of their own), `csam` (by what it remembers)
+and `lsam` (at other points of the ball) need not.
 
 `m_sam` and `sam_gcm` look at parts of the batch: `micro_gradients` and `Landscape.per_sample_grads` give them these.
 `csam` has a memory, which it takes and returns. Each is written in the file of its method, `flatlab.methods`.

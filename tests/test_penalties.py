@@ -255,6 +255,14 @@ def test_population_sets_the_size_of_the_whole_in_the_factor():
     torch.testing.assert_close(scaled, plain * (50 - 10) / (10 * 49))
 
 
+def test_a_batch_of_one_sample_has_no_noise_and_a_population_is_no_smaller_than_the_data():
+    model, data = nn.Linear(3, 2), (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
+    one = tuple(t[:1] for t in data)
+    assert gradient_noise_penalty(model, cross_entropy, one, batch_size=1).item() == 0.0
+    with pytest.raises(ValueError, match="population must be at least the 4 samples of the data, got 2"):
+        gradient_noise_penalty(model, cross_entropy, data, batch_size=2, population=2)
+
+
 def test_the_gradient_of_cov_is_right():
     model, data = tiny(), batch()
 

@@ -148,9 +148,11 @@ def rank(found: Found, measure: str) -> int:
 
 
 def signs(found: Found, measures: Sequence[str]) -> str:
-    """What to make of correlations that are all negative."""
-    negative = all(found[name].spearman.value < 0 for name in measures)
-    return " All are negative: the flatter, the larger the gap." if negative else ""
+    """What to make of correlations that are negative for certain."""
+    negative = [name for name in measures if found[name].spearman.high < 0]
+    if len(negative) == len(measures):
+        return " All are negative: the flatter, the larger the gap."
+    return " The trace and the like are negative for certain: the flatter, the larger the gap." if negative else ""
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -347,7 +349,7 @@ CLAIMS = {
     f"relative-flatness/{name}": functools.partial(conclude, claim, *measures, on_digits=on_digits)
     for name, claim, measures, on_digits in (
         ("figure-5-relative-flatness", leads_all, ("κ", "‖w‖", "Fisher-Rao", "Tr H", "PAC-Bayes 1/σ²"), False),
-        ("summary-outperforms", leads_all, ("κ", "‖w‖"), True),
+        ("summary-outperforms", leads_all, ("κ", "Fisher-Rao", "Tr H", "PAC-Bayes 1/σ²", "‖w‖"), True),
         ("figure-5-trace", ahead_of("Tr H"), ("Tr H", "κ"), False),
         ("figure-5-pac-bayes", ahead_of("PAC-Bayes 1/σ²"), ("PAC-Bayes 1/σ²", "κ"), False),
         ("figure-5-weights-norm", ahead_of("‖w‖"), ("‖w‖", "κ"), False),

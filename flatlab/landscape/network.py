@@ -270,6 +270,8 @@ class Network(Landscape):
     def parts(self, *points: Tensor, batch: Part = None) -> list[Tensor | slice]:
         """`batch`, or all samples, in pieces of about equal size, such that a pass at `points` keeps within memory."""
         count, pieces = self._count(batch), 1
+        if not count:
+            raise ValueError("the batch holds no samples")
         # Where an outer derivative follows, its graph holds all pieces anyway.
         if not (torch.is_grad_enabled() and any(p.requires_grad for p in points)):
             several = max((p.shape[:-1].numel() for p in points), default=1)
@@ -460,6 +462,8 @@ class Network(Landscape):
     def per_sample_grads(self, w: Tensor, batch: Tensor | None = None) -> Tensor:
         """Gradients of the single terms: `(..., d) -> (..., b, d)`."""
         index = torch.arange(self.n, device=w.device) if batch is None else batch
+        if not len(index):
+            raise ValueError("the batch holds no samples")
         single = [i[None] for i in index]
         found = self._either(
             "per_sample_grads",

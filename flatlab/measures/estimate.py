@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Estimate", "generator_for", "sample_mean"]
+__all__ = ["Estimate", "check_sampling", "exactly", "generator_for", "sample_mean"]
 
+NOT_FINITE = "the Hessian is not finite at this point"
 FIRST_BLOCK = 16  # fewer samples than this say too little about their own spread to stop on it
 
 
@@ -45,6 +46,25 @@ def generator_for(seed: int | torch.Generator, device: torch.device) -> torch.Ge
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def check_sampling(samples: int | None, rtol: float | None) -> None:
+    """A `ValueError` if `samples` or `rtol` is not positive."""
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    if rtol is not None and not 0 < rtol < math.inf:
+        raise ValueError(f"rtol must be positive and finite, got {rtol}")
+
+
+def exactly(value: float, samples: int) -> Estimate:
+    """What was computed and not sampled. Raises `FloatingPointError` if it is not finite.
+
+    >>> exactly(8.0, 2)
+    Estimate(value=8.0, stderr=0.0, samples=2)
+    """
+    if not math.isfinite(value):
+        raise FloatingPointError(NOT_FINITE)
+    return Estimate(value, 0.0, samples)
+
+
 def sample_mean(draw: Callable[[int], Tensor], samples: int | None, rtol: float | None, offset: float = 0.0) -> Estimate:
     """`offset` plus the mean of independent draws; `draw(k)` returns `k` of them, shape `(k,)`.
 
@@ -59,10 +79,7 @@ def sample_mean(draw: Callable[[int], Tensor], samples: int | None, rtol: float 
     >>> sample_mean(lambda k: torch.tensor([float(next(numbers) % 2) for _ in range(k)]), 4, None)
     Estimate(value=0.5, stderr=0.2886..., samples=4)
     """
-    if samples is not None and samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
-    if rtol is not None and not 0 < rtol < math.inf:
-        raise ValueError(f"rtol must be positive and finite, got {rtol}")
+    check_sampling(samples, rtol)
     cap = samples or (100 if rtol is None else 10_000)
     n, mean, squares = 0, 0.0, 0.0
     block = cap if rtol is None else min(cap, FIRST_BLOCK)

@@ -31,8 +31,9 @@ def pac_bayes(
     step, so that the search is not blurred by its own noise. `stderr` is what those directions leave uncertain: the
     rise's standard error at `sigma`, over its slope there.
 
-    `w` has shape `(d,)`. Raises `ValueError` if `target` or `tol` is not positive, `samples` below 2, or no noise up
-    to `sigma = 10^6` raises the loss enough; a loss that overflows counts as high enough. Source: the measure
+    `w` has shape `(d,)`. Raises `ValueError` if `target` or `tol` is not positive, `samples` below 2, or the noise that
+    raises the loss so far is not between `sigma = 10^-12` and `10^6`; a loss that overflows counts as high enough.
+    `FloatingPointError` if the loss at `w` is not finite. Source: the measure
     PAC-Bayes flatness of Jiang et al. 2020, with a rise of the loss in place of the error rate's, as in
     Petzka et al. 2021, Figure 5.
 
@@ -50,8 +51,11 @@ def pac_bayes(
             raise ValueError(f"{name} must be positive and finite, got {value}")
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
-    state = generator_for(seed, w.device).get_state()
     base = landscape.losses_at(w[None])
+    if not base.isfinite().all():
+        raise FloatingPointError("the loss is not finite at this point")
+    given = generator_for(seed, w.device)
+    state = given.get_state()
 
     def rises(sigma: float) -> Tensor:
         # Drawn again from the same state, not kept: `samples` copies of the weights would fill the memory.
@@ -61,6 +65,7 @@ def pac_bayes(
         for _ in range(samples):
             e = sigma * torch.randn(w.shape, dtype=w.dtype, device=w.device, generator=generator)
             values.append(landscape.losses_at(torch.stack([w + e, w - e])).mean() - base)
+        given.set_state(generator.get_state())  # a caller's generator goes on, as in the other measures
         return torch.cat(values)
 
     def enough(sigma: float) -> bool:

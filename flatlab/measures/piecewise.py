@@ -11,7 +11,7 @@ from torch.func import jacrev
 from flatlab.landscape import Landscape, Network
 from flatlab.landscape.curvature import follows
 from flatlab.landscape.samples import each
-from flatlab.measures.estimate import Estimate
+from flatlab.measures.estimate import NOT_FINITE, Estimate, exactly
 from flatlab.measures.per_sample_norms import per_sample_norms
 
 __all__ = ["piecewise_linear_trace"]
@@ -56,7 +56,10 @@ def piecewise_linear_trace(landscape: Landscape, w: Tensor, chunk: int = 128) ->
         if outputs.ndim != 2 or outputs.shape[1] > OUTPUTS or not landscape.holds("second", lambda: _right(landscape)):
             return None
         # In float64: single precision returns nan for a sample whose second derivative is as small as 1e-13.
-        values, vectors = torch.linalg.eigh(_seconds(landscape, outputs, y).double())
+        seconds = _seconds(landscape, outputs, y).double()
+        if not seconds.isfinite().all():
+            raise FloatingPointError(NOT_FINITE)
+        values, vectors = torch.linalg.eigh(seconds)
         vectors = vectors.to(outputs.dtype)
         scale = values.abs().amax()
         for c in range(outputs.shape[1]):
@@ -67,7 +70,7 @@ def piecewise_linear_trace(landscape: Landscape, w: Tensor, chunk: int = 128) ->
             if found is None:
                 return None
             total += (values[:, c] * found[0]).sum(dtype=torch.float64)
-    return Estimate((total / landscape.n).item(), 0.0, landscape.n)
+    return exactly((total / landscape.n).item(), landscape.n)
 
 
 def _seconds(landscape: Network, outputs: Tensor, y: Any) -> Tensor:

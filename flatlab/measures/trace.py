@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.estimate import Estimate, check_sampling, exactly, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.layer_probes import layer_probes
 from flatlab.measures.piecewise import piecewise_linear_trace
 from flatlab.measures.precision import without_autocast
-from flatlab.measures.probe import probe
+from flatlab.measures.probe import check_kind, probe
 
 __all__ = ["hessian_frobenius", "hessian_trace"]
 
@@ -45,7 +45,8 @@ def hessian_trace(
        sample and `deflate` more.
 
     `w` has shape `(d,)`; the value is in units of loss over weight squared. `samples`, `rtol` (relative standard
-    error to reach) and errors as in `sample_mean`; `probes` is `"rademacher"` or `"gaussian"`.
+    error to reach) and errors as in `sample_mean`; `probes` is `"rademacher"` or `"gaussian"`. Raises `ValueError` for
+    another kind of probe or a negative `deflate`, too.
 
     Sources: Hutchinson 1989; deflation after Meyer et al. 2021 (Hutch++), with a Krylov in place of a random space.
 
@@ -59,10 +60,9 @@ def hessian_trace(
     Estimate(value=8.0, stderr=0.0, samples=5)
     """
     w = landscape.point(w)
-    if deflate < 0:
-        raise ValueError(f"deflate must be >= 0, got {deflate}")
+    _check(samples, rtol, probes, deflate)
     if landscape.d <= deflate:
-        return Estimate(dense(hessian_product(landscape, w), w).double().trace().item(), 0.0, landscape.d)
+        return exactly(dense(hessian_product(landscape, w), w).double().trace().item(), landscape.d)
     if exact:
         found = piecewise_linear_trace(landscape, w)
         if found is not None:
@@ -114,11 +114,10 @@ def hessian_frobenius(
     Estimate(value=40.0, stderr=0.0, samples=5)
     """
     w = landscape.point(w)
-    if deflate < 0:
-        raise ValueError(f"deflate must be >= 0, got {deflate}")
+    _check(samples, rtol, probes, deflate)
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)
     if landscape.d <= deflate:
-        return Estimate(dense(product, w).double().square().sum().item(), 0.0, landscape.d)
+        return exactly(dense(product, w).double().square().sum().item(), landscape.d)
     krylov = _outliers(product, w, deflate, generator)
     coupled = sum(2 * b * b for b in krylov.off[:-1]) + sum(b * b for b in krylov.off[-1:])
 
@@ -145,3 +144,10 @@ def _probed(
         return value(v - krylov.basis.T @ (krylov.basis @ v) if len(krylov.basis) else v)
 
     return lambda count: torch.stack([one() for _ in range(count)])
+
+
+def _check(samples: int | None, rtol: float | None, probes: str, deflate: int) -> None:
+    check_sampling(samples, rtol)
+    check_kind(probes)
+    if deflate < 0:
+        raise ValueError(f"deflate must be >= 0, got {deflate}")

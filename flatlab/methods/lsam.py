@@ -82,7 +82,8 @@ class LSAM(Method):
     - `seed`: of the draws. Those of a step follow from it and the number of steps before, both of which are saved:
       torch's own generators are left alone, a resumed run draws what it would have drawn, and workers draw alike.
 
-    A step returns the mean loss of its `k` passes, as the algorithm does; at the weights themselves none is run.
+    A step returns the mean loss of its `k` passes, as the algorithm does; at the weights themselves none is run. On a
+    landscape it returns the loss at the weights.
     Groups with their own `rho` stretch the ball along their weights. Other arguments and errors as in `SAM`;
     `ValueError` also for a `k` that is not as above, or any `no_sync`; `RuntimeError` while a CUDA graph is captured,
     which would repeat one draw for ever. With `rho = 0` it is the base optimizer up to rounding, for `k = 2^j` to

@@ -15,6 +15,8 @@ from flatlab.methods.sam import sam
 
 def check_cut(n: int, m: int) -> None:
     """A `ValueError` if `n` samples cannot be cut into micro-batches of `m`."""
+    if n < 1:
+        raise ValueError("the batch holds no samples")
     if m < 1 or m != int(m) or n % m:
         raise ValueError(
             f"m must be a whole number >= 1 that divides the {n} samples, got {m}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
@@ -67,7 +68,11 @@ class Option:
     def check(self, value: Any) -> None:
         """A `ValueError` that names option and value, if it is not allowed. A tensor on an accelerator is trusted."""
         if self.kind is bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"{self.name} must be True or False, got {value!r}")
             return
+        if self.kind is float and not isinstance(value, Real | Tensor):
+            raise ValueError(f"{self.name} must be a number {self.bounds()}, got {value!r}")
         if self.least == 0 and self.kind is float:
             non_negative(self.name, value)
             return
@@ -79,7 +84,7 @@ class Option:
         elif isinstance(value, Tensor):
             right = bool(self._inside(value).all())
         else:
-            right = bool(self._inside(value)) and (not whole or value == int(value))
+            right = (not whole or isinstance(value, Integral)) and bool(self._inside(value))
         if not right:
             raise ValueError(f"{self.name} must be {'a whole number ' * whole}{self.bounds()}, got {value!r}")
 

@@ -52,7 +52,7 @@ class RuleOptimizer(Wrapper):
         self._splits: bool | None = None
         self._late: bool | None = None
         self.passes = 0
-        """Passes that the last step made."""
+        """Passes that the last step with a closure made."""
 
     @property
     def first_pass(self) -> bool:

@@ -140,13 +140,21 @@ class Wrapper(Optimizer):
             self.base.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: Group) -> None:
-        """Adds a group. Its options may include `rho` and its like: a `ValueError` names one that is not allowed."""
+        """Adds a group. Its options may include `rho` and its like.
+
+        Raises `ValueError`, and adds nothing, for an option that is not allowed, a parameter that is sharded, or one that
+        shares its memory with another.
+        """
         self._check(self.defaults | param_group)
         if STEPS in self.defaults:
             param_group = {STEPS: self._steps} | param_group
         self.base.add_param_group(param_group)
-        refuse_sharded(type(self).__name__, self.param_groups[-1:])
-        refuse_twice(type(self).__name__, self.param_groups)
+        try:
+            refuse_sharded(type(self).__name__, self.param_groups[-1:])
+            refuse_twice(type(self).__name__, self.param_groups)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     def _refuse_half(self, what: str) -> None:
         if self._half is not None:

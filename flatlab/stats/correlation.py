@@ -21,8 +21,9 @@ def pearson(x: ArrayLike, y: ArrayLike) -> NDArray:
     1.0
     """
     x, y = _columns(x, y)
+    varies = (np.ptp(x, axis=0) > 0) & (np.ptp(y) > 0)  # less its mean, a constant column may keep a rounding error
     x, y = x - x.mean(0), y - y.mean()
-    lengths = np.sqrt((x * x).sum(0) * (y * y).sum())
+    lengths = np.where(varies, np.sqrt((x * x).sum(0) * (y * y).sum()), 0.0)
     return np.where(lengths > 0, (y @ x) / np.where(lengths > 0, lengths, 1.0), np.nan)[()]
 
 

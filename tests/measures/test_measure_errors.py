@@ -1,5 +1,6 @@
 """A clear error, never a wrong number."""
 
+import math
 import warnings
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from measured_problems import Quadratic, linear_toy, random, two_layers
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from flatlab import measures
+from flatlab import measures, rules
 from flatlab.landscape import Landscape
 from flatlab.measures import (
     average_sharpness,
@@ -440,3 +441,57 @@ def test_what_cannot_be_measured_is_said_in_a_line():
     net = Landscape.of(nn.Linear(4, 3), cross_entropy, (data[0] / 0, data[1]))
     with pytest.raises(ValueError, match="the loss of 4 samples is nan"):
         gradient_noise(net, net.w0)
+
+
+@pytest.mark.parametrize("measure", [hessian_trace, measures.hessian_frobenius])
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"samples": -5}, "samples must be at least 1, got -5"),
+        ({"rtol": -1.0}, "rtol must be positive and finite, got -1.0"),
+        ({"probes": "banana"}, "probes must be 'rademacher' or 'gaussian', got 'banana'"),
+        ({"deflate": -1}, "deflate must be >= 0, got -1"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_where_nothing_has_to_be(measure, options, told):
+    """The exact routes, too: of a toy of few weights, and of a network of linear layers and ReLUs."""
+    for landscape in (Quadratic([1.0, 3.0]), relu_network()):
+        with pytest.raises(ValueError, match=told):
+            measure(landscape, torch.zeros(landscape.d, dtype=torch.float64), **options)
+
+
+@pytest.mark.parametrize("measure", [hessian_trace, measures.hessian_frobenius])
+def test_a_curvature_that_is_not_finite_is_no_exact_number(measure):
+    for landscape in (Quadratic([1.0, math.inf]), relu_network()):
+        w = torch.full((landscape.d,), math.nan, dtype=torch.float64)
+        with pytest.raises(FloatingPointError, match="not finite"):
+            measure(landscape, w)
+
+
+def relu_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    return Landscape.of(model, cross_entropy, (torch.randn(6, 4).double(), torch.arange(6) % 3))
+
+
+def test_pac_bayes_names_a_loss_that_is_not_finite_and_a_given_generator_goes_on():
+    bowl, w = Quadratic([1.0, 3.0]), torch.zeros(2, dtype=torch.float64)
+    with pytest.raises(FloatingPointError, match="the loss is not finite at this point"):
+        pac_bayes(bowl, w * math.nan)
+    generator = torch.Generator().manual_seed(0)
+    assert pac_bayes(bowl, w, seed=generator).value != pac_bayes(bowl, w, seed=generator).value
+
+
+def test_a_batch_without_samples_is_named():
+    network, none = relu_network(), torch.arange(0)
+    for ask in (network.loss, network.grad, network.losses, network.per_sample_grads):
+        with pytest.raises(ValueError, match="the batch holds no samples"):
+            ask(network.w0, none)
+    with pytest.raises(ValueError, match="the batch holds no samples"):
+        rules.micro_gradients(network, 2, none)
+
+
+def test_a_function_that_is_not_finite_at_zero_has_its_trace_where_the_krylov_space_closes():
+    """2 I in three dimensions: one step finds its only eigenvalue."""
+    density = hessian_density(Quadratic([2.0, 2.0, 2.0]), torch.zeros(3, dtype=torch.float64))
+    assert density.trace(torch.log).value == pytest.approx(3 * math.log(2))

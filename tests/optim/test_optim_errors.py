@@ -8,7 +8,7 @@ from methods_under_test import OPTIMIZERS, WHOLE, each, every_method
 from torch import nn
 from torch.optim import LBFGS, SGD, Adadelta
 
-from flatlab.optim import ASAM, CSAM, SAM, USAM, StableSAM
+from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableSAM
 
 
 def parabola(method=SAM, start=(2.0,), **options):
@@ -58,6 +58,21 @@ def test_an_eta_below_zero_is_refused_wherever_it_comes_from(method, eta):
     opt.param_groups[0]["eta"] = eta
     with pytest.raises(ValueError, match=message):
         opt.step(closure)
+
+
+@pytest.mark.parametrize(
+    "method, option, given, told",
+    [
+        (LSAM, "antithetic", "no", "antithetic must be True or False, got 'no'"),
+        (ASAM, "scale_1d", 1, "scale_1d must be True or False, got 1"),
+        (LSAM, "k", 2.0, "k must be a whole number >= 1, got 2.0"),
+        (LSAM, "k", math.inf, "k must be a whole number >= 1, got inf"),
+        (SAM, "rho", "0.05", "rho must be a number >= 0, got '0.05'"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_at_once(method, option, given, told):
+    with pytest.raises(ValueError, match=told):
+        method(SGD([torch.ones(2, requires_grad=True)], lr=0.1), **{option: given})
 
 
 def test_a_tensor_rho_is_checked_too():
@@ -171,6 +186,7 @@ def test_two_parameters_in_one_memory_are_refused_at_construction_and_in_a_new_g
     opt = method(SGD([nn.Parameter(memory[:, ::2]), nn.Parameter(memory[:, 1::2]), nn.Parameter(torch.empty(0))], lr=0.1))
     with pytest.raises(ValueError, match="share their memory"):
         opt.add_param_group({"params": [one]})
+    assert len(opt.param_groups) == 1, "the group is not added"
 
 
 @pytest.mark.parametrize("view", [lambda z: z.conj(), lambda z: z.conj().imag], ids=["conjugate", "negative"])

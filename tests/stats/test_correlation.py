@@ -108,3 +108,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
         cluster_bootstrap(np.sum, ["a", "b"], level=95)
     assert np.isnan(pearson([1.0, 1.0], [1.0, 2.0]))
+    assert np.isnan(pearson([0.1] * 3, [0.1] * 3)) and np.isnan(pearson([0.1] * 3, [1.0, 2.0, 4.0])), "but for rounding"
