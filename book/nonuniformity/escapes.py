@@ -173,7 +173,9 @@ def sam() -> Finding:
     words = (
         f"At the learning rate of the figure, {RATE:g}, {told(proper)} of the runs are at 0 after {LENGTH} steps, and "
         f"{told(published)} in the published form, which always adds +rho and is SGD seen from rho beside. At 0.54 "
-        f"{beside['SAM']} of SAM's are there after {LONGEST:,}, of SGD's {beside['SGD']}."
+        f"{beside['SAM']} of SAM's are there after {LONGEST:,}, of SGD's {beside['SGD']}; at 0.5 "
+        f"{told(share('SAM', 0.5, LONGEST))} of SAM's. Neither form rests at 0: SAM circles beside it, the published form "
+        "stops a radius off."
     )
     return concluded(escapes_always("SAM", "SAM as published"), words)
 

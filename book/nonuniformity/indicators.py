@@ -216,14 +216,16 @@ def noise_goes_with_the_error() -> Finding:
 
 
 def sharpness_fails_and_noise_does_not() -> Finding:
-    """Among trainings of one augmentation no kind of sharpness goes with the test error for certain, and the noise does; in
-    part if the first holds alone.
+    """No kind of sharpness has a correlation of 0.5 with the test error that its intervals leave open, among all trainings
+    and among those of one augmentation, and the noise goes with it for certain; in part if the first holds alone.
     """
-    fails = all(correlation(name, END, "within").low <= 0 for name in SHARP)
+    open_ends = [correlation(name, END, kind).high for name in SHARP for kind in ("rank", "within")]
+    fails = max(open_ends) < 0.5
     words = (
         f"Rank correlation with the test error at the end, among trainings of one augmentation: {each(NAMES, 'within')}; "
         f"among all {each(NAMES)}. Noise and eigenvalue order the trainings nearly alike, at "
-        f"{float(spearman(column('noise'), column('eigenvalue'))):.2f}."
+        f"{float(spearman(column('noise'), column('eigenvalue'))):.2f}. The intervals of sharpness reach "
+        f"{max(open_ends):.2f}, so that it cannot be said to fail; a true correlation of 0.5 is seen in four of five cases."
     )
     return concluded(graded(fails and correlation("noise", END, "within").low > 0, fails), words)
 

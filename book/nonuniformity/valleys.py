@@ -11,7 +11,7 @@ import torch
 from IPython.display import HTML
 from torch import Tensor
 
-from book.finding import RESULTS, Finding, graded, of_all
+from book.finding import RESULTS, Finding, of_all
 from flatlab import plots
 from flatlab.runs import records
 from flatlab.stats.intervals import student
@@ -212,7 +212,7 @@ def sam_and_cov_go_on() -> Finding:
     """At the paper's settings the second half takes something off both methods' distance for certain."""
     taken = {title: {name: taken_off(title, name) for name in ("SAM", "COV")} for title in (PAPER, CLEAR)}
     words = (
-        "The second half of a run takes this much off the distance to the least norm: at the paper's settings "
+        "The second half of a run takes this much off the distance to the least norm: at the published code's settings "
         f"{parts(taken[PAPER])}, where COV goes past it in {below_least(PAPER, 'COV')} of "
         f"{ours(PAPER)['config']['seeds']} data sets; with theta* = (1, 1) and start (3, 0.1) {parts(taken[CLEAR])}. There "
         f"they end within {end_share('SAM'):.1f}% and {end_share('COV'):.1f}% of the least norm."
@@ -221,18 +221,19 @@ def sam_and_cov_go_on() -> Finding:
 
 
 def cov_is_closest() -> Finding:
-    """At the paper's settings COV ends closer to the least norm than SAM for certain, over the same data sets."""
+    """COV ends closer to the least norm than SAM for certain, over the same data sets, at the published code's settings and
+    where the signal is strong; in part if at one of them."""
     ends = {title: [distance(title, name)[:, -1] for name in ("SAM", "COV")] for title in (PAPER, CLEAR)}
     ahead = {title: student((sam - cov).tolist()) for title, (sam, cov) in ends.items()}
     (sam, cov), (other_sam, other_cov) = ([end.mean().item() for end in both] for both in ends.values())
     closer = "COV is the closer one" if ahead[CLEAR][0] > ahead[CLEAR][1] else "COV is not closer for certain"
     words = (
-        f"At the paper's settings SAM ends {sam:.3f} from the least norm and COV {cov:.3f}, past it in "
-        f"{below_least(PAPER, 'COV')} of {ours(PAPER)['config']['seeds']} data sets; it is "
-        f"{-ahead[PAPER][0]:.3f} ± {ahead[PAPER][1]:.3f} farther. With theta* = (1, 1) {closer}, {other_cov:.3f} against "
-        f"{other_sam:.3f}."
+        f"At the published code's settings (inputs of deviation 2; the caption has 1) SAM ends {sam:.3f} from the least "
+        f"norm and COV {cov:.3f}, past it in {below_least(PAPER, 'COV')} of {ours(PAPER)['config']['seeds']} data sets; it "
+        f"is {-ahead[PAPER][0]:.3f} ± {ahead[PAPER][1]:.3f} farther. With theta* = (1, 1) {closer}, {other_cov:.3f} "
+        f"against {other_sam:.3f}."
     )
-    return concluded(graded(ahead[PAPER][0] > ahead[PAPER][1]), words, PAPER, CLEAR)
+    return concluded(of_all(mean > half for mean, half in ahead.values()), words, PAPER, CLEAR)
 
 
 CLAIMS = {

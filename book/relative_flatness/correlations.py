@@ -41,7 +41,8 @@ def conditions_are_identified() -> Finding:
         "The two conditions are what equation (5) needs. In the toy the classes overlap by "
         f"{NormalDist().cdf(-separation(APART) / 2):.1%} at separation {separation(APART):g}, and flatness still does not "
         f"follow the gap: over data sets of the same four Gaussians they correlate at {span(apart)}, from setting to "
-        "setting. At 500 samples the draws are not representative: the gap is mostly luck, and that is in representativeness."
+        "setting. At 500 samples the draws are not representative: the gap is mostly luck, and that is in "
+        "representativeness."
     )
     return concluded(graded(min(apart) > 0.9, True), words)
 
@@ -56,8 +57,8 @@ def correlation_rises() -> Finding:
     where = ", ".join(f"{generator}, {loss} loss, penalty {penalty:g}" for generator, loss, penalty in sorted(alike))
     words = (
         f"Of {len(every)} settings (five generators, three dimensions, two losses, three penalties) the correlation "
-        f"clearly falls with the separation in {len(down)} and clearly rises in {len(up)} ({where}). With the authors' generator "
-        f"it falls in {len(falling(own))} of {len(own)} and rises in {len(rising(own))}. A "
+        f"clearly falls with the separation in {len(down)} and clearly rises in {len(up)} ({where}). With the authors' "
+        f"generator it falls in {len(falling(own))} of {len(own)} and rises in {len(rising(own))}. A "
         f"first-order theory of the luck of the draw predicts the fall in the {foretold} whose data sets share one "
         "distribution. Half of the settings would show the claim."
     )
@@ -89,9 +90,9 @@ def no_indicator_where_close() -> Finding:
     luck = [c["kappa_train"][CLOSE] for c in curves(generator="rectangle")]
     words = (
         f"At separation {separation(CLOSE):g}, where labels are a function of the features, as the paper assumes, the "
-        f"correlation over data sets is {span(sure)} by setting; 0.9 would contradict the claim. It is above 0.9 in {good} of "
-        f"all {len(close)} settings, where labels are drawn at random, too: training loss and kappa follow the same luck of "
-        f"the draw there, with a correlation of {span(luck)} for the same four Gaussians."
+        f"correlation over data sets is {span(sure)} by setting; 0.9 would contradict the claim. It is above 0.9 in {good} "
+        f"of all {len(close)} settings, where labels are drawn at random, too: training loss and kappa follow the same "
+        f"luck of the draw there, with a correlation of {span(luck)} for the same four Gaussians."
     )
     return concluded(REFUTED if max(map(abs, sure)) > 0.9 else NOT, words)
 

@@ -128,7 +128,8 @@ def tight_bound() -> Finding:
     words = (
         f"In the toy the sum lies above the gap in {how_often()}. Its median is {least_ratio():.1f} times the size of the "
         f"gap or more, {span(map(ratio, studies(DELTA)), '.1f')} times at delta = {DELTA:g}. At a given separation it does "
-        f"not know the gap: there they correlate at {span(map(knows, studies(DELTA)))} at that delta. Over separations both fall."
+        f"not know the gap: there they correlate at {span(map(knows, studies(DELTA)))} at that delta. Over separations "
+        "both fall."
     )
     return concluded(of_all(it_bounds()), words)
 
@@ -161,7 +162,8 @@ def figure_4_falls() -> Finding:
 
 
 def follows_from_representative_data() -> Finding:
-    """By equation (5) and Theorem 5 where representativeness is zero; what the toy says, where it is not, stands beside it."""
+    """By equation (5) and Theorem 5 where representativeness is zero; what the toy says, where it is not, stands beside "
+    "it."""
     ten = study(10)
     above = (ten.gap <= ten.held).double().mean().item()
     words = (
@@ -210,8 +212,8 @@ def flatness_is_the_gap() -> Finding:
         f"In the toy, where labels are constant (separations of {config()['separations'][-2]:g} and "
         f"{config()['separations'][-1]:g}), delta^2 / (2 m) kappa misses the gap by {off:.0%} of its size or more, by the "
         f"median, at every delta, and correlates with it at {span(follows)}. The data is not representative there: "
-        f"representativeness is at least {least:.1f} of the gap, so that the explanation stays untested. For representative data "
-        "the first half follows from equation (5) and Theorem 5."
+        f"representativeness is at least {least:.1f} of the gap, so that the explanation stays untested. For "
+        "representative data the first half follows from equation (5) and Theorem 5."
     )
     return concluded(graded(off < 0.1 and min(follows) > 0.9, True), words)
 
@@ -249,8 +251,8 @@ def estimate_by_splits() -> Finding:
     tied = max(correlation(s.split, s.known).abs().max().item() for s in some)
     words = (
         f"In our reading the estimate by splits is {span(times, '.1f')} times the known "
-        f"representativeness for delta up to 0.2, and at a given separation not correlated with it ({tied:.2f} at most). Up to "
-        f"delta = {DELTA:g} it is the scatter of the test part. Over separations both fall together."
+        f"representativeness for delta up to 0.2, and at a given separation not correlated with it ({tied:.2f} at most). "
+        f"Up to delta = {DELTA:g} it is the scatter of the test part. Over separations both fall together."
     )
     return concluded(of_all([max(times) < 4 / 3, tied > 0.5]), words)
 

@@ -80,6 +80,23 @@ def test_full_batch_descent_has_a_gap_of_exactly_one_in_n_and_the_bound_of_remar
     assert max(noises) == 0, "Tr C of the full batch"
 
 
+def test_of_two_runs_on_coin_flips_the_one_with_more_noise_has_the_smaller_gap():
+    """Single samples, over all training sets and orders of draws: the gap is that of the full batch, the noise is not."""
+    n, lr = 4, 0.3
+    for steps, gap, noise in ((5, 0.208, 1.21), (4, 0.190, 0.97)):
+        gaps, sums = [], []
+        for flips in itertools.product((-1.0, 1.0), repeat=n):
+            z = torch.tensor(flips, dtype=torch.float64)
+            draws = torch.tensor(list(itertools.product(range(n), repeat=steps)))
+            w, total = torch.zeros(len(draws), dtype=torch.float64), torch.zeros(len(draws), dtype=torch.float64)
+            for k in range(steps):
+                total += lr * (w[:, None] - z).var(1, correction=0).sqrt()
+                w = w - lr * (w - z[draws[:, k]])
+            gaps.append(((w * w + 1) / 2 - (w[:, None] - z).square().mean(1) / 2).mean().item())
+            sums.append(total.mean().item())
+        assert (statistics.mean(gaps), statistics.mean(sums)) == pytest.approx((gap, noise), abs=5e-3)
+
+
 def test_a_digit_replaced_changes_its_loss_by_1_65_and_the_bound_of_theorem_1_is_zero():
     """Logistic regression in full batch on 20 digits: convex, on bounded inputs Lipschitz and smooth."""
     change, noise = full_batch.one_replaced(20)
