@@ -229,8 +229,8 @@ def everywhere(tables):
 
 
 def task_dependent(tables):
-    """Some weight is better on CIFAR-100, at the text's rate as well, and none on text and tables; in part if these "
-    "alone."""
+    """Some weight is better on CIFAR-100, at the text's rate as well, and none on text and tables; in part if these
+    alone."""
     none = better(tables[N])[0] == better(tables[B])[0] == 0
     up, down = better(whole(C, TEXT))
     words = f"{counted(tables)} At the text's rate CIFAR-100 is higher for {up} and lower for {down}."

@@ -128,8 +128,8 @@ def loss_fluctuates() -> Finding:
 
 
 def accuracies_differ_more() -> Finding:
-    """The last losses span a smaller share of their mean than the accuracies do, on test and training images, in "
-    "each seed."""
+    """The last losses span a smaller share of their mean than the accuracies do, on test and training images, in
+    each seed."""
     grid = rates(SMALL)
     train = lambda r: r["result"]["final"]["train_loss"]  # noqa: E731
     shares = {}
@@ -160,8 +160,8 @@ def small_radius_is_sensitive() -> Finding:
 
 
 def large_radius_best_rate() -> Finding:
-    """At 0.05, too, the rate of 0.03 is above each other, for certain; and the rates differ less than at 0.02, for "
-    "certain."""
+    """At 0.05, too, the rate of 0.03 is above each other, for certain; and the rates differ less than at 0.02, for
+    certain."""
     small, large = rates(SMALL), rates(LARGE)
     below = [apart(large[lr], large[0.03], accuracy) for lr in RATES[1:]]
     wide = (width(grid.values(), accuracy) for grid in (small, large))

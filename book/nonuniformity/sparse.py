@@ -134,8 +134,8 @@ def prevents_overfitting() -> Finding:
 
 
 def sparser_than_sharpness() -> Finding:
-    """SAMGCM is sparser and has less than half of SAM's test loss, at the code's radii and at equal ones, in both "
-    "readings."""
+    """SAMGCM is sparser and has less than half of SAM's test loss, at the code's radii and at equal ones, in both
+    readings."""
     norms, losses = medians(CODE, "l1"), medians(CODE, "test")
     ahead = [norms[2] < norms[1] and losses[2] < losses[1] / 2]
     times = {c["alternating"]: [over(c, "test", *both) for both in EQUAL] for c in (CODE, TEXT)}

@@ -162,8 +162,8 @@ def figure_4_falls() -> Finding:
 
 
 def follows_from_representative_data() -> Finding:
-    """By equation (5) and Theorem 5 where representativeness is zero; what the toy says, where it is not, stands beside "
-    "it."""
+    """By equation (5) and Theorem 5 where representativeness is zero; what the toy says, where it is not, stands beside
+    it."""
     ten = study(10)
     above = (ten.gap <= ten.held).double().mean().item()
     words = (

@@ -122,9 +122,9 @@ def figure_1() -> Finding:
 
 
 def worse_late() -> Finding:
-    """From epoch 2 to 20 the ratio falls by 0.03 at least."""
+    """From epoch 2 to 20 the ratio falls by 0.03 at least with SAM, of which the figure is."""
     ends = {(m, rho): [epoch(m, rho, number, "ratio") for number in (2, 20)] for m in METHODS for rho in RHOS}
-    falls = [early - late > 0.03 for early, late in ends.values()]
+    falls = [early - late > 0.03 for (m, _), (early, late) in ends.items() if m == "SAM"]
     told = {m: ", ".join("{:.2f} to {:.2f}".format(*ends[m, rho]) for rho in RHOS) for m in METHODS}
     words = "From epoch 2 to epoch 20, at rho = 0.01, 0.05 and 0.2, the ratio of the norms goes with SAM from "
     words += f"{told['SAM']}, with StableSAM from {told['StableSAM']}."
