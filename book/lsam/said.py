@@ -78,6 +78,12 @@ def lower_variance() -> Finding:
     return read(not beaten, f"another method has the lower deviation in {len(beaten)} of 10 columns")
 
 
+def steadier_than_sam_and_variants() -> Finding:
+    """SAM and none of its variants has a lower deviation, in any column."""
+    beaten = [column for column in range(10) if set(steadier(column)) - {"SGD"}]
+    return read(not beaten, f"SAM or a variant of it has the lower deviation in {len(beaten)} of 10 columns")
+
+
 def improves_over_both() -> Finding:
     """LSAM is above SGD and above SAM* in every column."""
     below = {other: sum(over(other, column) < 0 for column in range(10)) for other in ("SGD", "SAM*")}
@@ -125,10 +131,13 @@ def figure_4_accuracy() -> Finding:
 def helps_more_on_harder_data() -> Finding:
     """With each network the gain over SAM* is larger on CIFAR-100."""
     gains = {name: (over("SAM*", k), over("SAM*", k + 5)) for k, name in enumerate(COLUMNS)}
-    less = [f"{name} {easy:+.2f} and {hard:+.2f}" for name, (easy, hard) in gains.items() if hard < easy]
+    told = {name: f"{name} {easy:+.2f} and {hard:+.2f}" for name, (easy, hard) in gains.items()}
+    less = [told[name] for name, (easy, hard) in gains.items() if hard < easy]
+    more = [words for words in told.values() if words not in less]
     words = (
         f"the gain over SAM* is smaller on CIFAR-100 than on CIFAR-10 with {len(less)} of five networks "
-        f"({', '.join(less)}). Section 5.2 has the benefit grow where data are easier, section 5.3 where they are harder"
+        f"({', '.join(less)}), and larger with the others ({', '.join(more)}). Section 5.2 has the benefit grow where data "
+        "are easier, section 5.3 where they are harder"
     )
     return read(not less, words)
 
@@ -146,12 +155,13 @@ def superior_or_comparable() -> Finding:
 
 def maxima_vary_more() -> Finding:
     """The mean deviation of each method with a maximum is above LSAM's, and above SGD's."""
-    mean = {name: statistics.mean(row) for name, row in table("deviation").items() if name != "GASAM"}
+    mean = {name: statistics.mean(row) for name, row in table("deviation").items()}
     with_maximum = [mean[name] for name in ("SAM*", "ASAM", "SAM", "SSAM")]
     told = ", ".join(f"{called(name)} {value:.2f}" for name, value in mean.items())
     words = (
-        f"In the paper's own table the deviations are on average over its ten columns: {told}. A deviation over three "
-        "seeds is known to a factor between 0.5 and 6."
+        f"In the paper's own table the deviations are on average over its ten columns: {told}. More than LSAM they vary, "
+        "but SGD, without a maximum, varies as much as SAM*. A deviation over three seeds is known to a factor between 0.5 "
+        "and 6."
     )
     verdict = graded(min(with_maximum) > max(mean["SGD"], mean["LSAM"]), min(with_maximum) > mean["LSAM"])
     return Finding(verdict, words, "the paper's Table 1, three seeds a cell", [])
@@ -202,7 +212,7 @@ CLAIMS = {
     "lsam/gain-cifar100": gain_cifar100,
     "lsam/cifar10-pyramidnet-matches": pyramidnet_matches,
     "lsam/lower-variance": lower_variance,
-    "lsam/summary-smaller-variance": lower_variance,
+    "lsam/summary-smaller-variance": steadier_than_sam_and_variants,
     "lsam/summary-improves-over-both": improves_over_both,
     "lsam/large-models-tradeoff": large_models_tradeoff,
     "lsam/max-methods-vary-more": maxima_vary_more,

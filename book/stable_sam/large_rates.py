@@ -96,7 +96,8 @@ def robust() -> Finding:
     words = (
         f"Beside SAM of the same seed and radius StableSAM ends, at rates of 0.1 and 0.2, {told(moderate)}, by "
         f"{span(moderate, '+.1f')} points; at 0.4 and 0.8 {told(large)}, by {span(large, '+.1f')}. There it "
-        f"ends at chance in {lost_at_large('StableSAM')} of {len(large)} runs, SAM in {lost_at_large('SAM')}. The runs have {len(cells()['plain', None, RATES[0]])} seeds."
+        f"ends at chance in {lost_at_large('StableSAM')} of {len(large)} runs, SAM in {lost_at_large('SAM')}. The runs "
+        f"have {len(cells()['plain', None, RATES[0]])} seeds."
     )
     return concluded(of_all(parts), words)
 

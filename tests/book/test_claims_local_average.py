@@ -69,6 +69,34 @@ def test_integrability_to_every_power_does_not_make_a_loss_continuous():
     assert all(step.loss(at(r)) - step.loss(at(0.0)) > 0.29 for r in (1e-3, 1e-9))
 
 
+def test_a_bounded_curve_has_at_no_point_an_exponent_above_one_half():
+    """On every dyadic interval of length l the middle differs from the mean of the ends by a fixed multiple of sqrt(l).
+
+    With an exponent above 1/2 at a point this would fall faster on the intervals around it.
+    """
+    rough = Rough(alpha=0.5, terms=11)
+    for n in range(1, 10):
+        ends = torch.linspace(-2, 2, 2**n + 1, dtype=torch.float64)
+        low, middle, high = (rough.value(x) for x in (ends[:-1], (ends[:-1] + ends[1:]) / 2, ends[1:]))
+        apart = ((low + high) / 2 - middle) / (ends[1] - ends[0]).sqrt()
+        torch.testing.assert_close(apart, torch.full_like(apart, apart[0].item()))
+        assert apart[0] == pytest.approx(0.55 / 4, rel=1e-6)
+
+
+def test_a_narrow_hole_in_a_flat_region_has_a_gap_that_no_term_of_corollary_1_sees():
+    """Two kinds of examples, equally likely, of losses l and 1 - l; the sample holds the first kind alone."""
+    s, rho, cells = 0.001, 0.5, 1_000_001
+    w = torch.linspace(-rho, rho, cells, dtype=torch.float64)
+    trained = (w.abs() / (2 * s)).clamp(max=0.5)
+    population = torch.full_like(w, 0.5)
+    modulus = (population - population[cells // 2]).abs().max().item()
+    second = (population.mean() - trained.mean()).abs().item()
+    oscillation = (trained - trained.mean()).abs().mean().item()
+    gap = (population - trained)[cells // 2].item()
+    assert modulus == 0.0 and gap == pytest.approx(0.5)
+    assert (second, oscillation) == (pytest.approx(s / 2, rel=1e-2), pytest.approx(s, rel=1e-2))
+
+
 def test_averages_of_a_bounded_loss_are_continuous_however_irregular_it_is():
     """Over an interval of half-width rho the average of values in [0, 1] changes by at most the move over 2 rho.
 
