@@ -200,10 +200,10 @@ def in_words() -> dict[str, str]:
 def traces() -> tuple[list[Interval], str]:
     """Spearman's correlation of the trace with the gap in both studies, and in words."""
     both = [found["Tr H"].spearman for found in (of_digits(), of_lenet())]
+    values = " and ".join(told(c) for c in both)
     words = (
-        "Over 110 minima of a perceptron on digits and 110 of LeNet5 on CIFAR-10, each stopped after an epoch with a mean "
-        "loss of 0.1 or less, Spearman's correlation of the trace with the gap is " + " and ".join(told(c) for c in both) "
-        "+ ", 95% intervals"
+        "Over 110 minima of a perceptron on digits and 110 of LeNet5 on CIFAR-10, each stopped after an epoch with a mean loss "
+        f"of 0.1 or less, Spearman's correlation of the trace with the gap is {values}, 95% intervals"
     )
     return both, words + (": the flatter have the larger gap." if all(c.high < 0 for c in both) else ".")
 
