@@ -1,6 +1,6 @@
 """The minima of Figure 5: which measure follows the gap, and whether what all five papers take for granted is so.
 
-Two studies of 110 minima each, trained to the same loss: LeNet5 on CIFAR-10, as in the paper, and a perceptron on digits.
+Two studies of 110 minima each, stopped by the same rule: LeNet5 on CIFAR-10, as in the paper, and a perceptron on digits.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ def traces() -> tuple[list[Interval], str]:
     both = [found["Tr H"].spearman for found in (of_digits(), of_lenet())]
     values = " and ".join(told(c) for c in both)
     words = (
-        "Over 110 minima of a perceptron on digits and 110 of LeNet5 on CIFAR-10, each stopped after an epoch with a mean loss "
-        f"of 0.1 or less, Spearman's correlation of the trace with the gap is {values}, 95% intervals"
+        "Over 110 minima of a perceptron on digits and 110 of LeNet5 on CIFAR-10, each stopped after an epoch with a mean "
+        f"loss of 0.1 or less, Spearman's correlation of the trace with the gap is {values}, 95% intervals"
     )
     return both, words + (": the flatter have the larger gap." if all(c.high < 0 for c in both) else ".")
 
