@@ -125,10 +125,10 @@ def pictured(verdict: str, words: str) -> Finding:
     return Finding(verdict, words, scale(planes()), planes())
 
 
-def half_a_filter_away() -> tuple[dict[str, float], str]:
-    """The training loss there around each of the four solutions, and in words."""
-    found = {name: height(r, 0.5) for name, r in zip(("SGD", "SAM", "LSAM at 0.05", "LSAM at 5"), planes(), strict=True)}
-    return found, ", ".join(f"{name} {v:.2f}" for name, v in found.items())
+def half_a_filter_away() -> str:
+    """The training loss there around each of the four solutions, in words."""
+    names = ("SGD", "SAM", "LSAM at 0.05", "LSAM at 5")
+    return ", ".join(f"{name} {height(r, 0.5):.2f}" for name, r in zip(names, planes(), strict=True))
 
 
 def flatter_than(*others: str) -> Finding:
@@ -158,7 +158,7 @@ def sgd_lower_and_sharper() -> Finding:
     tests = ", ".join(f"{f['loss']:.2f} and {f['accuracy']:.1%}" for f in final)
     words = (
         f"Training loss of SGD, SAM, LSAM at 0.05 and at 5: {losses}; half a filter's length away: "
-        f"{half_a_filter_away()[1]}. Test loss and accuracy of SGD, SAM and LSAM at 5: {tests}. One seed each."
+        f"{half_a_filter_away()}. Test loss and accuracy of SGD, SAM and LSAM at 5: {tests}. One seed each."
     )
     return pictured(of_all([low, narrow, worse_loss, worse_accuracy]), words)
 
@@ -182,11 +182,11 @@ def calm_generalizes() -> Finding:
     accuracy for certain.
     """
     found, final = rises(), [r["result"]["final"] for r in planes()]
-    calm = [f for f, rise in zip(final, found.values(), strict=True) if rise < 0.98 * found["SGD"]]
-    cells = {"SAM": lenet("SAM"), "LSAM at 5": lenet("LSAM", k=1, rho=5.0)}
+    every = {"SAM": lenet("SAM"), "LSAM at 0.05": lenet("LSAM", k=1, rho=0.05), "LSAM at 5": lenet("LSAM", k=1, rho=5.0)}
+    cells = {name: cell for name, cell in every.items() if found[name] < 0.98 * found["SGD"]}
     losses, accuracies = ({n: difference(c, score) for n, c in cells.items()} for score in ("loss", "accuracy"))
-    lower = bool(calm) and all(mean < -half for mean, half in losses.values())
-    higher = bool(calm) and all(mean > half for mean, half in accuracies.values())
+    lower = bool(cells) and all(mean < -half for mean, half in losses.values())
+    higher = bool(cells) and all(mean > half for mean, half in accuracies.values())
     over_seeds = "; ".join(
         f"{n} {losses[n][0]:+.2f} ± {losses[n][1]:.2f} and {points(*accuracies[n])} points" for n in cells
     )

@@ -134,7 +134,8 @@ def small_models_gain() -> Finding:
     if_so = "If seeds differ no more than that, a" if math.isinf(half) else "A"
     words += f"{if_so} gain of more than {max(lead + within, 0):.1f} is excluded at this length. "
     words += (
-        f"On CIFAR-10, with the narrow fast_cifar after 12 epochs, LSAM less SGD is {twelve_epochs.told('LSAM')} points. "
+        "On CIFAR-10, with the narrow fast_cifar after 12 epochs, LSAM less SGD is, in points, "
+        f"{twelve_epochs.told('LSAM')}. "
     )
     words += "Longer training and the cause were not measured."
     ends = lead - within, operator.sub(*twelve_epochs.lead("LSAM"))

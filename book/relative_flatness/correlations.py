@@ -60,13 +60,13 @@ def correlation_rises() -> Finding:
         f"clearly falls with the separation in {len(down)} and clearly rises in {len(up)} ({where}). With the authors' "
         f"generator it falls in {len(falling(own))} of {len(own)} and rises in {len(rising(own))}. A "
         f"first-order theory of the luck of the draw predicts the fall in the {foretold} whose data sets share one "
-        "distribution. Half of the settings would show the claim."
+        "distribution. More than half of the settings would show the claim."
     )
     return concluded(graded(2 * len(up) > len(every), len(up) > len(down)), words)
 
 
 def no_correlation_where_close() -> Finding:
-    """The interval holds zero at the smallest separation in all settings; in part if in half of them."""
+    """The interval holds zero at the smallest separation in all settings; in part if in more than half of them."""
     zero = [c["low"][CLOSE] <= 0 <= c["high"][CLOSE] for c in curves()]
     (own,) = curves(generator="published", loss="squared", penalty=0.002)
     close, least = own["pearson"][CLOSE], min(own["pearson"], key=abs)

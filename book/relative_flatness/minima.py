@@ -152,7 +152,8 @@ def signs(found: Found, measures: Sequence[str]) -> str:
     negative = [name for name in measures if found[name].spearman.high < 0]
     if len(negative) == len(measures):
         return " All are negative: the flatter, the larger the gap."
-    return " The trace and the like are negative for certain: the flatter, the larger the gap." if negative else ""
+    those = f"{' and '.join(WORDS[name] for name in negative)} {'is' if len(negative) == 1 else 'are'}"
+    return f" For certain negative {those}: the flatter, the larger the gap." if negative else ""
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -264,7 +265,7 @@ def small_batches() -> tuple[str, str]:
 
 def batches_and_rates() -> tuple[str, str]:
     """The same, and in four of five pairs the larger rate has the smaller trace."""
-    flatter = of_all(share_larger(study(), "lr", "Tr H") < 0.2 for study in (digits, lenet))
+    flatter = of_all(share_larger(study(), "lr", "Tr H") <= 0.2 for study in (digits, lenet))
     words = "Pairs of minima that differ in one setting and in which the larger setting has the larger value. "
     words += f"By the batch, {told_pairs('batch')}. By the rate, {told_pairs('lr')}."
     return flatter if small_batches()[0] == flatter else PART, words
@@ -272,8 +273,8 @@ def batches_and_rates() -> tuple[str, str]:
 
 def rate_over_batch() -> tuple[str, str]:
     """In four of five pairs the larger rate, or the smaller batch, has the smaller gap, in both studies."""
-    smaller = [share_larger(study(), "lr", "gap") < 0.2 for study in (digits, lenet)]
-    smaller += [share_larger(study(), "batch", "gap") > 0.8 for study in (digits, lenet)]
+    smaller = [share_larger(study(), "lr", "gap") <= 0.2 for study in (digits, lenet)]
+    smaller += [share_larger(study(), "batch", "gap") >= 0.8 for study in (digits, lenet)]
     words = (
         "Among minima stopped by the same rule the larger ratio tends to the larger gap of the loss; by accuracy digits "
         "show no tendency. Smaller gaps in four of five pairs would show the claim."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,11 +69,11 @@ class Option:
     def check(self, value: Any) -> None:
         """A `ValueError` that names option and value, if it is not allowed. A tensor on an accelerator is trusted."""
         if self.kind is bool:
-            if not isinstance(value, bool):
+            if not isinstance(value, bool | np.bool_):
                 raise ValueError(f"{self.name} must be True or False, got {value!r}")
             return
-        if self.kind is float and not isinstance(value, Real | Tensor):
-            raise ValueError(f"{self.name} must be a number {self.bounds()}, got {value!r}")
+        if self.kind is float and (isinstance(value, bool | str) or not hasattr(value, "__float__")):
+            raise ValueError(f"{self.name} must be a number, got {value!r}")
         if self.least == 0 and self.kind is float:
             non_negative(self.name, value)
             return
@@ -84,7 +85,7 @@ class Option:
         elif isinstance(value, Tensor):
             right = bool(self._inside(value).all())
         else:
-            right = (not whole or isinstance(value, Integral)) and bool(self._inside(value))
+            right = (not whole or isinstance(value, Integral) and not isinstance(value, bool)) and bool(self._inside(value))
         if not right:
             raise ValueError(f"{self.name} must be {'a whole number ' * whole}{self.bounds()}, got {value!r}")
 

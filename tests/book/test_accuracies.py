@@ -37,3 +37,4 @@ def test_half_of_the_differences_within_a_paper_are_smaller_than_those_between_p
     smaller = sum(abs(a.accuracy - b.accuracy) < median for a, b in told)
     words = accuracies.in_words()
     assert (words["papers-smaller"], words["papers-pairs"]) == (str(smaller), str(len(told)))
+    assert 2 * smaller > len(told)

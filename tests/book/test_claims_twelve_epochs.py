@@ -47,6 +47,15 @@ def test_a_lead_is_the_methods_accuracy_less_the_others():
             assert (mean - half, mean + half) == pytest.approx(tuple(ttest_rel(ours, sgd).confidence_interval()))
 
 
+def test_the_interval_of_a_lead_is_that_of_the_paired_t_test(monkeypatch):
+    run = lambda a: {"result": {"final": {"accuracy": a}}}  # noqa: E731
+    ours, sgd = (0.91, 0.93, 0.92), (0.90, 0.90, 0.91)
+    found = {name: {k: run(a) for k, a in enumerate(of)} for name, of in (("SGD", sgd), ("SAM", ours))}
+    monkeypatch.setattr(twelve_epochs, "runs", lambda: found)
+    mean, half = twelve_epochs.lead("SAM")
+    assert (mean - half, mean + half) == pytest.approx(tuple(100 * e for e in ttest_rel(ours, sgd).confidence_interval()))
+
+
 @pytest.mark.parametrize(
     ("sam", "stable", "verdict"),
     [

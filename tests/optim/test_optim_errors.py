@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from methods_under_test import OPTIMIZERS, WHOLE, each, every_method
@@ -67,12 +68,21 @@ def test_an_eta_below_zero_is_refused_wherever_it_comes_from(method, eta):
         (ASAM, "scale_1d", 1, "scale_1d must be True or False, got 1"),
         (LSAM, "k", 2.0, "k must be a whole number >= 1, got 2.0"),
         (LSAM, "k", math.inf, "k must be a whole number >= 1, got inf"),
-        (SAM, "rho", "0.05", "rho must be a number >= 0, got '0.05'"),
+        (LSAM, "k", True, "k must be a whole number >= 1, got True"),
+        (SAM, "rho", "0.05", "rho must be a number, got '0.05'"),
+        (SAM, "rho", None, "rho must be a number, got None"),
     ],
 )
 def test_an_option_of_another_kind_is_refused_at_once(method, option, given, told):
     with pytest.raises(ValueError, match=told):
         method(SGD([torch.ones(2, requires_grad=True)], lr=0.1), **{option: given})
+
+
+def test_numbers_of_numpy_are_numbers():
+    base = SGD([torch.ones(2, requires_grad=True)], lr=0.1)
+    opt = LSAM(base, rho=np.float32(0.5), k=np.int64(2), antithetic=np.bool_(True))
+    assert (opt.param_groups[0]["rho"], opt.k, opt.antithetic) == (0.5, 2, True)
+    assert SAM(SGD([torch.ones(2, requires_grad=True)], lr=0.1), rho=np.array(0.05)).param_groups[0]["rho"] == 0.05
 
 
 def test_a_tensor_rho_is_checked_too():
