@@ -10,7 +10,7 @@ from typing import Any
 from IPython.display import HTML
 
 from book import accuracies
-from book.finding import RESULTS, interval
+from book.finding import RESULTS, interval, span
 from flatlab import plots
 from flatlab.runs import records
 from flatlab.stats.intervals import student
@@ -68,6 +68,12 @@ def one_pair() -> float:
     return 1.96 * math.sqrt(2) * max(a.deviation for a in told if a.method in METHODS)
 
 
+def claimed(name: str) -> list[float]:
+    """The StableSAM paper's leads of a method over SGD on CIFAR-10, in points, network by network."""
+    sgd, ours = (accuracies.column("StableSAM", "cifar10", method) for method in ("SGD", name))
+    return [b.accuracy - a.accuracy for a, b in zip(sgd, ours, strict=True)]
+
+
 def table() -> HTML:
     """A method a row: seeds, passes over the data, accuracy, and the leads over SGD and SAM."""
     rows = []
@@ -84,14 +90,15 @@ def table() -> HTML:
 def in_words() -> dict[str, str]:
     """Numbers of the chapter's prose."""
     paper = {name: accuracies.column("LSAM", "cifar10", name)[0].accuracy for name in ("SGD", "LSAM")}  # of ResNet-20
-    leads = {name.lower(): interval(*lead(name), "+.2f").replace("-", "−") for name in runs() if name != "SGD"}
-    ends = {
-        f"{name.lower()}-end": f"{max(sum(lead(name)), 0):.2f}"
-        for name in runs()
-        if name != "SGD" and math.isfinite(lead(name)[1])
-    }
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
-    numbers = (
-        leads | ends | {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "pair": f"{one_pair():.1f}"}
-    )
+    numbers = {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "pair": f"{one_pair():.1f}"}
+    numbers["told-sam"] = span(claimed("SAM"))
+    for name, of in runs().items():
+        fits = statistics.fmean(r["result"]["final"]["train_accuracy"] for r in of.values())
+        numbers[f"fit-{name.lower()}"] = f"{100 * fits:.1f}"
+        if name != "SGD":
+            mean, half = lead(name)
+            numbers[name.lower()] = interval(mean, half, "+.2f").replace("-", "−")
+            if math.isfinite(half):
+                numbers[f"{name.lower()}-end"] = f"{max(mean + half, 0):.2f}"
     return {f"twelve-{name}": text for name, text in numbers.items()}
