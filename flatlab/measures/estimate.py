@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Estimate", "check_sampling", "exactly", "generator_for", "sample_mean"]
+__all__ = ["Estimate", "check_sampling", "exactly", "finite", "generator_for", "sample_mean"]
 
-NOT_FINITE = "the Hessian is not finite at this point"
 FIRST_BLOCK = 16  # fewer samples than this say too little about their own spread to stop on it
 
 
@@ -54,15 +53,24 @@ def check_sampling(samples: int | None, rtol: float | None) -> None:
         raise ValueError(f"rtol must be positive and finite, got {rtol}")
 
 
+def finite(value: float, what: str = "the Hessian") -> float:
+    """`value`, or a `FloatingPointError` that says what is not finite.
+
+    >>> finite(8.0)
+    8.0
+    """
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} is not finite at this point")
+    return value
+
+
 def exactly(value: float, samples: int) -> Estimate:
     """What was computed and not sampled. Raises `FloatingPointError` if it is not finite.
 
     >>> exactly(8.0, 2)
     Estimate(value=8.0, stderr=0.0, samples=2)
     """
-    if not math.isfinite(value):
-        raise FloatingPointError(NOT_FINITE)
-    return Estimate(value, 0.0, samples)
+    return Estimate(finite(value), 0.0, samples)
 
 
 def sample_mean(draw: Callable[[int], Tensor], samples: int | None, rtol: float | None, offset: float = 0.0) -> Estimate:

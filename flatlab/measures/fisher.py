@@ -6,6 +6,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
+from flatlab.measures.estimate import finite
 from flatlab.measures.precision import without_autocast
 
 __all__ = ["fisher_rao"]
@@ -20,7 +21,8 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     for networks of L + 1 layers without biases and with homogeneous activations only. All parameters count, biases
     too. Some authors report the square.
 
-    Raises `ValueError` for a loss that is no mean over samples. Source: Liang et al. 2019.
+    Raises `ValueError` for a loss that is no mean over samples, or a `chunk` below 1; `FloatingPointError` if a gradient is
+    not finite. Source: Liang et al. 2019.
 
     >>> import torch
     >>> from torch.nn.functional import mse_loss
@@ -33,4 +35,5 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     landscape.need_mean()
-    return directional_derivatives(landscape, w, w, chunk).double().square().mean().sqrt().item()
+    norm = directional_derivatives(landscape, w, w, chunk).double().square().mean().sqrt().item()
+    return finite(norm, "a per-sample gradient")

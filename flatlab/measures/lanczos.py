@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flatlab.measures.estimate import finite
+
 __all__ = ["CLOSED", "Krylov", "lanczos"]
 
 CLOSED = 100
@@ -38,7 +40,8 @@ def lanczos(
     """At most `steps` products with a symmetric matrix from `start`, shape `(d,)`, which need not be a unit vector.
 
     Stops when `enough(krylov)` says so. Where the Krylov space closes, the iteration goes on from a random vector
-    orthogonal to it if a `generator` is given (repeated eigenvalues are then found), and ends otherwise.
+    orthogonal to it if a `generator` is given (repeated eigenvalues are then found), and ends otherwise. Raises
+    `FloatingPointError` for a product that is not finite.
 
     >>> k = lanczos(lambda v: torch.tensor([1., 2., 3.]) * v, torch.ones(3), 3)
     >>> k.eigh()[0]
@@ -57,7 +60,7 @@ def lanczos(
         known = basis[: m + 1]
         for _ in range(2):  # once is not enough in floating point, twice is
             r = r - known.T @ (known @ r)
-        beta = r.norm().item()
+        beta = finite(r.norm().item())
         scale = max(scale, abs(diagonal[-1]), beta)
         closed = beta <= CLOSED * torch.finfo(start.dtype).eps * scale
         off.append(0.0 if closed else beta)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
+from flatlab.measures.estimate import finite
 from flatlab.measures.per_sample_norms import per_sample_norms
 from flatlab.measures.precision import without_autocast
 
@@ -78,9 +77,7 @@ def gradient_noise(landscape: Landscape, w: Tensor, batch_size: int = 1, chunk: 
 
 
 def _spread(squares: Tensor, total: Tensor, n: int, factor: float) -> float:
-    spread = (squares / n - (total / n).square().sum()).item()
-    if not math.isfinite(spread):
-        raise FloatingPointError("a per-sample gradient is not finite at this point")
+    spread = finite((squares / n - (total / n).square().sum()).item(), "a per-sample gradient")
     return factor * max(0.0, spread)  # rounding may leave a tiny negative number where all gradients agree
 
 
@@ -92,7 +89,7 @@ def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1
     those of `gradient_noise`, whose value is the sum of the energies along an orthonormal basis. No gradient is
     formed: see `directional_derivatives`, `chunk` terms at a time.
 
-    Raises `ValueError` as `gradient_noise`, or if `v` has another shape. Source: Zhou et al. ("Beyond Sharpness"),
+    Raises what `gradient_noise` does, and `ValueError` if `v` has another shape. Source: Zhou et al. ("Beyond Sharpness"),
     Definition 4, equation (9).
 
     >>> from torch.nn.functional import mse_loss
@@ -109,4 +106,4 @@ def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     landscape.need_mean()
     along = directional_derivatives(landscape, w, v.detach().to(w.dtype), chunk).double()
-    return factor * along.var(unbiased=False).item()
+    return factor * finite(along.var(unbiased=False).item(), "a per-sample gradient")

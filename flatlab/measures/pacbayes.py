@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, generator_for
+from flatlab.measures.estimate import Estimate, finite, generator_for
 from flatlab.measures.precision import without_autocast
 
 __all__ = ["pac_bayes"]
@@ -52,8 +52,7 @@ def pac_bayes(
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
     base = landscape.losses_at(w[None])
-    if not base.isfinite().all():
-        raise FloatingPointError("the loss is not finite at this point")
+    finite(base.item(), "the loss")
     given = generator_for(seed, w.device)
     state = given.get_state()
 

@@ -11,7 +11,7 @@ from torch.func import jacrev
 from flatlab.landscape import Landscape, Network
 from flatlab.landscape.curvature import follows
 from flatlab.landscape.samples import each
-from flatlab.measures.estimate import NOT_FINITE, Estimate, exactly
+from flatlab.measures.estimate import Estimate, exactly, finite
 from flatlab.measures.per_sample_norms import per_sample_norms
 
 __all__ = ["piecewise_linear_trace"]
@@ -57,8 +57,7 @@ def piecewise_linear_trace(landscape: Landscape, w: Tensor, chunk: int = 128) ->
             return None
         # In float64: single precision returns nan for a sample whose second derivative is as small as 1e-13.
         seconds = _seconds(landscape, outputs, y).double()
-        if not seconds.isfinite().all():
-            raise FloatingPointError(NOT_FINITE)
+        finite(seconds.abs().amax().item())
         values, vectors = torch.linalg.eigh(seconds)
         vectors = vectors.to(outputs.dtype)
         scale = values.abs().amax()

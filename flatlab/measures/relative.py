@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from flatlab.landscape import Landscape, Network
 from flatlab.landscape.curvature import follows, math_attention, refusal
-from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.estimate import Estimate, finite, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.per_sample_norms import taken
 from flatlab.measures.precision import without_autocast
@@ -53,9 +53,9 @@ def relative_flatness(
     `(1, d)`, for which `kappa = ||w||^2 Tr H`; this takes `d` Hessian products.
 
     Raises `ValueError` for a name that is no `Linear` layer, a layer that does not run exactly once on inputs of
-    shape `(n, m)`, a loss that is no mean over samples, and options that do not fit the landscape. Source:
-    Petzka et al. 2021, Definition 3, equation (9), and Theorem 4, whose "variance" has to read standard
-    deviation.
+    shape `(n, m)`, a loss that is no mean over samples, and options that do not fit the landscape;
+    `FloatingPointError` if a second derivative is not finite. Source: Petzka et al. 2021, Definition 3, equation (9), and
+    Theorem 4, whose "variance" has to read standard deviation.
 
     >>> from torch.nn.functional import mse_loss
     >>> data = torch.tensor([[1., 2.], [3., 4.]]), torch.zeros(2, 1)
@@ -73,7 +73,7 @@ def relative_flatness(
             raise ValueError("layer and normalize need a network: a closed-form landscape has no features")
         matrix = _matrix(landscape, w, shape)
         hessian = dense(hessian_product(landscape, w), w).view(*matrix.shape, *matrix.shape)
-        return torch.einsum("at,bt,ajbj->", matrix.double(), matrix.double(), hessian.double()).item()
+        return finite(torch.einsum("at,bt,ajbj->", matrix.double(), matrix.double(), hessian.double()).item())
     if shape is not None:
         raise ValueError("shape is for closed-form landscapes: name a layer of the network instead")
     name, module = _linear(landscape, layer)
@@ -89,7 +89,7 @@ def relative_flatness(
         if scale is not None:
             phi = torch.where(scale > 0, phi / torch.where(scale > 0, scale, 1.0), 0.0)
         total += (phi.square().sum(1) * curvature).sum(dtype=torch.float64)
-    return (total / landscape.n).item()
+    return finite((total / landscape.n).item(), "a sample's curvature")
 
 
 @without_autocast

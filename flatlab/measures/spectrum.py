@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, generator_for
+from flatlab.measures.estimate import Estimate, finite, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import CLOSED, Krylov, lanczos
 from flatlab.measures.precision import without_autocast
@@ -49,7 +49,9 @@ def largest_eigenvalues(
     if max_steps < k:
         raise ValueError(f"max_steps must be at least k = {k}, got {max_steps}")
     if d <= SMALL:
-        values, vectors = torch.linalg.eigh(dense(product, like))
+        matrix = dense(product, like)
+        finite(matrix.abs().amax().item())
+        values, vectors = torch.linalg.eigh(matrix)
         return values.flip(0)[:k], vectors.T.flip(0)[:k]
 
     def error(krylov: Krylov) -> float:
@@ -114,7 +116,8 @@ def top_eigenvalues(
     values are exact. In larger dimensions one starting vector sees an eigenvalue that repeats exactly only once, unless
     the iteration runs until its Krylov space closes.
 
-    Raises `ValueError` if `k`, `tol` or `max_steps` is out of range. Source: Lanczos 1950; Golub and Van Loan,
+    Raises `ValueError` if `k`, `tol` or `max_steps` is out of range, `FloatingPointError` if the Hessian is not finite.
+    Source: Lanczos 1950; Golub and Van Loan,
     *Matrix Computations*, chapter 10.
 
     >>> class Bowl(Landscape):
@@ -169,8 +172,8 @@ def hessian_density(
     mean over probes is that of `(1/d) sum_i delta(x - lambda_i)`; polynomials up to degree `2 steps - 1` are exact
     for each probe. `w` has shape `(d,)`; values are in units of loss over weight squared.
 
-    Raises `ValueError` if `steps` or `probes` is less than 1. Source: Golub and Welsch 1969; Ghorbani, Krishnan and
-    Xiao 2019.
+    Raises `ValueError` if `steps` or `probes` is less than 1, `FloatingPointError` if the Hessian is not finite. Source:
+    Golub and Welsch 1969; Ghorbani, Krishnan and Xiao 2019.
 
     >>> class Bowl(Landscape):
     ...     d = 2

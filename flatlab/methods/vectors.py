@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = ["Gradient", "levelled", "moving", "non_negative", "norm", "own", "stepped", "unit", "with_length_of"]
 
 Gradient = Callable[[Tensor], Tensor]
+"""From weights `(..., d)` to gradients `(..., d)`."""
 
 
 def norm(v: Tensor) -> Tensor:

@@ -26,9 +26,10 @@ class Comparison:
 
 
 def compare(values: Mapping[int, float], base: Mapping[int, float], level: float = 0.95) -> Comparison:
-    """`values` less `base`, both by seed, over the seeds that have both. Needs two such seeds.
+    """`values` less `base`, both by seed, over the seeds that have both; in their unit.
 
-    A p-value is 1 where no seed differs, and nan where nothing varies that the test could go by.
+    A p-value is 1 where no seed differs, and nan where nothing varies that the test could go by. Raises `ValueError` for
+    fewer than two such seeds. Source: Student 1908 and Welch 1947, by `scipy.stats`.
 
     >>> c = compare({1: 3.0, 2: 5.0, 3: 7.0}, {1: 2.0, 2: 3.0, 3: 5.0})
     >>> round(c.difference, 3), round(c.half, 3), round(c.paired_p, 3), round(c.welch_p, 3)
@@ -57,7 +58,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction for several tests at once: reject where a corrected value is at most the level wanted.
 
     The k-th smallest of m values is multiplied by m - k + 1, none may be below a smaller one's, and none is above 1. A nan
-    counts as 1.
+    counts as 1. Source: Holm 1979.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
     [0.03, 0.06, 0.06, 0.02]
@@ -77,7 +78,8 @@ def seeds_needed(difference: float, deviation: float, level: float = 0.05, power
     The smallest $n \ge 2$ with $P(|T| > t_{n-1, 1 - \mathrm{level}/2}) \ge \mathrm{power}$, where T has the noncentral
     t distribution with n - 1 degrees of freedom and noncentrality $\sqrt{n}$ `difference` / `deviation`: exact for normal
     differences. `deviation` is that of the differences of a pair, in the unit of `difference`. Raises `ValueError` for a
-    difference that is not above 0, a deviation below 0, and a level or power that is not between 0 and 1.
+    difference that is not above 0, a deviation below 0, and a level or power that is not between 0 and 1. Source: Cohen
+    1988, *Statistical Power Analysis*, chapter 2, with the exact distribution in place of its tables.
 
     >>> seeds_needed(0.5, 0.5), seeds_needed(0.2, 0.16)                   # a table of power gives 10 for one deviation
     (10, 8)

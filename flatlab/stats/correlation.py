@@ -13,9 +13,10 @@ __all__ = ["cluster_bootstrap", "kendall_within", "partial_spearman", "pearson",
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> NDArray:
-    """Pearson's correlation of each column of `x`, shape `(n, p)` or `(n,)`, with `y`, `(n,)`; shape `(p,)` or `()`.
+    r"""Pearson's correlation of each column of `x`, shape `(n, p)` or `(n,)`, with `y`, `(n,)`; shape `(p,)` or `()`.
 
-    It is nan for a constant column. Raises `ValueError` if lengths differ or there are fewer than two rows.
+    $\sum (x - \bar x)(y - \bar y) / \sqrt{\sum (x - \bar x)^2 \sum (y - \bar y)^2}$. It is nan for a constant column.
+    Raises `ValueError` if lengths differ or there are fewer than two rows. Source: Pearson 1895.
 
     >>> float(pearson([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]).round(9))
     1.0
@@ -30,6 +31,8 @@ def pearson(x: ArrayLike, y: ArrayLike) -> NDArray:
 def spearman(x: ArrayLike, y: ArrayLike) -> NDArray:
     """Pearson's correlation of the ranks, ties at their mean rank; shapes and errors as those of `pearson`.
 
+    Source: Spearman 1904.
+
     >>> float(spearman([1.0, 2.0, 4.0], [1.0, 100.0, 101.0]).round(9))
     1.0
     """
@@ -42,6 +45,7 @@ def partial_spearman(x: ArrayLike, y: ArrayLike, given: ArrayLike) -> NDArray:
 
     $(r_{xy} - r_{xz} r_{yz}) / \sqrt{(1 - r_{xz}^2)(1 - r_{yz}^2)}$ of the ranks, $z$ being `given`: the correlation of
     what a line in the ranks of `given` leaves of the others'. It is nan for a column that `given` orders completely.
+    Errors as those of `pearson`. Source: Kendall 1942.
 
     >>> x, z = [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]
     >>> float(partial_spearman(x, [1.0, 2.0, 4.0, 3.0], z).round(3))         # (0.8 - 0.8 * 0.4) / (0.6 * 0.9165)

@@ -17,7 +17,7 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]
     distribution: exact for normal values. For two methods on the same seeds, give the differences seed by seed: what the
     seeds have in common then drops out. The half-width of a single value is infinite.
 
-    Raises `ValueError` if there is no value, or `level` is not between 0 and 1.
+    Raises `ValueError` if there is no value, or `level` is not between 0 and 1. Source: Student 1908.
 
     >>> mean, half = student([1.0, 2.0, 3.0])                   # 4.303 * 1 / sqrt(3)
     >>> mean, round(half, 3)

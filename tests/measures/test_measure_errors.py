@@ -468,6 +468,39 @@ def test_a_curvature_that_is_not_finite_is_no_exact_number(measure):
             measure(landscape, w)
 
 
+CURVATURES = [
+    "fisher_rao",
+    "gradient_noise",
+    "hessian_density",
+    "hessian_frobenius",
+    "hessian_nonuniformity",
+    "hessian_trace",
+]
+CURVATURES += ["noise_energy", "relative_flatness", "top_eigenvalues"]
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+def test_at_weights_that_are_no_numbers_there_is_no_number(name):
+    """Of a network, and of a toy with so many weights that its spectrum is found by Lanczos."""
+    network = relu_network()
+    with pytest.raises(FloatingPointError, match="not finite"):
+        call(name, network, network.w0 * math.nan)
+    if name not in PER_SAMPLE:
+        bent = Bent(80)
+        with pytest.raises(FloatingPointError, match="not finite"):
+            call(name, bent, torch.full((80,), math.nan, dtype=torch.float64))
+
+
+class Bent(Landscape):
+    """The sum of fourth powers: its Hessian depends on the weights."""
+
+    def __init__(self, d):
+        self.d = d
+
+    def losses(self, w, batch=None):
+        return (w**4).sum(-1, keepdim=True)
+
+
 def relu_network():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).double()
