@@ -1,6 +1,7 @@
 """StableSAM: the verdicts on the paper's claims that follow from records."""
 
 from book.stable_sam import (
+    against_sgd,
     eigenvector_cuts,
     flat_regions,
     gradient_pairs,
@@ -16,6 +17,7 @@ CLAIMS = (
     | gradient_pairs.CLAIMS
     | eigenvector_cuts.CLAIMS
     | flat_regions.CLAIMS
+    | against_sgd.CLAIMS
     | twins.CLAIMS
     | large_rates.CLAIMS
     | printed.CLAIMS
