@@ -77,10 +77,9 @@ def every(experiment: str) -> list[Record]:
     return records.find(RESULTS, experiment)
 
 
-@functools.cache
 def read_for(claim: str) -> list[Record]:
     """The records that the function of a claim's verdict reads; none where there is no function."""
-    return list(ledger.functions()[claim]().records) if claim in ledger.functions() else []
+    return list(ledger.found(claim).records) if claim in ledger.functions() else []
 
 
 def findings() -> dict[str, list[Record]]:

@@ -66,7 +66,7 @@ def files() -> list[Path]:
 
 def claims() -> list[dict[str, Any]]:
     """All entries, paper by paper."""
-    return [entry for file in files() for entry in yaml.safe_load(file.read_text())]
+    return [entry for file in files() for entry in yaml.load(file.read_text(), yaml.CSafeLoader)]
 
 
 @functools.cache
@@ -77,6 +77,12 @@ def functions() -> dict[str, Callable[[], Finding]]:
         if (BOOK / paper / "analysis.py").exists():
             every |= importlib.import_module(f"book.{paper}.analysis").CLAIMS
     return every
+
+
+@functools.cache
+def found(claim: str) -> Finding:
+    """What the function of a claim's verdict finds. Raises `KeyError` where the claim has none."""
+    return functions()[claim]()
 
 
 def place(claim: str) -> tuple[str, int]:
@@ -91,9 +97,8 @@ def place(claim: str) -> tuple[str, int]:
 def outdated() -> dict[str, Finding]:
     """The findings that their rows do not tell, by the claim's id. Raises `KeyError` for a function without its row."""
     rows = {entry["id"]: entry for entry in claims()}
-    found = {claim: function() for claim, function in functions().items()}
-    told = {claim: tuple(rows[claim].get(field) for field in ("verdict", "measured", "scale")) for claim in found}
-    return {claim: finding for claim, finding in found.items() if told[claim] != finding[:3]}
+    told = {claim: tuple(rows[claim].get(field) for field in ("verdict", "measured", "scale")) for claim in functions()}
+    return {claim: found(claim) for claim in functions() if told[claim] != found(claim)[:3]}
 
 
 def write(text: str, findings: dict[str, Finding]) -> str:

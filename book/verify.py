@@ -42,7 +42,7 @@ def row(claim: str) -> dict[str, Any]:
 def checks(claim: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """What decides a row, each in words, and whether it agrees with the row."""
     if claim["id"] in ledger.functions():
-        finding = ledger.functions()[claim["id"]]()
+        finding = ledger.found(claim["id"])
         agrees = (claim["verdict"], claim["measured"], claim.get("scale")) == finding[:3]
         file, line = ledger.place(claim["id"])
         read = f"{len(finding.records)} records" if finding.records else "the paper's own numbers"

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-import jupytext
-
 FOLDER = "notebooks"  # of the published site
 PAGES_BRANCH = "gh-pages"
 
@@ -129,6 +127,8 @@ def notebook(source: Path, folder: str, url: str, page: str, values: dict[str, s
 
     `extra` in the chapter's front matter names the extra of the package that it needs.
     """
+    import jupytext  # takes seconds, and others need of this module only where a page lies
+
     book = jupytext.read(source, fmt="md:myst")
     for cell in book.cells:
         if cell.cell_type == "markdown":

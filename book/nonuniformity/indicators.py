@@ -72,33 +72,41 @@ def errors(at: int = END, network: str = VIT) -> NDArray:
     return np.array([100 * (1 - curve[epoch - 1]["accuracy"]) for curve, epoch in zip(curves, epochs, strict=True)])
 
 
-@functools.cache
 def correlation(name: str, at: int = END, kind: str = "rank", network: str = VIT) -> Correlation:
     """Of the ranks of a measure and the test error (Spearman); `within` those of one augmentation, or `given` the training
     loss; with the noise of the training's own batch for `batch`.
     """
-    x, y, loss = column(name, at, network), errors(at, network), column("loss", at, network)
+    return correlations(at, kind, network)[name]
+
+
+@functools.cache
+def correlations(at: int, kind: str, network: str) -> dict[str, Correlation]:
+    """By measure; all on the same resamples."""
+    names = [*NAMES, "loss"]
+    x, y = np.stack([column(name, at, network) for name in names], axis=1), errors(at, network)
     groups = np.array([r["config"]["augment"] for r in runs(network)])
     if kind == "batch":
         n, b = (np.array([r["config"][key] for r in runs(network)]) for key in ("examples", "batch"))
-        x = x * (n - b) / (b * (n - 1))
+        x = x * ((n - b) / (b * (n - 1)))[:, None]
 
-    def value(rows: NDArray) -> float:
+    def values(rows: NDArray) -> NDArray:
         if kind == "given":
-            return float(partial_spearman(x[rows], y[rows], loss[rows]))
+            return partial_spearman(x[rows], y[rows], x[rows, names.index("loss")])
         if kind == "within":
-            return float(pearson(*(ranks_within(v[rows], groups[rows]) for v in (x, y))))
-        return float(spearman(x[rows], y[rows]))
+            ranks = ranks_within(np.column_stack([x, y])[rows], groups[rows])
+            return pearson(ranks[:, :-1], ranks[:, -1])
+        return spearman(x[rows], y[rows])
 
-    return Correlation(value(np.arange(len(y))), *map(float, cluster_bootstrap(value, range(len(y)))))
+    found, (low, high) = values(np.arange(len(y))), cluster_bootstrap(values, range(len(y)))
+    return {name: Correlation(*map(float, ends)) for name, *ends in zip(names, found, low, high, strict=True)}
 
 
 def ranks_within(values: NDArray, groups: NDArray) -> NDArray:
-    """Ranks within each group, less their mean."""
-    ranks = np.empty(len(values))
+    """Ranks of each column within each group, less their mean."""
+    ranks = np.empty(values.shape)
     for group in set(groups):
         own = groups == group
-        ranks[own] = rankdata(values[own]) - (own.sum() + 1) / 2
+        ranks[own] = rankdata(values[own], axis=0) - (own.sum() + 1) / 2
     return ranks
 
 

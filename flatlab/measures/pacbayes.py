@@ -41,7 +41,7 @@ def pac_bayes(
     ...     d = 1
     ...     def losses(self, w, batch=None):
     ...         return 3 * w * w
-    >>> sharp = pac_bayes(Bowl(), torch.zeros(1, dtype=torch.float64), target=0.5, samples=2000)    # 6 / (2 * 0.5)
+    >>> sharp = pac_bayes(Bowl(), torch.zeros(1, dtype=torch.float64), target=0.5, samples=200)    # 6 / (2 * 0.5)
     >>> abs(sharp.value - 6) < 3 * sharp.stderr
     True
     """

@@ -100,13 +100,13 @@ def predictors(minima: Sequence[Record], gap: str = "loss_gap", **how: Any) -> d
     if len(set(clusters)) < LEAST:
         raise ValueError(f"correlations need minima of at least {LEAST} set-ups, got {len(set(clusters))}")
     names = list(MEASURES)
-    found, moved, y = columns(minima), columns(minima, rescaled=True), gaps(minima, gap)
+    both, y = np.hstack([columns(minima), columns(minima, rescaled=True)]), gaps(minima, gap)
     loss, first = names.index("training loss"), names.index("κ")
 
     def coefficients(rows: NDArray) -> NDArray:
-        x, far, z = found[rows], moved[rows], y[rows]
-        here, there = np.stack([pearson(x, z), spearman(x, z)]), np.stack([pearson(far, z), spearman(far, z)])
-        given = partial_spearman(x, z, x[:, loss])[None]
+        x, z = both[rows], y[rows]
+        here, there = np.split(np.stack([pearson(x, z), spearman(x, z)]), 2, axis=1)
+        given = partial_spearman(x[:, : len(names)], z, x[:, loss])[None]
         return np.concatenate([here, given, here[:, [first]] - here, there, abs(here) - abs(there)])
 
     value, (low, high) = coefficients(np.arange(len(y))), cluster_bootstrap(coefficients, clusters, **how)

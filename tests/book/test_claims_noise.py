@@ -84,6 +84,7 @@ def late(lr):
     return rows[len(rows) // 2 :, 1 + moving_average.EMAS.index(0.9)].mean(0).tolist()
 
 
+@pytest.mark.slow
 def test_theorem_3_the_average_is_near_only_while_the_network_stands_still():
     assert late(0.001) == [pytest.approx(0.61, abs=0.02), pytest.approx(0.80, abs=0.02)]
     assert late(0.1) == [pytest.approx(1.08, abs=0.02), pytest.approx(-0.21, abs=0.02)], "zero is nearer: its error is 1"

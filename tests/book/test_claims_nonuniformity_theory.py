@@ -315,12 +315,14 @@ def costs():
     return found
 
 
+@pytest.mark.slow
 def test_the_trace_costs_less_than_two_gradients_and_its_own_gradient_about_two(costs):
     assert costs["trace"] == pytest.approx(1.6, abs=0.05)
     assert costs["gradient of the trace"] == pytest.approx(2.1, abs=0.05)
     assert costs["SAM"] == pytest.approx(2) and costs["CSAM"] == pytest.approx(3), "the moving average is no gradient"
 
 
+@pytest.mark.slow
 def test_a_step_towards_definition_2s_eigenvalue_costs_four_gradients(costs):
     """Of Lanczos on Sigma: H_i twice for every sample, and H twice. It takes several; the trace of C takes 1.6 in all."""
     assert costs["a step towards Definition 2"] == pytest.approx(4.3, abs=0.1)

@@ -23,7 +23,7 @@ KEYS = ["id", "paper", "where", "claim", "kind", "verdict", "measured", "evidenc
 @pytest.mark.parametrize("claim", ledger.functions())
 def test_a_row_says_what_its_function_finds(claim):
     """Where this fails, records or functions have changed: look at them, then `python -m book.ledger --write`."""
-    row, found = ROWS[claim], ledger.functions()[claim]()
+    row, found = ROWS[claim], ledger.found(claim)
     assert (row["verdict"], row["measured"], row["scale"]) == found[:3]
     experiments = {r["experiment"] for r in found.records} or {None}  # none where the paper's own numbers decide
     named = row["evidence"].get("record")
@@ -89,7 +89,7 @@ def test_writing_a_finding_keeps_all_else():
     before, after = text.split("\n\n"), changed.split("\n\n")
     (place,) = [k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     assert before[place].startswith(f"- id: {claim}\n") and "  scale: >-\n    one network\n  evidence:" in after[place]
-    assert ledger.write(changed, {claim: ledger.functions()[claim]()}) == text
+    assert ledger.write(changed, {claim: ledger.found(claim)}) == text
 
 
 def test_a_computed_row_leads_to_its_records_and_its_function(monkeypatch):

@@ -14,6 +14,8 @@ from book.finding import RESULTS
 from book.release import records
 from book.release.__main__ import files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def release():

@@ -80,7 +80,7 @@ def test_new_records_decide_in_the_place_of_the_stored_ones(tmp_path):
     file = tmp_path / "train" / f"{record['key']}.json"
     file.parent.mkdir()
     file.write_text(json.dumps(changed))
-    stored = ledger.functions()["stable-sam/sam-training-unstable"]()
+    stored = ledger.found("stable-sam/sam-training-unstable")
     found = rerun.decided("stable-sam/sam-training-unstable", [changed], tmp_path)
     assert found[1] != stored.words and rerun.decided("stable-sam/sam-training-unstable", [], tmp_path) == stored[:3]
 

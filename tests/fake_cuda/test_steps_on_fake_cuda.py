@@ -16,10 +16,13 @@ HERE = Path(__file__).parent
 WRITTEN_FOR = "2.13."
 """The torch whose internals the device knows; another may have changed them."""
 COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available() or COMPILER is None or not sys.platform.startswith("linux"),
-    reason="needs Linux, a compiler and no card",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.cuda.is_available() or COMPILER is None or not sys.platform.startswith("linux"),
+        reason="needs Linux, a compiler and no card",
+    ),
+]
 SOUND = (
     "ASAM", "CSAM", "LSAM", "MSAM", "SAM", "SAMGCM", "StableASAM", "StableSAM", "USAM", "fa", "cov", "minibatches",
     "training", "training, SAM", "training, Adam", "training, fa", "training, cov",

@@ -235,7 +235,8 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar(number, tmp_path, start):
     process = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     chosen = Train(data="digits", network="logistic", epochs=100_000, lr=0.05)

@@ -81,6 +81,7 @@ UNTIL_TOLD = (
 )
 
 
+@pytest.mark.slow
 def test_the_time_budget_ends_the_sweep_in_time_with_all_states_saved(tmp_path, monkeypatch, capsys):
     """The runs are scripts that last for ever, so that the budget may be seconds."""
     monkeypatch.setattr(command, "order", lambda run, out, threads, *how: script(out, run.method, UNTIL_TOLD))

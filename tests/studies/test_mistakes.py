@@ -21,17 +21,20 @@ def test_the_split_is_scikit_learns_fifth():
     assert (len(table.y_train), table.y_test.bincount().tolist()) == (455, [42, 72])
 
 
+@pytest.mark.slow
 def test_without_a_mistake_it_learns(rows):
     for name in ("none", "clipped loss"):
         assert min(rows[name]["accuracy"]) > 0.9 and rows[name]["nan_from"] == [None, None]
 
 
+@pytest.mark.slow
 def test_unscaled_with_a_naive_loss_is_nan_at_once_and_says_class_0_for_ever(rows):
     row = rows["unscaled, naive loss"]
     assert row["nan_from"] == [1, 1] and row["predicted"] == [1, 1]
     assert row["accuracy"] == row["best"] == [42 / 114, 42 / 114]
 
 
+@pytest.mark.slow
 def test_unscaled_with_a_clipped_loss_stays_at_the_other_constant(rows):
     """Of two seeds at least one: whether the other escapes depends on how the processor rounds."""
     row = rows["unscaled, clipped loss"]
