@@ -219,8 +219,9 @@ def flat_generalizes() -> tuple[str, str]:
 def correlates_but_does_not_explain() -> tuple[str, str]:
     """The same, and the correlation is below 0.9."""
     both, words = traces()
-    words += " That it correlates so is not shown; that it does not explain the gap is."
-    return of_all([c.low > 0 for c in both] + [c.value < 0.9 for c in both]), words
+    shown, short = [c.low > 0 for c in both], [c.value < 0.9 for c in both]
+    words += f" That it correlates so is {'' if all(shown) else 'not '}shown; that it does not explain the gap is"
+    return of_all(shown + short), words + ("." if all(short) else " not.")
 
 
 def not_dominant() -> tuple[str, str]:

@@ -85,7 +85,7 @@ def test_proposition_2_random_orthogonal_matrices_spread_a_feature_over_its_sphe
         assert within == pytest.approx(share**m, abs=0.01)
 
 
-def test_theorem_5s_remainder_is_of_fourth_order():
+def test_theorem_5s_remainder_is_of_order_4_or_of_2_5_with_two_derivatives():
     """One output, two features: the random directions form a circle, over which the mean is exact to rounding."""
     four = GaussianFeatures(normal(30, 2), normal(30, seed=1).sign(), "logistic")
     w = torch.tensor([0.9, 0.9], dtype=F64)
@@ -96,6 +96,15 @@ def test_theorem_5s_remainder_is_of_fourth_order():
     rest = [(four.loss(w + d * circle).mean() - four.loss(w) - d**2 / 4 * kappa).abs().item() for d in (0.02, 0.04, 0.08)]
     for small, large in zip(rest, rest[1:], strict=False):
         assert math.log2(large / small) == pytest.approx(4, abs=0.1)
+
+    linear = nn.Linear(2, 1, bias=False).double()
+    linear.weight.data = w[None].clone()
+    x = normal(30, 2)
+    fits = Landscape.of(linear, lambda z, y: (z[:, 0] - y).abs().pow(2.5).mean(), (x, x @ w))
+    assert relative_flatness(fits, fits.w0, "") == 0
+    rise = [torch.stack([fits.loss(w + d * v) for v in circle]).mean().item() for d in (0.02, 0.04, 0.08)]
+    for small, large in zip(rise, rise[1:], strict=False):
+        assert math.log2(large / small) == pytest.approx(2.5, abs=1e-6)
 
 
 def test_neurons_of_other_layers_may_be_rescaled_one_by_one():
