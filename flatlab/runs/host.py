@@ -46,6 +46,12 @@ class Host:
 
     `stop` is an event: once it is set, the run saves its state at the end of the step and raises `Stopped`.
     Raises `ValueError` for a device that is not there, a graph without a CUDA device, or another `every`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Host(f"{folder}/run.safetensors").keep({"w": torch.ones(2)}, {"epoch": 3})
+    ...     Host(f"{folder}/run.safetensors").kept()
+    ({'w': tensor([1., 1.])}, {'epoch': 3})
     """
 
     def __init__(

@@ -106,6 +106,13 @@ def find(folder: str | Path, experiment: str, **config: object) -> list[dict]:
 
     A value of None also fits a config without that field. Raises `ValueError`, naming the file, where one is damaged or
     of a version that left out what belongs to a record.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for lr in (0.1, 0.2):
+    ...         file = save(folder, "toy", {"lr": lr}, {"loss": 10 * lr}, wall_s=0.0, cpu_s=0.0, command="")
+    ...     [r["result"] for r in find(folder, "toy", lr=0.2)], len(find(folder, "toy")), find(folder, "toy", lr=0.3)
+    ([{'loss': 2.0}], 2, [])
     """
     records = (read(file) for file in (Path(folder) / experiment).glob("*.json"))
     fitting = [r for r in records if all(r["config"].get(k) == v for k, v in config.items())]
