@@ -24,6 +24,7 @@ from book.hessian_penalty.trainings import (
     mean,
     mean_curvature,
     mistakes,
+    slowdowns,
     whole,
     with_sam,
 )
@@ -122,6 +123,11 @@ def sam_in_words() -> dict[str, str]:
     """Likewise of SAM in the place of the penalty."""
     means = [f"{statistics.fmean(map(final, by_seed.values())):.1f}" for by_seed in with_sam().values()]
     return {"fa-sam-accuracies": "{}, {} and {}".format(*means)}
+
+
+def cost_in_words() -> dict[str, str]:
+    """Likewise of the processor time of all three tables over that without penalty."""
+    return {"fa-slower": span([v for data in (C, N, B) for v in slowdowns(whole(data))], ".1f")}
 
 
 def mistakes_in_words() -> dict[str, str]:

@@ -63,6 +63,14 @@ def draw_figure_3() -> None:
     plt.show()
 
 
+def in_words() -> dict[str, str]:
+    """How many curves rise and fall, of all and of those with labels that the theory asks for."""
+    numbers = {}
+    for name, some in {"all": curves(), "halved": curves(generator="halved")}.items():
+        numbers |= {name: str(len(some)), f"{name}-rise": str(len(rising(some))), f"{name}-fall": str(len(falling(some)))}
+    return {f"rf-curves-{name}": text for name, text in numbers.items()}
+
+
 def table_of_figure_3() -> HTML:
     """How many curves rise and fall."""
     rows = []

@@ -171,9 +171,10 @@ def study_in_words(name: str, study: list[Record]) -> dict[str, str]:
     lead = found["‖w‖"].behind_spearman
     numbers["lead"] = f"{-lead.high:.2f} to {-lead.low:.2f}"
     numbers["fisher-rao-lead"] = plain(-found["Fisher-Rao"].behind_spearman.value)
-    count = {quantity: larger(study, "lr", quantity) for quantity in ("‖w‖", "gap", "Tr H", "κ")}
+    count = {quantity: larger(study, "lr", quantity) for quantity in ("‖w‖", "gap", "accuracy gap", "Tr H", "κ")}
     of = count["gap"][1]
     numbers |= {"pairs": str(of), "longer": str(count["‖w‖"][0]), "larger-gap": str(count["gap"][0])}
+    numbers["larger-accuracy-gap"] = str(count["accuracy gap"][0])
     numbers |= {"smaller-trace": str(of - count["Tr H"][0]), "smaller-kappa": str(of - count["κ"][0])}
     (traces, batches), (gap, _) = larger(study, "batch", "Tr H"), larger(study, "batch", "gap")
     numbers |= {"batch-pairs": str(batches), "batch-trace": str(traces), "batch-gap": str(batches - gap)}

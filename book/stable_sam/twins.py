@@ -217,6 +217,7 @@ def in_words() -> dict[str, str]:
         **{f"lenet-{m.lower()}": span(lenet[apart][m]) for m in METHODS},
         "lenet-closer": percent(less(apart)),
         "lenet-larger": percent([-v for v in less(error)]),
+        "fcn-seeds": percent(spread_of_seeds("fcn")),
         "lenet-seeds": percent(spread_of_seeds("lenet5")),
         "decay-farther": span(decayed["fcn"][apart], ".1f"),
         "decay-tandem": span([twins("fcn", m, setting="decay").tandem for m in METHODS]),
