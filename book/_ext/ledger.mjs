@@ -89,6 +89,7 @@ ledger.querySelector(".tallies").addEventListener("click", (event) => {
   event.preventDefault();
   for (const name of ["paper", "verdict"]) form.elements[name].value = link.dataset[name];
   show();
+  history.pushState(null, "", location.href); // back leads to the list as it was
   write("");
   shown.scrollIntoView({ block: "center" });
 });

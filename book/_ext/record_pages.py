@@ -29,7 +29,7 @@ def chart(name, points):
     if len(points) < 2:
         return None
     step = max(1, -(-len(points) // POINTS))
-    thin = points[::-step][::-1]  # the last point stays
+    thin = points[:1] + points[:0:-step][::-1]  # the ends stay
     (x0, x1), ys = (points[0][0], points[-1][0]), [y for _, y in points]
     low, high = min(ys), max(ys)
     right, up = WIDTH / ((x1 - x0) or 1), (HEIGHT - 4) / ((high - low) or 1)

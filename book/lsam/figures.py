@@ -17,6 +17,9 @@ from flatlab import plots
 from flatlab.stats.intervals import student
 from toy_problems.one_dimensional import CURVES, Rough, Valley
 
+FONT = {"family": "sans-serif", "size": 12}
+"""Of a surface, whose text WebGL draws: it cannot inherit the page's."""
+
 
 def draw_bias() -> HTML:
     """Bias of the average against the radius, on curves of different smoothness; its slopes as a table."""
@@ -148,7 +151,8 @@ def draw_planes(planes: list[Record]) -> None:
     buttons = [{"label": name, "method": "restyle", "args": args} for name, args in zip(names, visible, strict=True)]
     hills.update_layout(
         height=430, **colours, updatemenus=[{"type": "dropdown", "x": 0, "xanchor": "left", "y": 1.12, "buttons": buttons}],
-        scene={"zaxis": {"range": [0, CEILING], "title": "loss"}, "xaxis": {"title": ""}, "yaxis": {"title": ""},
+        scene={"zaxis": {"range": [0, CEILING], "title": {"text": "loss", "font": FONT}, "tickfont": FONT},
+               "xaxis": {"title": "", "tickfont": FONT}, "yaxis": {"title": "", "tickfont": FONT}, "dragmode": "turntable",
                "camera": {"eye": {"x": 1.4, "y": 1.4, "z": 0.8}}},
         meta={"caption": "Surface of the training loss around the solution of one of four runs."},
     )  # fmt: skip

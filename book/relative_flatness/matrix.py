@@ -9,7 +9,7 @@ from book.relative_flatness.tables import AXES, SHORT, name_of
 from flatlab import plots
 from flatlab.stats.predictors import MEASURES, columns, gaps
 
-BATCH = {16: "#009e73", 32: "#0072b2", 64: "#5094b0", 128: "#d97c0c", 256: "#d55e00"}
+BATCH = {16: "#009e73", 32: "#0072b2", 64: "#cc79a7", 128: "#8a8a8a", 256: "#d55e00"}
 PLACES = [list(MEASURES).index(name) for name in AXES]
 CAPTION = "Scatter matrix of relative flatness, trace, PAC-Bayes measure, Fisher-Rao norm, norm of the weights and the gap."
 
@@ -49,11 +49,12 @@ def draw(minima: list[Record]) -> None:
     buttons = [{"label": label, "method": "restyle", "args": args} for label, args in states.items()]
     axis = {"tickfont": {"size": 9}, "tickangle": 0, "exponentformat": "SI"}
     sides = {f"{side}axis{k}": axis | {"nticks": n} for side, n in (("x", 2), ("y", 3)) for k in range(1, 7)}
+    buttons.append({"label": "select all", "method": "update", "args": [{"selectedpoints": [None]}, {"selections": []}]})
     menu = {"type": "buttons", "direction": "right", "buttons": buttons}
     menu |= {"x": 1, "y": 1, "xanchor": "right", "yanchor": "top"}
     figure.update_layout(
         sides, height=580, dragmode="select", margin={"l": 48, "r": 6, "t": 8, "b": 44}, meta={"caption": CAPTION},
-        legend={"x": 1, "y": 0.92, "xanchor": "right", "font": {"size": 11}}, updatemenus=[menu],
+        legend={"x": 1, "y": 0.92, "xanchor": "right", "font": {"size": 11}, "itemsizing": "constant"}, updatemenus=[menu],
     )  # fmt: skip
     figure.show()
     plots.provenance(*minima)

@@ -37,7 +37,7 @@ def generalizes_better() -> Finding:
         f"{twelve_epochs.told('StableSAM', 'SAM')}. The paper's leads on CIFAR-10, of other networks after 200 epochs, are "
         f"{span(twelve_epochs.claimed('StableSAM', 'SAM'))}. A lead of more than {max(mean + half, 0):.2f} is excluded at "
         "this length. Neither is unstable at this rate; how they stand at large ones, LeNet5 tells (see "
-        "stable-sam/sam-training-unstable)."
+        "stable-sam/robust-and-comparable)."
     )
     used = [r for name in METHODS[::-1] for r in twelve_epochs.runs()[name].values()]
     return Finding(graded(False, mean - half > 0), words, scale(used), used)

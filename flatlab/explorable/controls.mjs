@@ -46,7 +46,9 @@ function field(model, name, label, stops) {
     model.save_changes();
   };
   const draw = () => {
-    if (input.value === "" || Number(input.value) !== model.get(name)) input.value = model.get(name);
+    const value = model.get(name); // few digits fit into the field
+    const written = value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential() : String(value);
+    if (input.value === "" || Number(input.value) !== value) input.value = written;
   };
   input.addEventListener("input", () => input.value !== "" && input.validity.valid && put(Number(input.value)));
   input.addEventListener("change", () => {
@@ -144,8 +146,24 @@ export function choice(model, name, { label, options, colours = {} }) {
   return row;
 }
 
-// One of several, made anew where they change: radio buttons, or a menu where those would fill the screen.
-export function pick(model, name, label, options) {
+// The entries of a menu; those of one head stand under it, and say only what they do not share.
+function menuOf(entries, headOf) {
+  const option = (value, text) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text);
+  return [...Map.groupBy(entries, ([, text]) => headOf(text))].flatMap(([, kin]) => {
+    if (kin.length === 1) return option(...kin[0]);
+    const words = kin.map(([, text]) => text.split(", "));
+    const shared = words[0].findIndex((word, k) => words.some((other) => other[k] !== word || other.length === k + 1));
+    return h(
+      "optgroup",
+      { label: words[0].slice(0, shared).join(", "), style: "color:CanvasText;background:Canvas" },
+      ...kin.map(([value], k) => option(value, words[k].slice(shared).join(", "))),
+    );
+  });
+}
+
+// One of several, made anew where they change: radio buttons, or a menu where those would fill the screen. In a menu those
+// stand together whose texts have the same head.
+export function pick(model, name, label, options, headOf = (text) => text) {
   const id = freshId(name);
   const put = (value) => {
     model.set(name, value);
@@ -168,7 +186,7 @@ export function pick(model, name, label, options) {
     "data-name": name,
     style: "font:inherit;color:inherit;background:transparent;max-width:100%;min-height:2rem",
     onchange: () => put(select.value),
-  }, ...entries.map(([value, text]) => h("option", { value, style: "color:CanvasText;background:Canvas" }, text)));
+  }, ...menuOf(entries, headOf));
   const draw = () => (select.value = model.get(name));
   model.on(`change:${name}`, draw);
   draw();

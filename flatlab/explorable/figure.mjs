@@ -17,12 +17,15 @@ function dressed(el, { data, layout }) {
       key,
     ) => [key, { ...house[key.slice(0, 5)], ...own[key], fixedrange: true }]),
   );
+  // A finger that draws a box over a figure as wide as the screen could not scroll the page.
+  const select = own.dragmode !== "select" || !matchMedia("(pointer: coarse)").matches;
   return {
     ...house,
     hovermode: "closest",
     showlegend: data.length > 1,
     ...own,
     ...axes,
+    ...(select ? {} : { dragmode: false }),
     width: el.clientWidth,
     ...(narrow && square ? { height: Math.round(el.clientWidth * 1.1) + 40 } : {}),
     font: { ...house.font, ...own.font, color: house.font.color },

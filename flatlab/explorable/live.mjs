@@ -79,7 +79,7 @@ async function number(span) {
   const draw = () => {
     const value = model.get(name);
     const told = input()?.getAttribute("aria-valuetext");
-    span.textContent = value === written ? words : told ?? String(value);
+    span.textContent = value === written ? words : told?.replace(/^× /, "") ?? String(value);
     span.setAttribute("aria-valuenow", value);
     span.setAttribute("aria-valuetext", span.textContent);
   };
@@ -106,7 +106,10 @@ async function number(span) {
     const stride = Math.max(1, Math.round(Number(input().max) / 100));
     const drag = (e) => move(Math.round((e.clientX - x) / PIXELS) * stride, from);
     span.addEventListener("pointermove", drag);
-    const end = () => span.removeEventListener("pointermove", drag);
+    const end = () => {
+      span.removeEventListener("pointermove", drag);
+      show(frame);
+    };
     for (const kind of ["pointerup", "pointercancel"]) span.addEventListener(kind, end, { once: true });
   });
 }
@@ -117,8 +120,8 @@ async function result(span) {
   const { frame, drawn } = await held(span.dataset.live);
   await drawn(false);
   const copy = () => {
-    const told = frame.querySelector(`[data-says="${span.dataset.says}"]`)?.textContent;
-    if (told && told !== span.textContent) span.textContent = told;
+    const told = frame.querySelector(`[data-says="${span.dataset.says}"]`)?.textContent || "not shown";
+    if (told !== span.textContent) span.textContent = told;
   };
   new MutationObserver(copy).observe(frame, { subtree: true, childList: true, characterData: true });
   copy();
@@ -126,9 +129,17 @@ async function result(span) {
 
 // ---- a guess ---------------------------------------------------------------------------------------------------------
 
-// The state in which an explorable of the page shows it; the answer stays in sight.
+// The state in which an explorable of the page shows it; the answer stays in sight, with a way to that picture.
 async function reveal(fields) {
-  if (fields.dataset.live) set(await held(fields.dataset.live), fields.dataset.state, false);
+  if (!fields.dataset.live) return;
+  const one = await held(fields.dataset.live);
+  set(one, fields.dataset.state, false);
+  const answer = fields.querySelector("details");
+  if (answer.querySelector(".flatlab-see")) return;
+  const see = Object.assign(document.createElement("button"), { type: "button", className: "flatlab-see" });
+  see.textContent = "See it in the picture";
+  see.addEventListener("click", () => set(one, fields.dataset.state));
+  answer.append(see);
 }
 
 function guess(fields) {

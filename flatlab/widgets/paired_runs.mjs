@@ -52,6 +52,9 @@ export function rowsOf(pairs, state) {
   });
 }
 
+// Data and network of a problem: the head under which a menu gathers those that share them.
+const headOf = (text) => text.split(", ").slice(0, 2).join(", ");
+
 // What is drawn: a method that has not been run has a row in the table, and in the plot only with a paper's marks.
 export const drawnOf = (rows) => rows.filter((row) => row.runs || row.told.length);
 
@@ -278,12 +281,12 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
     const y = at(row) - (row.told.length ? 0.2 * height : 0);
     const lanes = distinct(row.told.map((claim) => claim.paper));
     const group = s("g", { "data-row": row.label });
-    // Words to the right of x, or to its left where the plot ends before they do.
-    const note = (text, x) => {
-      const fits = x + 7 + widthOf([text], `italic ${size - 1}px ${font}`) <= range[1];
+    // Words to the right of what reaches from `first` to `last`, or to its left where the plot ends before they do.
+    const note = (text, last, first = last) => {
+      const fits = last + 7 + widthOf([text], `italic ${size - 1}px ${font}`) <= range[1];
       group.append(
         s("text", {
-          x: fits ? x + 7 : x - 7,
+          x: fits ? last + 7 : first - 7,
           y: y + 4,
           "text-anchor": fits ? "start" : "end",
           "font-size": size - 1,
@@ -310,19 +313,22 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
           }),
         );
       }
+      const reached = [];
       for (const [k, [seed, a, b]] of row.pairs.entries()) {
-        if (a - b < span[0]) continue;
         const lower = y + lane(k, row.pairs.length, row.told.length ? 0.5 * height : height);
-        group.append(dot("pair", place(a - b), lower, colour, sure ? "#fff" : "currentColor"));
+        const [out, x] = [a - b < span[0], inside(a - b)];
+        group.append(out ? beyond(x, lower, colour) : dot("pair", x, lower, colour, sure ? "#fff" : "currentColor"));
+        reached.push(out ? x + 5 : x);
         marks.push({
-          x: place(a - b),
+          x,
           y: lower,
-          text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points`,
+          text: `${row.label}, seed ${seed}: ${a.toFixed(2)} − ${b.toFixed(2)} = ${signed(a - b)} points${
+            out ? ", beyond the edge" : ""
+          }`,
         });
       }
       if (row.mean < span[0]) {
-        group.append(beyond(range[0], y, colour));
-        note(`mean ${saidDifference(row)}`, range[0] + 5);
+        note(`mean ${saidDifference(row)}`, Math.max(...reached), Math.min(...reached));
         marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
       } else if (row.half != null) {
         group.append(
@@ -335,7 +341,7 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
             fill: "currentColor",
           }),
         );
-      } else note(fewPairs(row), place(Math.max(...row.pairs.map(([, a, b]) => a - b))));
+      } else note(fewPairs(row), Math.max(...reached), Math.min(...reached));
       if (numbers) {
         group.append(
           s("text", {
@@ -487,7 +493,7 @@ function render({ model, el }) {
     pick(model, "budget", "at", BUDGETS),
     box,
   );
-  const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to resolve"));
+  const controls = h("div", {}, places, choices, stepped(model, "resolve", stops, "difference to see"));
   el.classList.add("flatlab");
   el.replaceChildren(chart, readout, headline, controls, power, legend, lacking, table);
 
@@ -522,11 +528,11 @@ function render({ model, el }) {
 
   // Choices among what these records have; made anew only where that changes, so that the focus stays where it is.
   const built = { problem: "", base: "" };
-  const offer = (holder, name, label, options) => {
+  const offer = (holder, name, label, options, headOf) => {
     const key = JSON.stringify(options);
     if (built[name] === key) return;
     built[name] = key;
-    holder.replaceChildren(...(Object.keys(options).length > 1 ? [pick(model, name, label, options)] : []));
+    holder.replaceChildren(...(Object.keys(options).length > 1 ? [pick(model, name, label, options, headOf)] : []));
   };
 
   const update = () => {
@@ -540,7 +546,7 @@ function render({ model, el }) {
     }
     const { problem, told } = settled;
     const state = Object.fromEntries(STATE.map((name) => [name, model.get(name)]));
-    offer(places, "problem", "problem", Object.fromEntries(pairs.problems.map(({ name, short }) => [name, short])));
+    offer(places, "problem", "problem", Object.fromEntries(pairs.problems.map(({ name, short }) => [name, short])), headOf);
     offer(bases, "base", "compared with", Object.fromEntries(Object.keys(problem.views).map((base) => [base, base])));
     box.hidden = !Object.keys(told).length;
     const claimed = state.claims === "shown" && !box.hidden;

@@ -157,7 +157,12 @@ def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str
                 problems.append({"family": family, "epochs": epochs, "count": count, "views": views})
     problems = [problem for problem in problems if problem["views"]]
     part = lambda family: (bool(family.get("examples")), family.get("label_noise") or 0, family["data"])  # noqa: E731
-    problems.sort(key=lambda problem: (*part(problem["family"]), -problem["count"]))
+    most: dict[tuple, int] = defaultdict(int)  # runs of one data set and network: those with many come first
+    kind = lambda problem: (*part(problem["family"]), problem["family"]["network"], problem["epochs"])  # noqa: E731
+    for problem in problems:
+        most[kind(problem)] = max(most[kind(problem)], problem["count"])
+    rate = lambda family: (family.get("lr") or 0, family.get("weight_decay") or 0)  # noqa: E731
+    problems.sort(key=lambda p: (*part(p["family"]), -most[kind(p)], *kind(p)[3:], *rate(p["family"]), -p["count"]))
     told = []
     for problem, (name, short) in zip(problems, _names(problems), strict=True):
         data, network = problem["family"]["data"], problem["family"]["network"]

@@ -18,8 +18,8 @@ const METRICS = {
   accuracy: "HELD accuracy",
   error: "HELD error",
   loss: "HELD loss",
-  train_loss: "training loss, in passing",
-  train_accuracy: "training accuracy, in passing",
+  train_loss: "training loss, during the epoch",
+  train_accuracy: "training accuracy, during the epoch",
   whole_train_loss: "training loss",
   whole_train_accuracy: "training accuracy",
   generalization: "generalization error",
@@ -118,6 +118,23 @@ export function spans(lines, { part, scale }) {
   return { x: [from, last], y: [low - margin, high + margin] };
 }
 
+// Places and texts of the ticks of a log axis over fewer than one and a half decades, where powers of ten are too few.
+export function logTicks([low, high], percent) {
+  const [from, to] = [10 ** low, 10 ** high];
+  const stepped = (step) =>
+    Array.from(
+      { length: Math.max(0, Math.floor(to / step) - Math.ceil(from / step) + 1) },
+      (_, k) => Number(((Math.ceil(from / step) + k) * step).toPrecision(12)),
+    );
+  const powers = [Math.floor(low), Math.floor(low) + 1, Math.floor(low) + 2].map((k) => 10 ** k);
+  const round = powers.flatMap((p) => [1, 2, 5].map((k) => Number((k * p).toPrecision(12)))).filter((v) =>
+    v >= from && v <= to
+  );
+  const unit = 10 ** Math.floor(Math.log10(to - from));
+  const at = round.length > 2 ? round : [1, 0.5, 0.2, 0.1].map((k) => stepped(k * unit)).find((list) => list.length > 2);
+  return { at, said: at.map((v) => percent ? `${Number((100 * v).toPrecision(4))}%` : String(Number(v.toPrecision(4)))) };
+}
+
 // ---- words -----------------------------------------------------------------------------------------------------------
 
 const titled = (metric, held) => METRICS[metric].replace("HELD", held);
@@ -167,6 +184,7 @@ function look(line, lines, el) {
   return { colour: known ?? ink(el).text, dash: dashes[kin.indexOf(line.line) % dashes.length] };
 }
 
+const LEAD = 12; // pixels between the end of a line and its name
 const font = (width) => `600 ${width < 480 ? 11 : 13}px sans-serif`;
 
 class Curves extends Strokes {
@@ -223,6 +241,19 @@ class Curves extends Strokes {
     });
   }
 
+  // From the end of a line to its name.
+  lead(from, to, colour) {
+    const { context } = this;
+    context.save();
+    context.setLineDash([]);
+    context.beginPath();
+    context.moveTo(...from);
+    context.lineTo(...to);
+    Object.assign(context, { strokeStyle: colour, lineWidth: 1 });
+    context.stroke();
+    context.restore();
+  }
+
   // Names at the ends of the lines, moved apart where they would lie on one another.
   names(items) {
     const { context } = this;
@@ -233,7 +264,8 @@ class Curves extends Strokes {
       const [x, y] = this.at(item.x, item.y);
       return {
         ...item,
-        x: Math.min(x, xaxis._offset + xaxis._length) + 5,
+        x: Math.min(x, xaxis._offset + xaxis._length) + LEAD,
+        end: y,
         y: Math.max(top, Math.min(bottom, Number.isNaN(y) ? bottom : y)),
       };
     }).sort((a, b) => a.y - b.y);
@@ -248,7 +280,8 @@ class Curves extends Strokes {
       lineWidth: 3,
       strokeStyle: dark ? "#141414" : "#ffffff",
     });
-    for (const { x, y, text, colour } of boxes) {
+    for (const { x, y, end, text, colour } of boxes) {
+      if (Math.abs(end - y) > 6) this.lead([x - LEAD + 1, end], [x - 2, y], colour);
       context.strokeText(text, x, y);
       context.fillStyle = colour;
       context.fillText(text, x, y);
@@ -261,6 +294,12 @@ const widthOf = (texts, width) => {
   context.font = font(width);
   return Math.max(...texts.map((text) => context.measureText(text).width));
 };
+
+function logAxis(range, percent) {
+  if (range[1] - range[0] > 1.5) return { dtick: 1 };
+  const { at, said } = logTicks(range, percent);
+  return { tickmode: "array", tickvals: at, ticktext: said };
+}
 
 function drawFrame(Plotly, div, { span, title, state, margin }) {
   const percent = SHARES.includes(state.metric);
@@ -277,7 +316,7 @@ function drawFrame(Plotly, div, { span, title, state, margin }) {
       title: { text: title, standoff: 4 },
       tickformat: percent ? ".3~%" : "",
       exponentformat: "power",
-      ...(state.scale === "log" ? { dtick: span.y[1] - span.y[0] > 1.5 ? 1 : "D2" } : {}),
+      ...(state.scale === "log" ? logAxis(span.y, percent) : {}),
     },
     margin: { l: 64, r: margin, t: 10, b: 44 },
   });
@@ -468,7 +507,7 @@ async function render({ model, el }) {
       const title = `${titled(s.metric, held)}${
         s.scale === "log" && s.metric === "generalization" ? ", where positive" : ""
       }`;
-      const margin = 14 + widthOf(shown.map((line) => line.name), chart.clientWidth);
+      const margin = LEAD + 9 + widthOf(shown.map((line) => line.name), chart.clientWidth);
       const key = JSON.stringify([span, title, margin, s.axis, s.scale]);
       if (key !== framed) {
         drawFrame(Plotly, frame, { span, title, state: s, margin });

@@ -132,7 +132,11 @@ function drawScales(strokes, s) {
   strokes.mark({ x: Math.log10(s.d) });
   strokes.label("SAM", "SAM", { x: 5.9, y: 0, below: 12 });
   const at = ball({ ...s, d: 10 ** 3 });
-  strokes.label("LSAM", `LSAM, k = ${s.k}`, { x: 3, y: Math.log10(at.lsam / at.sam), below: -14 });
+  strokes.label("LSAM", `LSAM, k = ${s.k}`, {
+    x: 3,
+    y: Math.log10(at.lsam / at.sam),
+    below: at.lsam > 0.3 * at.sam ? 16 : -14,
+  });
   strokes.label("CSAM", "coordinate", { x: 3.05, y: Math.log10(at.coordinate / s.rho), below: 16 });
 }
 

@@ -132,7 +132,7 @@ function drawBars(strokes, history) {
   });
 }
 
-function drawCurveFrame(Plotly, div) {
+function drawCurveFrame(Plotly, div, { nonzeros }) {
   const title = (content, y) => panelTitle(div, content, y);
   const axis = houseAxis(div);
   const log = (range) => ({ ...axis, type: "log", range, dtick: 2, exponentformat: "power" });
@@ -141,7 +141,7 @@ function drawCurveFrame(Plotly, div) {
     xaxis: { range: [0, FIXED.epochs], anchor: "y3", title: { text: "epoch", standoff: 4 } },
     yaxis: { ...log([-4.2, 1.2]), domain: [0.72, 1] },
     yaxis2: { ...log([-6.5, 1.2]), domain: [0.36, 0.64] },
-    yaxis3: { ...axis, range: [0, 12], dtick: 4, domain: [0, 0.28] },
+    yaxis3: { ...axis, range: [0, Math.max(12, 2 * nonzeros)], nticks: 4, domain: [0, 0.28] },
     annotations: [title("test loss", 1.0), title("training loss", 0.64), title("ℓ₁ norm of the coefficients", 0.28)],
   });
   return Plotly.react(div, ["y", "y2", "y3"].map((yaxis) => ({ x: [], y: [], yaxis })), layout, CONFIG);
@@ -223,17 +223,18 @@ async function render({ model, el }) {
   const worker = new Worker(url);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const state = () => Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
-  let [id, history, settings, framed, asked] = [0, empty(), state(), 0, 0];
+  let [id, history, settings, framed, asked] = [0, empty(), state(), "", 0];
+  const frameOf = ({ features, nonzeros }) => `${features} ${nonzeros}`;
   const frames = () => {
     drawBarFrame(Plotly, barFrame, settings);
-    drawCurveFrame(Plotly, curveFrame);
+    drawCurveFrame(Plotly, curveFrame, settings);
     barStrokes.fit(barFrame);
     curveStrokes.fit(curveFrame);
-    framed = settings.features;
+    framed = frameOf(settings);
   };
   const drawAll = () => {
     const began = performance.now();
-    if (framed !== settings.features) frames();
+    if (framed !== frameOf(settings)) frames();
     drawBars(barStrokes, history);
     drawCurves(curveStrokes, history);
     drawTable(body, history);

@@ -25,7 +25,7 @@ const METHODS = { GD: "gd", SAM: "sam", StableSAM: "stable_sam" };
 const NAMES = ["lr", "rho", "steps", "radius", "x", "y"];
 
 const SITUATIONS = {
-  "Circling the minimum": { lr: 0.25, rho: 0.2, steps: 300, radius: 0.05, method: "SAM", x: -0.6, y: 1.6 },
+  "Circling the minimum": { lr: 0.25, rho: 0.2, steps: 300, radius: 0.1, method: "SAM", x: -0.6, y: 1.6 },
   "Both fall into the saddle": { lr: 0.1, rho: 0.3, steps: 300, radius: 0.1, method: "StableSAM", x: -1.5, y: 1.2 },
   "Only out of time": { lr: 0.004, rho: 0.1, steps: 300, radius: 0.1, method: "GD", x: -0.6, y: 1.6 },
   "SAM diverges": { lr: 0.3, rho: 0.5, steps: 300, radius: 0.1, method: "SAM", x: 1.9, y: -1.9 },
@@ -43,6 +43,8 @@ export function runs({ lr, rho, steps, x, y }) {
 const POINTS = { "(1, 1)": { x: 1, y: 1 }, "(−1, −1)": { x: -1, y: -1 }, "the saddle": { x: 0, y: 0 } };
 const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
 
+const two = (v) => v.toFixed(2).replace("-", "−");
+
 // What became of a run, in words.
 export function verdict({ name, path, divergedAt }, radius) {
   if (divergedAt) return `${name} diverged at step ${divergedAt}`;
@@ -54,7 +56,7 @@ export function verdict({ name, path, divergedAt }, radius) {
     return `${name} circles ${where} at distance ${away.toFixed(3)}${away <= radius ? ", within the success radius" : ""}`;
   }
   if (away > radius) {
-    return `${name} is at (${end.x.toFixed(2)}, ${end.y.toFixed(2)})${step > 1e-6 ? ", still moving" : ""}`;
+    return `${name} is at (${two(end.x)}, ${two(end.y)})${step > 1e-6 ? ", still moving" : ""}`;
   }
   return where === "the saddle" ? `${name} is caught at the saddle` : `${name} reached ${where}`;
 }
@@ -114,7 +116,7 @@ function drawFrame(Plotly, div, steps) {
   const title = (content, y) => panelTitle(div, content, y);
   const second = houseAxis(div);
   const layout = houseLayout(div, {
-    margin: { l: 48, r: 10, t: 26, b: 40 },
+    margin: { l: 48, r: 20, t: 26, b: 40 },
     xaxis: { range: [0, steps], anchor: "y", showticklabels: false },
     yaxis: { domain: [0.56, 1], type: "log", range: [-6.2, 1.4], dtick: 2, exponentformat: "power" },
     xaxis2: { ...second, range: [0, steps], anchor: "y2", title: { text: "step", standoff: 4 } },
@@ -171,7 +173,7 @@ function drawCensus(list, method, fates) {
     h(
       "li",
       { "data-fate": name },
-      h("span", { class: "flatlab-swatch", style: `background:${FATE_COLOURS[name]}` }),
+      h("span", { class: "flatlab-swatch", style: `background:${FATE_COLOURS[name]};opacity:0.62` }),
       `${FATE_WORDS[name]} ${share(k)}`,
     )
   );

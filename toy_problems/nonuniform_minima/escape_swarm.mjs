@@ -53,10 +53,12 @@ export function whereabouts({ particles }) {
   return { zero, one, elsewhere: COUNT - zero - one, left: particles.filter((p) => p.left).length };
 }
 
+const outside = (particles) => particles.filter(({ x }) => !(x >= X[0] && x <= X[1])).length;
+
 // What there is to say of a swarm, in words; `exact` are the exact shares or null.
 export function words(state, exact) {
   const { zero, one, elsewhere, left } = whereabouts(state);
-  const unseen = state.particles.filter(({ x }) => !(x >= X[0] && x <= X[1])).length;
+  const unseen = outside(state.particles);
   const beyond = unseen ? ` (${unseen} outside the plot)` : "";
   const where =
     `${state.method} at η = ${state.lr} after ${state.t} steps: of ${COUNT} runs ${zero} are at x = 0, ${one} at x = 1, ${elsewhere} elsewhere${beyond}.`;
@@ -74,7 +76,7 @@ export function limits({ method, rho }) {
     ? `dashed: the ascents can carry a run out from η = ${reach(rho).toFixed(3)}`
     : `dashed: unstable in mean square from η = ${meanSquare.toFixed(4)}`;
   const kind = method === "SAM" ? "without its ascents, " : "";
-  return `${first}; solid: ${kind}unstable for almost every run from η = ${almostSure.toFixed(4)}`;
+  return `In the plot over η, ${first}; solid: ${kind}unstable for almost every run from η = ${almostSure.toFixed(4)}`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ function drawGround(Plotly, div) {
       yref: "y2",
       y0: 0,
       y1: 1,
-      line: { color: text, width: 1, dash: "dot" },
+      line: { color: text, width: 1, dash: "2px,3px" },
     }],
     annotations: [
       heading(text, "loss L, thick, and its terms f₁, f₂", 1),
@@ -160,8 +162,15 @@ function drawSwarm(strokes, { method, particles }) {
     context.fillRect(px - 2, py - 2, 4, 4);
     const far = Math.log10(Math.max(10 ** FAR[0], Math.abs(x - 1)));
     const bin = Math.floor(((far - FAR[0]) / (FAR[1] - FAR[0])) * BINS);
-    if (bin < BINS) bins[bin] += 1;
+    bins[Math.min(bin, BINS - 1)] += 1; // the last holds all that are farther out
   });
+  const unseen = outside(particles);
+  if (unseen) {
+    context.globalAlpha = 1;
+    context.font = "600 13px sans-serif";
+    context.textAlign = "right";
+    context.fillText(`${unseen} of ${COUNT} outside`, ax._offset + ax._length - 6, ay._offset + 18);
+  }
   context.restore();
   context.save();
   context.fillStyle = METHOD_COLOURS[method];
@@ -179,7 +188,7 @@ function drawSwarm(strokes, { method, particles }) {
   context.restore();
 }
 
-function drawFrame(Plotly, div, steps, rates) {
+function drawFrame(Plotly, div, steps, rates, exact) {
   const { text, grid } = ink(div);
   const second = { gridcolor: grid, linecolor: grid, zeroline: false, fixedrange: true };
   const layout = houseLayout(div, {
@@ -189,7 +198,7 @@ function drawFrame(Plotly, div, steps, rates) {
     xaxis2: { ...second, range: [rates.min, rates.max], anchor: "y2", dtick: 0.2 },
     yaxis2: { ...second, domain: [0, 0.4], range: [0, 1.03], dtick: 0.5, tickformat: ".0%" },
     annotations: [
-      heading(text, "have left x = 1, by step (thin: exact)", 1),
+      heading(text, `have left x = 1, by step${exact ? " (thin: exact)" : ""}`, 1),
       heading(text, "at the end, by η (dots: your runs)", 0.4),
     ],
   });
@@ -228,7 +237,7 @@ function drawShares(strokes, state, exact, curve, dots) {
   if (exact) line(strokes, null, exact, {});
   if (curve) line(strokes, curve.rates, curve.shares, { xaxis: "xaxis2", yaxis: "yaxis2" });
   if (THRESHOLDS[method]) {
-    threshold(strokes, method === "SAM" ? reach(state.rho) : THRESHOLDS[method].meanSquare, [3, 3]);
+    threshold(strokes, method === "SAM" ? reach(state.rho) : THRESHOLDS[method].meanSquare, [7, 4]);
     threshold(strokes, THRESHOLDS[method].almostSure, []);
   }
   const [ax, ay, context] = [strokes.axes.xaxis2, strokes.axes.yaxis2, strokes.context];
@@ -345,7 +354,14 @@ async function render({ model, el }) {
     playing = seen;
     request ||= requestAnimationFrame(tick);
   };
-  let framed = 0;
+  let framed = "";
+  const refit = () => {
+    const wanted = `${model.get("steps")} ${exact !== null}`;
+    if (framed === wanted) return;
+    framed = wanted;
+    drawFrame(Plotly, frame, settings().steps, rangeOf(model, "lr"), exact);
+    shareStrokes.fit(frame);
+  };
   const restart = () => {
     const s = settings();
     state = swarm(s);
@@ -355,11 +371,7 @@ async function render({ model, el }) {
     radius.style.display = radius.hidden ? "none" : "";
     curveOf(s);
     bounds.textContent = limits(s) ?? "";
-    if (framed !== s.steps) {
-      drawFrame(Plotly, frame, s.steps, rangeOf(model, "lr"));
-      shareStrokes.fit(frame);
-      framed = s.steps;
-    }
+    refit();
     if (still.matches) {
       while (state.t < state.steps) advance(state);
       finished();
@@ -387,9 +399,8 @@ async function render({ model, el }) {
     for (const div of [ground, frame]) Plotly.purge(div);
     drawGround(Plotly, ground);
     swarmStrokes.fit(ground);
-    drawFrame(Plotly, frame, model.get("steps"), rangeOf(model, "lr"));
-    shareStrokes.fit(frame);
-    framed = model.get("steps");
+    framed = "";
+    refit();
     if (state) draw();
   };
   redraw();

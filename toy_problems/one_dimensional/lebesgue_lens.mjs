@@ -177,18 +177,24 @@ function drawTable(body, all, read) {
   );
 }
 
-function sentence(read, rho, w, lowest) {
+function sentence(read, rho, w, { lowest, loss }) {
   const holds = read.bias <= read.oscillation * (1 + 1e-6) + 1e-12;
   const law = `At w = ${w.toFixed(2).replace("-", "−")} the average is off by ${show(read.bias)}, the oscillation is ${
     show(read.oscillation)
   }: equation (21) ${holds ? "holds" : "fails"} here.`;
   const near = Math.min(rho, 0.1);
+  const height = (name) => loss[GRID.indexOf(lowest[name])];
+  const beside = height("average") - height("loss") > 0.1
+    ? ` The average’s own is near it, at a loss of ${show(height("average"))} where the lowest is ${show(height("loss"))}.`
+    : "";
   const together = (a, b) => Math.abs(lowest[a] - lowest[b]) <= near;
   if (together("loss", "average") && together("loss", "maximum")) {
     return `${law} All three are least at about the same place.`;
   }
   if (together("average", "maximum")) return `${law} Average and maximum have left the lowest point of the loss.`;
-  if (together("loss", "average")) return `${law} Only the maximum has left the lowest point of the loss.`;
+  if (together("loss", "average")) {
+    return `${law} Only the maximum has left the valley of the lowest point of the loss.${beside}`;
+  }
   if (together("loss", "maximum")) return `${law} Only the average has left the lowest point of the loss.`;
   return `${law} All three are least at different places.`;
 }
@@ -260,7 +266,7 @@ async function render({ model, el }) {
     const read = reading(curve, rho, w);
     drawLines(strokes, curve, rho, w, all);
     drawTable(body, all, read);
-    status.textContent = sentence(read, rho, w, all.lowest);
+    status.textContent = sentence(read, rho, w, all);
     performance.measure("flatlab:lens", { start: began, end: performance.now() });
   };
   const redraw = () => {

@@ -25,7 +25,7 @@ const COLOURS = { sharp: FATE_COLOURS.lower, flat: FATE_COLOURS.upper, outside: 
 const VALLEY = { sharp: "the sharp valley", flat: "the flat valley", outside: "neither valley" };
 
 const SITUATIONS = {
-  "The flat valley becomes the lower one": { lam: 0.03, batch: 128, x: -1.7, y: 1.3 },
+  "The flat valley becomes the lower one": { lam: 0.026, batch: 128, x: -1.7, y: 1.3 },
   "The sharp minimum splits in two": { lam: 0.1, batch: 128, x: -1.7, y: 1.3 },
   "The flat one, too": { lam: 10, batch: 128, x: 1.6, y: 0.8 },
   "Flat, and no minimum at all": { lam: 10, batch: 20, x: -1.9, y: 0.3 },
@@ -83,7 +83,9 @@ function words([plain, fa], { lam, batch }) {
   const lowest = minima.reduce((best, m) => (m.height < best.height ? m : best)).name;
   const split = ["sharp", "flat"].filter((name) => inside[name] > 1);
   const torn = split.length
-    ? ` The minimum of ${split.map((name) => VALLEY[name]).join(" and that of ")} has split in two, on the slopes.`
+    ? ` The minimum of ${split.map((name) => VALLEY[name]).join(" and that of ")} ${
+      split.length > 1 ? "have each" : "has"
+    } split in two, on the slopes.`
     : "";
   const kind = fa.slope < 0.01
     ? ""
@@ -99,6 +101,13 @@ const PIXELS = 200; // of the map's side
 
 // The level line that a height lies above: evenly spaced below 1, by ratio above.
 const level = (f) => Math.floor(f < 1 ? 8 * f : 8 + 4 * Math.log2(f));
+
+// Whether a level line runs between a pixel and the next one; where lines would touch, every fourth or none.
+function lineAt(levels, k, next) {
+  const [here, there] = [levels[k], levels[k + next]];
+  if (here === there) return false;
+  return levels[k - next] === here || Math.floor(here / 4) !== Math.floor(there / 4) && Math.abs(here - there) < 4;
+}
 
 const rgb = (hex) => [1, 3, 5].map((k) => Number.parseInt(hex.slice(k, k + 2), 16));
 
@@ -121,8 +130,7 @@ function drawMap(canvas, weight, fates, dark) {
     for (let column = 0; column < PIXELS; column++) {
       const k = row * PIXELS + column;
       const at = 4 * ((PIXELS - 1 - row) * PIXELS + column);
-      const edge = (column + 1 < PIXELS && levels[k] !== levels[k + 1]) ||
-        (row + 1 < PIXELS && levels[k] !== levels[k + PIXELS]);
+      const edge = (column + 1 < PIXELS && lineAt(levels, k, 1)) || (row + 1 < PIXELS && lineAt(levels, k, PIXELS));
       const cell = Math.floor((row * CELLS) / PIXELS) * CELLS + Math.floor((column * CELLS) / PIXELS);
       const colour = fates ? colours[fates[cell]] : [128, 128, 128];
       for (let c = 0; c < 3; c++) image.data[at + c] = edge ? 0.45 * line + 0.55 * colour[c] : colour[c];
@@ -275,11 +283,12 @@ async function render({ model, el }) {
     runStrokes.canvas,
     layer,
   );
-  const side = h("div", { class: "flatlab-curves" }, frame, sectionStrokes.canvas);
-  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "runs" });
+  const side = h("div", { class: "flatlab-curves", style: "order:1" }, frame, sectionStrokes.canvas);
+  const late = { style: "order:2" }; // on a phone the section comes before them, right after the sliders
+  const status = h("p", { class: "flatlab-status", "aria-live": "polite", "data-says": "runs", ...late });
   const body = h("tbody");
   const head = ["descent", "ends at", "loss", "its slope", "tr(H²)", "H’s eigenvalues"];
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
+  const table = h("table", late, h("thead", {}, h("tr", {}, ...head.map(columnHead))), body);
   const list = h("ul", { class: "flatlab-census" });
   const controls = h(
     "div",

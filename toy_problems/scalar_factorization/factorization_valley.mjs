@@ -42,7 +42,7 @@ export function runs(pairs, data, batches, s) {
 }
 
 // Three digits of a small number, two decimals less of a large one.
-const show = (v) => (Math.abs(v) < 1e-4 ? "0" : Math.abs(v) < 0.1 ? v.toFixed(4) : v.toFixed(3));
+const show = (v) => (Math.abs(v) < 1e-4 ? "0" : v.toFixed(Math.abs(v) < 0.1 ? 4 : 3)).replace("-", "−");
 
 export function words({ all, weight }, data, s) {
   const valley = data.b / data.a;
