@@ -64,7 +64,8 @@ class Network(Landscape):
     The weights are all parameters of the model, frozen or not, or those of `params` (parameters or their names), flat
     and in the order of `model.parameters()`; `.w0` are the present ones. The model itself, its buffers and plain attributes
     too, is never written to. A model in half precision, where a perturbation is lost in rounding, is measured in float32,
-    with `.w0` in it, if it runs in it. Parameters outside `params` keep the values that the model has.
+    with `.w0` in it, if it runs in it. Buffers and the parameters outside `params` are those that the model has at the time
+    of a call: after more training the present weights go with them, in a new landscape, and `.w0` no longer does.
 
     Loss, gradient and Hessian product go through the data `chunk` samples at a time and add up, so their memory does
     not grow with n. None takes up to 256 samples at once and of more as many as keep about 2^25 numbers for the
@@ -79,7 +80,8 @@ class Network(Landscape):
 
     Raises `ValueError` where the sum is no sum over samples or not a function of `w`: a forward pass that draws random
     numbers, moves buffers that change its outputs, or moves buffers and mixes samples (BatchNorm in train mode); for
-    data that are none, see `gathered`, or that the model does not take; for no weights; if `chunk` is below 1; and on
+    data that are none, see `gathered`, or that the model does not take; for `.w0` once the model has trained on and its
+    buffers are others; for no weights; if `chunk` is below 1; and on
     the first use of a `chunk` below n, if the loss is not the mean of its single losses.
 
     >>> head = nn.Linear(2, 1)
@@ -117,6 +119,7 @@ class Network(Landscape):
         if not HALF.isdisjoint(self._types):
             self._widen()
         self._look()
+        self._stood = self._standing()
 
     def _widen(self) -> None:
         """Weights, data and loss in float32 in place of a half precision, if the model runs in it."""
@@ -246,11 +249,31 @@ class Network(Landscape):
 
     def point(self, w: Tensor) -> Tensor:
         """`w`, detached, if it is one point of shape `(d,)`. A model that was put into another mode is looked at again."""
+        self._still(w)
         w = super().point(w)
         if structure(self.model, self.x) != self._form:
             self._look()
         self._fits(w)
         return w.to(self.w0.dtype)
+
+    def _standing(self) -> tuple[tuple[str, int, int], ...]:
+        """What the model itself lends to every call: which tensors, and how often each has been written to."""
+        lent_ones = {n: p for n, p in self.model.named_parameters() if n not in self.parameters}
+        lent_ones |= {n: b for n, b in self.model.named_buffers() if n not in self._moved}
+        return tuple((n, id(t), 0 if t.is_inference() else t._version) for n, t in lent_ones.items())
+
+    def _still(self, w: Tensor) -> None:
+        """`ValueError` for `w0` where the weights of the model, and what goes with them, are others by now."""
+        if w is not self.w0 or self._standing() == self._stood:
+            return
+        own = dict(self.model.named_parameters())
+        if not torch.equal(torch.cat([own[name].detach().reshape(-1).to(w) for name in self.parameters]), w):
+            stood = set(self._stood)
+            name = next((own[0] for own in self._standing() if own not in stood), "a tensor that it had")
+            raise ValueError(
+                f"the model has trained on since this landscape was made: {name} has changed with the weights, and w0 are "
+                "those of before. Make a new landscape of the model as it is"
+            )
 
     def _fits(self, w: Tensor) -> None:
         known = {self.w0.dtype, *self._types} if self._wide is not None else {self.w0.dtype}
@@ -262,6 +285,7 @@ class Network(Landscape):
     def check(self, w: Tensor) -> Tensor:
         """`w` itself, if its last dimension is `d` and its numbers are as the model's; else a `ValueError`."""
         super().check(w)
+        self._still(w)
         self._fits(w)
         return w
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
 
@@ -57,7 +58,7 @@ def local_average(
     >>> local_average(Line(), torch.ones(1), rho=0.5, antithetic=True)
     Estimate(value=3.0, stderr=0.0..., samples=100)
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     non_negative("rho", rho)
     generator = generator_for(seed, w.device)
 
@@ -93,7 +94,7 @@ def local_oscillation(
     >>> abs(swing.value - 0.75) < 3 * swing.stderr
     True
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     non_negative("rho", rho)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")

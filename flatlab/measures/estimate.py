@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -46,7 +47,9 @@ def generator_for(seed: int | torch.Generator, device: torch.device) -> torch.Ge
 
 
 def check_sampling(samples: int | None, rtol: float | None) -> None:
-    """A `ValueError` if `samples` or `rtol` is not positive."""
+    """A `ValueError` if `samples` is no whole number from 1 on, or `rtol` not positive."""
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, Integral)):
+        raise ValueError(f"samples must be a whole number, got {samples!r}")
     if samples is not None and samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if rtol is not None and not 0 < rtol < math.inf:

@@ -7,6 +7,7 @@ from torch import Tensor
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
 from flatlab.measures.estimate import finite
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
 __all__ = ["fisher_rao"]
@@ -31,7 +32,7 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     >>> fisher_rao(net, torch.ones(2))                  # sqrt of the mean of 18^2 and 98^2
     70.4556...
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     landscape.need_mean()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
+from flatlab.measures.point import point
 
 __all__ = ["dense", "hessian_product"]
 
@@ -22,7 +23,7 @@ def hessian_product(landscape: Landscape, w: Tensor) -> Callable[[Tensor], Tenso
     >>> hessian_product(Bowl(), torch.zeros(2))(torch.tensor([1., 1.]))
     tensor([2., 6.])
     """
-    return landscape.hessian_product(landscape.point(w))
+    return landscape.hessian_product(point(landscape, w))
 
 
 def dense(product: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
 from flatlab.measures.estimate import finite
 from flatlab.measures.per_sample_norms import per_sample_norms
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
 __all__ = ["gradient_noise", "minibatch_factor", "noise_energy"]
@@ -53,7 +54,7 @@ def gradient_noise(landscape: Landscape, w: Tensor, batch_size: int = 1, chunk: 
     >>> gradient_noise(net, torch.ones(2), batch_size=2)
     0.0
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     factor = minibatch_factor(landscape.n, batch_size)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
@@ -98,7 +99,7 @@ def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1
     >>> noise_energy(net, torch.ones(2), torch.tensor([1., 0.]))        # the variance of 6 and 42
     324.0
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     factor = minibatch_factor(landscape.n, batch_size)
     if v.shape != w.shape:
         raise ValueError(f"v must have the shape of w, {tuple(w.shape)}, got {tuple(v.shape)}")

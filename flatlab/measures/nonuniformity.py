@@ -13,6 +13,7 @@ from flatlab.landscape.curvature import math_attention
 from flatlab.landscape.memory import ran_out
 from flatlab.measures.estimate import generator_for
 from flatlab.measures.hessian_product import hessian_product
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import probe
 from flatlab.measures.spectrum import largest_eigenvalues
@@ -48,7 +49,7 @@ def hessian_nonuniformity(
     >>> hessian_nonuniformity(Two(), torch.zeros(1))    # the standard deviation of 1 and 3
     1.0
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     landscape.need_mean()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, finite, generator_for
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
 __all__ = ["pac_bayes"]
@@ -45,7 +46,7 @@ def pac_bayes(
     >>> abs(sharp.value - 6) < 3 * sharp.stderr
     True
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     for name, value in (("target", target), ("tol", tol)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -26,7 +26,7 @@ def without_autocast(measure: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(measure)
     def measured(landscape: Landscape, w: Tensor, *args: Any, **options: Any) -> Any:
-        kind = w.device.type
+        kind = w.device.type if isinstance(w, Tensor) else "cpu"  # what is none is refused by the measure
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
                 return measure(landscape, w, *args, **options)

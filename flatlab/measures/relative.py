@@ -13,6 +13,7 @@ from flatlab.landscape.curvature import follows, math_attention, refusal
 from flatlab.measures.estimate import Estimate, finite, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.per_sample_norms import taken
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative
 
@@ -63,7 +64,7 @@ def relative_flatness(
     >>> relative_flatness(net, torch.ones(2))           # 2 * (5 + 25) / 2 * ||w||^2
     60.0
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     if dead not in ("error", "drop"):
         raise ValueError(f"dead must be 'error' or 'drop', got {dead!r}")
     if chunk < 1:
@@ -124,7 +125,7 @@ def feature_robustness(
     >>> robust, 0.5**2 / 2 * relative_flatness(Bowl(), torch.ones(1))
     (Estimate(value=0.25, stderr=0.0, samples=4), 0.25)
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     non_negative("delta", delta)
     if not isinstance(landscape, Network):
         if layer is not None:

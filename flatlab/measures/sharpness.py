@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
 
@@ -46,7 +47,7 @@ def sam_sharpness(
     >>> sam_sharpness(Bowl(), torch.tensor([2., 0.]), rho=0.5)          # 2.5^2 - 2^2
     2.25
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     non_negative("rho", rho)
     non_negative("eta", eta)
     if steps < 1:
@@ -104,7 +105,7 @@ def average_sharpness(
     >>> average_sharpness(Line(), torch.ones(1), sigma=0.5, samples=3).value
     0.0
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     non_negative("sigma", sigma)
     generator = generator_for(seed, w.device)
     base = landscape.losses_at(w[None])

@@ -15,6 +15,7 @@ from flatlab.landscape import Landscape
 from flatlab.measures.estimate import Estimate, finite, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import CLOSED, Krylov, lanczos
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import probe
 
@@ -127,7 +128,7 @@ def top_eigenvalues(
     >>> top_eigenvalues(Bowl(), torch.zeros(2), k=2)
     tensor([6., 2.])
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     values, found = largest_eigenvalues(hessian_product(landscape, w), w, k, tol, max_steps, seed)
     return (values, found) if vectors else values
 
@@ -183,7 +184,7 @@ def hessian_density(
     >>> spectrum.values[0], spectrum.trace(torch.ones_like).value
     (tensor([2., 6.], dtype=torch.float64), 2.0)
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     if steps < 1 or probes < 1:
         raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}")
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)

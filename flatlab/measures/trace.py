@@ -13,6 +13,7 @@ from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.layer_probes import layer_probes
 from flatlab.measures.piecewise import piecewise_linear_trace
+from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.measures.probe import check_kind, probe
 
@@ -59,7 +60,7 @@ def hessian_trace(
     >>> hessian_trace(Bowl(), torch.zeros(2), samples=5, deflate=0)     # diagonal: every sign vector gives the trace
     Estimate(value=8.0, stderr=0.0, samples=5)
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     _check(samples, rtol, probes, deflate)
     if landscape.d <= deflate:
         return exactly(dense(hessian_product(landscape, w), w).double().trace().item(), landscape.d)
@@ -113,7 +114,7 @@ def hessian_frobenius(
     >>> hessian_frobenius(Bowl(), torch.zeros(2), samples=5, deflate=0)
     Estimate(value=40.0, stderr=0.0, samples=5)
     """
-    w = landscape.point(w)
+    w = point(landscape, w)
     _check(samples, rtol, probes, deflate)
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)
     if landscape.d <= deflate:

@@ -95,6 +95,13 @@ class RuleOptimizer(Wrapper):
                 what = "data of its own and takes none" if data else "no scaled loss"
                 raise ValueError(f"{name}.step: a landscape has {what}: write opt.step(closure, x, y, scaler=scaler)")
             return self._step_on(closure)
+        if closure is not None and not callable(closure):
+            raise TypeError(
+                f"{name}.step takes the closure itself, a function that runs forward and backward and returns the loss, "
+                f"got a {type(closure).__name__}: write opt.step(closure)"
+            )
+        if any(isinstance(d, GradScaler) for d in data):
+            raise TypeError(f"{name}.step takes a GradScaler by name: write opt.step(closure, scaler=scaler)")
         if closure is None and not data and self._state_is_wanted():
             return self._make_state()
         if self.method.cuts:

@@ -31,6 +31,7 @@ class Wrapper(Optimizer):
     """What stands between the two halves of a step, while it does."""
 
     def __init__(self, *args: Any, **options: Any):
+        _check_arguments(type(self).__name__, self.__signature__, args, options)
         given = self.__signature__.bind(*args, **options)
         given.apply_defaults()
         base, check_finite, no_sync, every, *seed = (given.arguments.pop(k) for k in (*BESIDE, *_seed_of(self.method)))
@@ -221,15 +222,21 @@ def signature(method: type[Method]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(BESIDE[0], place), *options, *seed, *others])
 
 
-def _check_base(name: str, base: Optimizer, options: dict[str, Any]) -> None:
-    if not isinstance(base, Optimizer):
-        is_class = isinstance(base, type)
-        given = f"the class {base.__name__}" if is_class else f"a {type(base).__name__}"
-        wanted = base.__name__ if is_class and issubclass(base, Optimizer) else "SGD"
+def _check_arguments(name: str, known: inspect.Signature, args: tuple, options: dict[str, Any]) -> None:
+    """`TypeError` for a call in the manner of other libraries, `SAM(parameters, SGD, rho=...)`, and for a wrong name."""
+    given = [*args, *(options[k] for k in BESIDE[:1] if k in options)]
+    if given and not isinstance(given[0], Optimizer):
+        classes = [v.__name__ for v in given if isinstance(v, type) and issubclass(v, Optimizer)]
+        what = f"the class {given[0].__name__}" if isinstance(given[0], type) else f"a {type(given[0]).__name__}"
         raise TypeError(
-            f"base_optimizer must be a torch.optim.Optimizer, got {given}: "
-            f"write {name}({wanted}(model.parameters(), lr=...), ...)"
+            f"base_optimizer must be a torch.optim.Optimizer, got {what}: "
+            f"write {name}({classes[0] if classes else 'SGD'}(model.parameters(), lr=...), ...)"
         )
+    for option in options.keys() - known.parameters.keys():
+        raise TypeError(f"{name} has no option {option!r}; there are {', '.join(list(known.parameters)[1:])}")
+
+
+def _check_base(name: str, base: Optimizer, options: dict[str, Any]) -> None:
     kind = type(base).__name__
     closure = inspect.signature(type(base).step).parameters.get("closure")
     if isinstance(base, Wrapper) or (closure is not None and closure.default is closure.empty):

@@ -27,6 +27,8 @@ __all__ = ["Folder", "Standing", "called", "differing", "main", "scores", "stand
 FIRST = ("accuracy", "loss", "train_loss", "test_accuracy")
 CURVES_AT_ONCE = 6
 MARKERS = "ox+*#%"
+LEAST_SETTING = 30
+"""Characters that a column of all settings has at least."""
 
 Record = dict[str, Any]
 
@@ -152,7 +154,7 @@ def main(argv: Sequence[str], program: str = "python -m flatlab") -> None:
     parser.add_argument("--csv", metavar="FILE", help="write them as CSV, - to the standard output, in place of tables")
     parser.add_argument("--curve", help=f"draw this curve of the first {CURVES_AT_ONCE} runs, as accuracy or distance")
     given = parser.parse_args(argv)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
     try:
         show(console, given)
     except BrokenPipeError:  # whoever reads has seen enough
@@ -163,6 +165,8 @@ def main(argv: Sequence[str], program: str = "python -m flatlab") -> None:
 
 def show(console: Console, given: argparse.Namespace) -> None:
     """The tables that `main` was asked for. Raises `ValueError` for what is not there, with the nearest that is."""
+    if given.curve:
+        plotting()
     wanted = dict(word.split("=", 1) for word in given.words if "=" in word)
     named = [word.replace("-", "_") for word in given.words if "=" not in word]
     there = sorted({p.name for place in (given.out, given.out / UNFINISHED) for p in place.glob("[!.]*") if p.is_dir()})
@@ -189,7 +193,9 @@ def show(console: Console, given: argparse.Namespace) -> None:
             found.sort(key=by or key_of("date", found), reverse=given.reverse)
             written += found
             if not given.csv:
-                console.print(over(folder.experiment, found, given.over) if given.over else table(folder.experiment, found))
+                console.print(
+                    over(folder.experiment, found, given.over) if given.over else table(folder.experiment, found, console)
+                )
         if given.curve and found:
             names = {name for r in found for name in curves(r)}
             if given.curve in names:
@@ -262,22 +268,37 @@ def key_of(name: str, records: list[Record]) -> Callable[[Record], Any] | None:
     return key
 
 
-def table(title: str, records: list[Record]) -> Table:
-    """The records as a table: key, the settings that differ, scores, wall time and date."""
+def table(title: str, records: list[Record], console: Console) -> Table:
+    """The records as a table: key, the settings that differ, scores, wall time and date.
+
+    A setting a column. Where these are more than the console is wide, all stand in one, and what leaves no room for it is
+    left out from the right, and named.
+    """
     names = differing([r["config"] for r in records])
     told = list(dict.fromkeys(name for r in records for name in scores(r)))
+    settings = {name: [shown(r["config"].get(name)) for r in records] for name in names}
+    others = {name: [f"{scores(r)[name]:.4f}" if name in scores(r) else "" for r in records] for name in told}
+    others["wall"] = [duration(r["wall_s"]) for r in records]
+    others["date"] = [r["provenance"]["finished"][:10] for r in records]
+    wide = lambda columns: sum(max(map(len, (name, *cells))) + 3 for name, cells in columns.items())  # noqa: E731
+    room = console.width - wide({"key": [r["key"] for r in records]}) - 1
+    left_out: list[str] = []
+    if wide(settings) + wide(others) > room:
+        settings = {"setting": [called(r["config"], names) for r in records]}
+        while len(others) > 1 and room - wide(others) < LEAST_SETTING:
+            left_out.insert(0, others.popitem()[0])
     same = {k: v for k, v in records[0]["config"].items() if k not in names}
-    caption = ", ".join(f"{k} {shown(v)}" for k, v in same.items())
-    out = Table(title=f"{title}: {len(records)} {'run' if len(records) == 1 else 'runs'}", caption=f"all: {caption}")
+    caption = f"all: {', '.join(f'{k} {shown(v)}' for k, v in same.items())}"
+    if left_out:
+        caption += f"\nleft out for want of room: {', '.join(left_out)}; COLUMNS=200 or --csv shows all"
+    out = Table(title=f"{title}: {len(records)} {'run' if len(records) == 1 else 'runs'}", caption=caption)
     out.add_column("key", no_wrap=True)
-    for name in names:
+    for name in settings:
         out.add_column(name, overflow="fold")
-    for name in (*told, "wall", "date"):
-        out.add_column(name, justify="right")
-    for r in records:
-        own = [f"{scores(r)[name]:.4f}" if name in scores(r) else "" for name in told]
-        when = r["provenance"]["finished"][:10]
-        out.add_row(r["key"], *(shown(r["config"].get(n)) for n in names), *own, duration(r["wall_s"]), when)
+    for name in others:
+        out.add_column(name, justify="right", no_wrap=True)
+    for row in zip([r["key"] for r in records], *settings.values(), *others.values(), strict=True):
+        out.add_row(*row)
     return out
 
 
@@ -303,12 +324,18 @@ def over(title: str, records: list[Record], name: str) -> Table:
     return out
 
 
-def draw(console: Console, records: list[Record], name: str) -> None:
-    """The curves of the first few records that have one of that name, in the terminal."""
+def plotting() -> Any:
+    """What draws in a terminal. Raises `ImportError` with the remedy."""
     try:
         import plotext  # half the time of a plain listing
     except ImportError:
         raise ImportError('--curve needs plotext: pip install "flatlab[plot]"') from None
+    return plotext
+
+
+def draw(console: Console, records: list[Record], name: str) -> None:
+    """The curves of the first few records that have one of that name, in the terminal."""
+    plotext = plotting()
     having = [r for r in records if name in curves(r)]
     names = differing([r["config"] for r in having])
     figure = plotext.figure

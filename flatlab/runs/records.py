@@ -128,7 +128,9 @@ def only(folder: str | Path, experiment: str, **config: object) -> dict:
     if len(fitting) != 1:
         wanted = "".join(f", {k}={v}" for k, v in config.items())
         number, place = len(fitting) or "no", Path(folder).resolve()
-        raise LookupError(f"{number} records of {experiment}{wanted} under {place}, wanted one")
+        names = {k: None for r in fitting for k, v in r["config"].items() if any(o["config"].get(k) != v for o in fitting)}
+        differ = f"; they differ in {', '.join(names)}" if names else ""
+        raise LookupError(f"{number} records of {experiment}{wanted} under {place}, wanted one{differ}")
     return fitting[0]
 
 

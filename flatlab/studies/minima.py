@@ -78,7 +78,7 @@ class Minimum(Train):
         rescaled(probe, probe.w0, self._factors(probe))
         report(f"{self.title()}: {probe.d:,} parameters on {host.device}")
         with arithmetic(host.device, self.precision):
-            drive(trainer, host)
+            drive(trainer, host, report)
             host.trained = trainer.model.state_dict()
             trained = host.clock.times()
             report(f"training loss {trainer.curves[-1]['train_loss']:.3f} after {trainer.epoch} epochs; measuring")

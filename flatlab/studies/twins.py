@@ -69,7 +69,7 @@ class Twins(Train):
         report(f"{self.title()}: twice {a.weights().numel():,} parameters on {host.device}")
         pair = Pairing(a, b)
         with arithmetic(host.device, self.precision):
-            drive(pair, host)
+            drive(pair, host, report)
         return summary(a) | {"distances": pair.distances}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -38,8 +38,8 @@ class Job(Protocol):
         """Take up what `state` gave."""
 
 
-def drive(job: Job, host: Host) -> None:
-    """Take up what `host` has kept of the job and go on to its end.
+def drive(job: Job, host: Host, report: Callable[[str], None] = lambda line: None) -> None:
+    """Take up what `host` has kept of the job, tell `report` so, and go on to its end.
 
     A checkpoint is written every `host.every` minutes, at the end, and after the epochs where it costs little. Raises
     `Stopped`, with all saved, if `host.stop` is set before the end, and `ValueError`, naming the file, for a checkpoint
@@ -55,6 +55,8 @@ def drive(job: Job, host: Host) -> None:
                 f"{host.file} does not fit this run ({told[:200]}): another version or other data, network or device made "
                 "it; delete it to start anew"
             ) from error
+        at = job.news()
+        report(f"goes on in epoch {at['epoch']} of {at['epochs']}, after step {at['step']} of {at['steps']}")
     done, began, told = 0, time.perf_counter(), 0.0
     while not job.finished:
         before = job.step

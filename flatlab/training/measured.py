@@ -31,7 +31,7 @@ def measure_in_training(
     report(f"{setting.title()}: {trainer.weights().numel():,} parameters on {host.device}")
     job = MeasuredTraining(trainer, lambda trainer: measure(trainer, report), every)
     with arithmetic(host.device, setting.precision):
-        drive(job, host)
+        drive(job, host, report)
     return trainer, job.measured
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from flatlab import data, models
 from flatlab.runs import records, tensor_file
 from flatlab.runs.experiment import Experiment, option, setting
 from flatlab.runs.host import Host, device_of
+from flatlab.runs.nearest import nearest
 from flatlab.runs.option import SEEDS
 from flatlab.training import own
 from flatlab.training.arithmetic import PRECISIONS, arithmetic
@@ -174,7 +175,7 @@ class Train(Experiment):
         with arithmetic(host.device, self.precision):
             trainer = Trainer(self, examples(self), host.device, host.graph)
             report(f"{self.title()}: {trainer.weights().numel():,} parameters on {host.device}")
-            drive(trainer, host)
+            drive(trainer, host, report)
         host.trained = trainer.model.state_dict()
         return trainer
 
@@ -186,8 +187,9 @@ class Train(Experiment):
         run's examples as stored, `scale` brings inputs to the network's scale, `landscape()` is what measures take. A run
         in tf32 or fp16 is evaluated in fp32 on a device that has neither.
 
-        Raises `LookupError` where not just one record fits; `ValueError`, naming the file, where the record is damaged,
-        kept no weights, or the weights, the network or the data are no longer those of the record.
+        Raises `LookupError` where not just one record fits; `ValueError` for a setting that there is not, and, naming the
+        file, where the record is damaged, kept no weights, or the weights, the network or the data are no longer those of
+        the record.
 
         >>> import tempfile
         >>> from flatlab.runs.experiment import perform
@@ -200,6 +202,10 @@ class Train(Experiment):
         True
         """
         where = Path(where)
+        if not where.exists():
+            raise LookupError(f"there is no folder or record {where}")
+        for name in config.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"no run has a setting {name!r}; {nearest(name, [field.name for field in fields(cls)])}")
         if config or where.is_dir():
             where = where / cls.experiment / f"{records.only(where, cls.experiment, **config)['key']}.json"
         record = records.read(where)

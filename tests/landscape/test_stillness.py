@@ -171,6 +171,37 @@ def test_a_hand_written_batch_norm_is_found_too():
     Landscape.of(model.eval(), cross_entropy, (X, Y))
 
 
+def test_the_weights_of_before_are_refused_once_the_model_has_trained_on():
+    """With the averages of a later BatchNorm they would be a network that never was. The present ones are its loss."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    data = torch.randn(64, 5), torch.arange(64) % 3
+    net = Landscape.of(model.eval(), cross_entropy, data)
+    before = net.loss(net.w0)
+    model.train()(data[0])
+    model.eval()
+    net.loss(net.w0)  # other averages, same weights: the model as it is
+    with torch.no_grad():
+        model[0].weight += 0.1
+    for ask in (net.loss, net.grad, lambda w: measures.hessian_trace(net, w)):
+        with pytest.raises(ValueError, match=r"trained on .* 1\.\w+ has changed .* Make a new landscape"):
+            ask(net.w0)
+    now = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    torch.testing.assert_close(net.loss(now), cross_entropy(model(data[0]), data[1]).detach())
+    new = Landscape.of(model, cross_entropy, data)
+    torch.testing.assert_close(new.loss(new.w0), net.loss(now))
+    assert not torch.equal(new.loss(new.w0), before)
+
+
+def test_without_buffers_the_weights_of_before_stay_what_they_were():
+    model = nn.Linear(3, 1)
+    net = Landscape.of(model, nn.functional.mse_loss, (torch.ones(4, 3), torch.zeros(4, 1)))
+    before = net.loss(net.w0)
+    with torch.no_grad():
+        model.weight += 1
+    assert torch.equal(net.loss(net.w0), before)
+
+
 def test_a_model_is_looked_at_once_in_each_mode():
     model, seen = Around(nn.Identity()), []
     Landscape.of(model, cross_entropy, (X, Y))

@@ -53,6 +53,15 @@ def test_a_batch_of_points_or_a_wrong_length_is_refused(name):
         call(name, toy, torch.zeros(4, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_for_a_landscape_and_parameters_for_a_point_are_told_what_to_write(name):
+    model = nn.Linear(4, 3)
+    with pytest.raises(TypeError, match=r"takes a landscape, got a Linear: make one by Landscape.of\(model, loss_fn"):
+        call(name, model, torch.zeros(15))
+    with pytest.raises(TypeError, match=r"w must be one flat tensor, such as landscape.w0, got a list"):
+        call(name, linear_toy(False).landscape, list(model.parameters()))
+
+
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(5), nn.Dropout(0.5)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layer_put_into_train_mode_later_is_refused(name, layer):
@@ -448,6 +457,7 @@ def test_what_cannot_be_measured_is_said_in_a_line():
     "options, told",
     [
         ({"samples": -5}, "samples must be at least 1, got -5"),
+        ({"samples": 1.5}, "samples must be a whole number, got 1.5"),
         ({"rtol": -1.0}, "rtol must be positive and finite, got -1.0"),
         ({"probes": "banana"}, "probes must be 'rademacher' or 'gaussian', got 'banana'"),
         ({"deflate": -1}, "deflate must be >= 0, got -1"),

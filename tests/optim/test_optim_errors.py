@@ -7,7 +7,7 @@ import pytest
 import torch
 from methods_under_test import OPTIMIZERS, WHOLE, each, every_method
 from torch import nn
-from torch.optim import LBFGS, SGD, Adadelta
+from torch.optim import LBFGS, SGD, Adadelta, AdamW
 
 from flatlab.optim import ASAM, CSAM, LSAM, SAM, USAM, StableSAM
 
@@ -102,6 +102,27 @@ def test_a_class_for_an_optimizer_is_refused_with_what_to_write(method):
 def test_what_is_no_optimizer_is_refused_with_what_it_is(base, given):
     with pytest.raises(TypeError, match=f"must be a torch.optim.Optimizer, got {given}: write SAM"):
         SAM(base)
+
+
+def test_a_call_in_the_manner_of_other_libraries_is_told_what_to_write():
+    w = torch.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match=r"got a list: write SAM\(AdamW\(model.parameters\(\), lr=...\)"):
+        SAM([w], AdamW, rho=0.1, lr=0.1)
+    with pytest.raises(TypeError, match=r"got a list: write SAM\(AdamW\(model"):
+        SAM([w], base_optimizer=AdamW, rho=0.1, lr=0.1)
+    with pytest.raises(TypeError, match=r"got a list: write SAM\(SGD\(model"):
+        SAM([w], lr=0.1)
+    with pytest.raises(TypeError, match="SAM has no option 'rh'; there are rho, check_finite, no_sync, every"):
+        SAM(SGD([w], lr=0.1), rh=0.1)
+
+
+def test_a_step_with_something_else_than_a_closure_is_told_what_to_write():
+    w = torch.ones(2, requires_grad=True)
+    opt = SAM(SGD([w], lr=0.1), rho=0.1)
+    with pytest.raises(TypeError, match=r"SAM.step takes the closure itself, .* got a Tensor: write opt.step\(closure\)"):
+        opt.step((w**2).sum())
+    with pytest.raises(TypeError, match=r"takes a GradScaler by name: write opt.step\(closure, scaler=scaler\)"):
+        opt.step(lambda: None, torch.amp.GradScaler("cpu"))
 
 
 def test_a_base_that_calls_a_closure_itself_is_refused():

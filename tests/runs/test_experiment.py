@@ -250,6 +250,10 @@ def test_a_signal_ends_a_run_with_all_saved_and_without_a_bar(number, tmp_path, 
     assert re.fullmatch(r"stopped in epoch \d+ of 100000, after step \d+ of 11; the same command goes on.*", stopped)
     assert state.exists() and not list(tmp_path.rglob("*.json"))
     assert json.dumps(config_of(chosen))
+    again = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    title, resumed = again.stderr.readline(), again.stderr.readline()
+    at = re.search(r"epoch \d+ of 100000, after step \d+ of 11", stopped)[0]
+    assert title.startswith("logistic on digits") and resumed.strip() == f"goes on in {at}"
 
 
 @pytest.mark.slow

@@ -46,6 +46,29 @@ def test_the_table_has_what_differs_and_says_what_does_not(capsys, out):
     assert "rho" in said and "0.8200" in said and "2 min 0 s" in said
 
 
+@pytest.fixture
+def many(tmp_path):
+    """Runs that differ in twelve settings, more than stand side by side."""
+    for k in range(3):
+        config = {"method": "SAM", **{f"setting_{j}": f"value {j} of {k}" for j in range(12)}}
+        result = {"curves": [], "final": {"accuracy": 0.5 + k / 10, "loss": 1.0, "train_loss": 2.0}}
+        records.save(tmp_path, "train", config, result, wall_s=60.0 * k, cpu_s=1, command="")
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns, left_out", [(200, None), (80, "wall, date")])
+def test_where_settings_do_not_fit_they_stand_in_one_column_and_scores_stay_whole(
+    capsys, monkeypatch, many, columns, left_out
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = listed(capsys, many)
+    assert max(map(len, said.splitlines())) <= columns
+    assert all(score in said for score in ("0.5000", "0.6000", "0.7000")), "a score is cut"
+    together = "".join("".join(row.split("│")[2].strip() + " " for row in rows(said)).split())
+    assert all(f"setting_{j}value{j}of{k}" in together for j in range(12) for k in range(3))
+    assert (f"left out for want of room: {left_out};" in said) == (left_out is not None)
+
+
 def test_runs_are_filtered_by_settings_numbers_as_numbers(capsys, out):
     assert len(rows(listed(capsys, out, "train", "method=SAM"))) == 2
     assert len(rows(listed(capsys, out, "method=SAM", "rho=2e-1"))) == 1

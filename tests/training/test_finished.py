@@ -93,11 +93,22 @@ def damage(path, field, value):
     path.write_text(json.dumps(record))
 
 
+def test_where_several_fit_it_says_in_what_they_differ(tmp_path):
+    for seed in (1, 2):
+        perform(Train(data="digits", network="logistic", epochs=1, seed=seed), tmp_path)
+    with pytest.raises(LookupError, match="2 records of train under .*, wanted one; they differ in seed$"):
+        Train.finished(tmp_path)
+
+
 def test_what_is_no_longer_the_runs_is_refused_by_name(tmp_path):
     path = perform(Train(data="digits", network="logistic", epochs=1), tmp_path)
     file, whole = path.with_suffix(".safetensors"), path.read_text()
     with pytest.raises(LookupError, match="no records of train, seed=7 under"):
         Train.finished(tmp_path, seed=7)
+    with pytest.raises(LookupError, match="there is no folder or record .*elsewhere"):
+        Train.finished(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="no run has a setting 'agment'; did you mean 'augment'?"):
+        Train.finished(tmp_path, agment="crop_flip")
     damage(path, "data_checksum", "000000000000")
     with pytest.raises(ValueError, match=f"digits is no longer the data that {path} was trained on"):
         Train.finished(path)
