@@ -65,6 +65,12 @@ def test_a_click_on_a_bar_filters_and_an_order_sorts(open_page):
     page.locator(".bar a[data-paper='petzka2021relative'][data-verdict='held']").click()
     held = anchors(paper="petzka2021relative", verdict="held")
     assert shown(page) == held and f"{len(held)} of {len(ROWS)}" in page.get_by_role("status").inner_text()
+    page.go_back()
+    page.wait_for_function("![...document.querySelectorAll('.ledger tbody tr')].some((row) => row.hidden)")
+    page.go_forward()
+    page.wait_for_function(
+        "(n) => [...document.querySelectorAll('.ledger tbody tr')].filter((r) => !r.hidden).length === n", arg=len(held)
+    )
     page.get_by_role("button", name="Show all").click()
     page.wait_for_function("![...document.querySelectorAll('.ledger tbody tr')].some((row) => row.hidden)")
     page.locator("[name=sort]").select_option("verdict")

@@ -106,13 +106,27 @@ def test_phrases_numbers_and_results_answer_both_ways(open_page, path):
         page.wait_for_function(told, arg=[result.element_handle(), source.element_handle()])
 
 
+def test_a_number_whose_line_is_taken_away_is_not_told_any_more(open_page):
+    page = open_page("book/scale/stability.html")
+    told = page.locator('.flatlab-live[data-says="SAM"]')
+    told.scroll_into_view_if_needed()
+    box = page.locator('[data-explorable="RunCurves"]').first.get_by_label("SAM", exact=True)
+    box.uncheck()
+    page.wait_for_function("(span) => span.textContent === 'not shown'", arg=told.element_handle())
+    box.check()
+    page.wait_for_function("(span) => /^0\\.\\d+ ± 0\\.\\d+$/.test(span.textContent)", arg=told.element_handle())
+
+
 def test_a_guess_is_answered_and_shown(open_page):
     page = open_page("book/toys/noise_structure.html", reduced_motion="reduce")
     fields = page.locator(".flatlab-guess")
     assert not fields.locator("details").evaluate("(d) => d.open")
     fields.locator("input").first.check()
     assert fields.locator("summary").text_content() == "Not so" and fields.locator("details").evaluate("(d) => d.open")
-    page.wait_for_function("new URLSearchParams(location.search).get('NoiseEllipsoid.angle') === '121'")
+    page.wait_for_function("new URLSearchParams(location.search).get('NoiseEllipsoid.angle') === '105'")
+    fields.get_by_role("button", name="See it in the picture").click()
+    toy = "document.querySelector('[data-explorable=\"NoiseEllipsoid\"]').getBoundingClientRect()"
+    page.wait_for_function(f"{toy}.top < innerHeight && {toy}.bottom > 0")
     assert fields.locator('[data-was="true"]').count() == fields.locator('[data-was="false"]').count() == 1
 
 

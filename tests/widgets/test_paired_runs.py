@@ -53,6 +53,14 @@ def records():
             yield {"experiment": "train", "key": "", "config": config | own, "result": result}
 
 
+def fallen():
+    """The same, but CSAM's last seed ends at 50%."""
+    for record in records():
+        if (record["config"]["method"], record["config"]["seed"]) == ("CSAM", 123):
+            record["result"]["final"] = {"accuracy": 0.5}
+        yield record
+
+
 def reported():
     keys = ("paper", "data", "network", "method", "accuracy", "deviation")
     return [dict(zip(keys, row, strict=True)) for row in REPORTED]
@@ -65,6 +73,7 @@ def shown(stand):
         "pairs": lambda: PairedRuns.of(records(), reported()),
         "bare": lambda: PairedRuns.of(records()),
         "nothing": lambda: PairedRuns.of([]),
+        "fallen": lambda: PairedRuns.of(fallen()),
     }
 
     def opened(query="", name="pairs", **context):
@@ -221,6 +230,14 @@ def test_a_mark_is_read_where_the_hand_points(shown):
     assert reading.inner_text() == "LSAM, seed 1: 67.20 − 67.00 = +0.20 points"
     frame.locator("svg .flatlab-run").first.hover(force=True)
     assert reading.inner_text() == "SGD, seed 1: 67.00% after 30 epochs"
+
+
+def test_a_pair_far_beyond_the_edge_is_drawn_there_and_read(shown):
+    """A loss that leaves the picture counts as much as a gain that stays in it."""
+    _, frame = shown(name="fallen")
+    assert drawings(frame, "CSAM", "pair").count() == 2 and drawings(frame, "CSAM", "beyond").count() == 1
+    drawings(frame, "CSAM", "beyond").hover(force=True)
+    assert frame.locator("[data-read]").inner_text() == "CSAM, seed 123: 50.00 − 93.10 = −43.10 points, beyond the edge"
 
 
 def test_seeds_that_a_difference_takes_are_those_of_our_pairs(shown):
