@@ -276,3 +276,15 @@ def test_at_a_terminal_there_is_one_bar_with_loss_accuracy_speed_and_time(start)
     process.wait()
     os.close(leader)
     assert process.returncode == 130
+
+
+def test_ctrl_c_before_a_run_begins_ends_without_a_traceback(monkeypatch):
+    from flatlab import __main__ as program
+
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.run()
+    assert ended.value.code == 130
