@@ -101,4 +101,9 @@ def in_words() -> dict[str, str]:
             numbers[name.lower()] = interval(mean, half, "+.2f").replace("-", "−")
             if math.isfinite(half):
                 numbers[f"{name.lower()}-end"] = f"{max(mean + half, 0):.2f}"
+    if "StableSAM" in runs() and math.isfinite(lead("StableSAM", "SAM")[1]):
+        mean, half = lead("StableSAM", "SAM")
+        numbers |= {"stablesam-sam": interval(mean, half, "+.2f").replace("-", "−")}
+        numbers |= {"stablesam-sam-end": f"{max(mean + half, 0):.2f}"}
+        numbers |= {"told-stablesam": span(claimed("StableSAM", "SAM")).replace("-", "−")}
     return {f"twelve-{name}": text for name, text in numbers.items()}
