@@ -329,7 +329,6 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
       }
       if (row.mean < span[0]) {
         note(`mean ${saidDifference(row)}`, Math.max(...reached), Math.min(...reached));
-        marks.push({ x: range[0] + 4, y, text: `${row.label}: ${saidDifference(row)} points, beyond the edge` });
       } else if (row.half != null) {
         group.append(
           s("rect", {

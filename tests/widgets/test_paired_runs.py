@@ -54,11 +54,13 @@ def records():
 
 
 def fallen():
-    """The same, but CSAM's last seed ends at 50%."""
+    """The same, but CSAM has two seeds, of which one ends at 50%."""
     for record in records():
-        if (record["config"]["method"], record["config"]["seed"]) == ("CSAM", 123):
+        which = record["config"]["method"], record["config"]["seed"]
+        if which == ("CSAM", 123):
             record["result"]["final"] = {"accuracy": 0.5}
-        yield record
+        if which != ("CSAM", 1):
+            yield record
 
 
 def reported():
@@ -235,7 +237,7 @@ def test_a_mark_is_read_where_the_hand_points(shown):
 def test_a_pair_far_beyond_the_edge_is_drawn_there_and_read(shown):
     """A loss that leaves the picture counts as much as a gain that stays in it."""
     _, frame = shown(name="fallen")
-    assert drawings(frame, "CSAM", "pair").count() == 2 and drawings(frame, "CSAM", "beyond").count() == 1
+    assert drawings(frame, "CSAM", "pair").count() == 1 and drawings(frame, "CSAM", "beyond").count() == 1
     drawings(frame, "CSAM", "beyond").hover(force=True)
     assert frame.locator("[data-read]").inner_text() == "CSAM, seed 123: 50.00 − 93.10 = −43.10 points, beyond the edge"
 

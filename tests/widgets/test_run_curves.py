@@ -201,7 +201,7 @@ def test_a_log_axis_of_less_than_a_decade_has_numbers_that_can_be_read(call):
     found = ask([math.log10(0.036), math.log10(0.51)], False)
     assert found == {"at": [0.05, 0.1, 0.2, 0.5], "said": ["0.05", "0.1", "0.2", "0.5"]}
     found = ask([math.log10(0.828), math.log10(0.961)], True)
-    assert found["said"] == ["84%", "86%", "88%", "90%", "92%", "94%", "96%"]
+    assert found["said"] == ["85%", "90%", "95%"]
     for low, high in ((0.42, 0.47), (3.1, 3.3), (1e-5, 1.2e-5), (0.9, 1.1)):
         at = ask([math.log10(low), math.log10(high)], False)["at"]
         assert len(at) > 2 and all(low <= v <= high for v in at)

@@ -50,12 +50,14 @@ def test_the_minimizers_agree(call, name):
 def test_lens_presets_show_what_they_name(stand):
     frame = stand(LebesgueLens())
     press(frame, "The maximum leaves first")
-    assert "Only the maximum has left the lowest point" in words(frame)
+    assert "Only the maximum has left the valley of the lowest point" in words(frame)
     assert [cells(frame, row)[1] for row in ("loss", "average", "maximum")] == pytest.approx([-0.9, -0.9, 0.6], abs=0.01)
     press(frame, "Then both")
     assert "Average and maximum have left" in words(frame)
     press(frame, "A needle in the best valley")
     assert "Only the maximum has left" in words(frame) and cells(frame, "maximum")[1] < -1
+    lowest, stays = cells(frame, "loss")[2], cells(frame, "average")[2]
+    assert f"The average’s own is near it, at a loss of {stays:.3f} where the lowest is {lowest:.3f}." in words(frame)
     press(frame, "The average sits on a peak")
     assert cells(frame, "average")[1] == 0 and cells(frame, "loss")[0] > cells(frame, "average")[0]
 

@@ -78,7 +78,7 @@ def test_ravines_presets_show_what_they_name(stand):
     now, alone = share(frame, "sharp")
     assert abs(now - alone) <= 2, "the basins hardly move"
     press(frame, "The flat one, too")
-    assert "the sharp valley and that of the flat valley has split" in words(frame)
+    assert "the sharp valley and that of the flat valley have each split in two" in words(frame)
     press(frame, "Flat, and no minimum at all")
     mapped(frame)
     assert "the penalty to neither valley" in words(frame) and "bends down one way" in words(frame)

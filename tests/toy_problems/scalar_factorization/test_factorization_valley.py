@@ -9,8 +9,8 @@ from toy_problems import FactorizationValley
 
 NORMS = re.compile(
     r"‖w‖ after (?P<steps>\d+) steps: SGD (?P<sgd>[\d.]+), SAM (?P<sam>[\d.]+), COV (?P<cov>[\d.]+); "
-    r"the least on the valley is (?P<least>[\d.]+)\. COV is at w₁w₂ = (?P<product>-?[\d.]+); "
-    r"the penalized loss has its minimum at (?P<rest>-?[\d.]+), the loss itself at (?P<valley>-?[\d.]+)\."
+    r"the least on the valley is (?P<least>[\d.]+)\. COV is at w₁w₂ = (?P<product>−?[\d.]+); "
+    r"the penalized loss has its minimum at (?P<rest>−?[\d.]+), the loss itself at (?P<valley>−?[\d.]+)\."
 )
 
 
@@ -18,7 +18,7 @@ def norms(frame):
     drawn(frame)
     said = NORMS.match(frame.locator(".flatlab-status").inner_text())
     assert said, frame.locator(".flatlab-status").inner_text()
-    return {name: float(value) for name, value in said.groupdict().items()}
+    return {name: float(value.replace("−", "-")) for name, value in said.groupdict().items()}
 
 
 def test_the_valley_shows_what_the_records_show(stand):
