@@ -281,14 +281,19 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
     const y = at(row) - (row.told.length ? 0.2 * height : 0);
     const lanes = distinct(row.told.map((claim) => claim.paper));
     const group = s("g", { "data-row": row.label });
-    // Words to the right of what reaches from `first` to `last`, or to its left where the plot ends before they do.
-    const note = (text, last, first = last) => {
-      const fits = last + 7 + widthOf([text], `italic ${size - 1}px ${font}`) <= range[1];
+    // Words to the right of what is drawn at these places, else to its left, else between, where there is room for them.
+    const note = (text, ...drawn) => {
+      const xs = drawn.sort((a, b) => a - b);
+      const needed = 14 + widthOf([text], `italic ${size - 1}px ${font}`);
+      const between = xs.slice(1).map((x, k) => [xs[k], x]);
+      const gaps = [[xs[xs.length - 1], range[1] + 7], [range[0], xs[0]], ...between];
+      const [from, to] = gaps.find(([a, b]) => b - a >= needed) ?? gaps[0];
+      const left = to === xs[0];
       group.append(
         s("text", {
-          x: fits ? last + 7 : first - 7,
+          x: left ? to - 7 : from + 7,
           y: y + 4,
-          "text-anchor": fits ? "start" : "end",
+          "text-anchor": left ? "end" : "start",
           "font-size": size - 1,
           "font-style": "italic",
           "fill-opacity": 0.75,
@@ -328,7 +333,7 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
         });
       }
       if (row.mean < span[0]) {
-        note(`mean ${saidDifference(row)}`, Math.max(...reached), Math.min(...reached));
+        note(`mean ${saidDifference(row)}`, ...reached);
       } else if (row.half != null) {
         group.append(
           s("rect", {
@@ -340,7 +345,7 @@ function drawDifferences(svg, plan, rows, { base, papers, resolve }) {
             fill: "currentColor",
           }),
         );
-      } else note(fewPairs(row), Math.max(...reached), Math.min(...reached));
+      } else note(fewPairs(row), ...reached);
       if (numbers) {
         group.append(
           s("text", {

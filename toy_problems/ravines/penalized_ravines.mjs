@@ -98,15 +98,24 @@ function words([plain, fa], { lam, batch }) {
 // ---- draw ------------------------------------------------------------------------------------------------------------
 
 const PIXELS = 200; // of the map's side
+const MOST_INK = 0.16; // share of it that level lines may cover
 
 // The level line that a height lies above: evenly spaced below 1, by ratio above.
 const level = (f) => Math.floor(f < 1 ? 8 * f : 8 + 4 * Math.log2(f));
 
-// Whether a level line runs between a pixel and the next one; where lines would touch, every fourth or none.
-function lineAt(levels, k, next) {
-  const [here, there] = [levels[k], levels[k + next]];
-  if (here === there) return false;
-  return levels[k - next] === here || Math.floor(here / 4) !== Math.floor(there / 4) && Math.abs(here - there) < 4;
+// Which pixels a level line runs through; where lines would cover the ground, every second line, or every fourth, and so on.
+function linesOf(levels) {
+  for (let step = 1;; step *= 2) {
+    const line = levels.map((level, k) => {
+      const own = Math.floor(level / step);
+      const [column, row] = [k % PIXELS, Math.floor(k / PIXELS)];
+      return (column + 1 < PIXELS && own !== Math.floor(levels[k + 1] / step)) ||
+          (row + 1 < PIXELS && own !== Math.floor(levels[k + PIXELS] / step))
+        ? 1
+        : 0;
+    });
+    if (line.reduce((sum, v) => sum + v, 0) < MOST_INK * line.length) return line;
+  }
 }
 
 const rgb = (hex) => [1, 3, 5].map((k) => Number.parseInt(hex.slice(k, k + 2), 16));
@@ -125,12 +134,13 @@ function drawMap(canvas, weight, fates, dark) {
     }
   }
   const colours = FATES.map((name) => rgb(COLOURS[name]));
+  const lines = linesOf(levels);
   const line = dark ? 255 : 0;
   for (let row = 0; row < PIXELS; row++) {
     for (let column = 0; column < PIXELS; column++) {
       const k = row * PIXELS + column;
       const at = 4 * ((PIXELS - 1 - row) * PIXELS + column);
-      const edge = (column + 1 < PIXELS && lineAt(levels, k, 1)) || (row + 1 < PIXELS && lineAt(levels, k, PIXELS));
+      const edge = lines[k] === 1;
       const cell = Math.floor((row * CELLS) / PIXELS) * CELLS + Math.floor((column * CELLS) / PIXELS);
       const colour = fates ? colours[fates[cell]] : [128, 128, 128];
       for (let c = 0; c < 3; c++) image.data[at + c] = edge ? 0.45 * line + 0.55 * colour[c] : colour[c];
