@@ -168,8 +168,8 @@ function drawSwarm(strokes, { method, particles }) {
   if (unseen) {
     context.globalAlpha = 1;
     context.font = "600 13px sans-serif";
-    context.textAlign = "right";
-    context.fillText(`${unseen} of ${COUNT} outside`, ax._offset + ax._length - 6, ay._offset + 18);
+    context.textAlign = "center"; // over the minimum at 1, where no line is as high
+    context.fillText(`${unseen} of ${COUNT} outside`, ax._offset + ax.l2p(1), ay._offset + 24);
   }
   context.restore();
   context.save();
