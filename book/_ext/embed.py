@@ -70,12 +70,13 @@ def written(text: str, folder: Path) -> dict[str, str]:
 
 
 def write_embeds(out: Path, pages: list[str]) -> list[str]:
-    """Write the page of every explorable on these pages, and return their names."""
-    folder, done = out / "embed", []
+    """Write the page of every explorable on these pages, and return their names. Parts that no page loads are removed."""
+    folder, done, used = out / "embed", [], set()
     for page in pages:
         file = out / f"{page}.html"
         text = file.read_text()
         parts = written(text, folder / "parts")
+        used |= set(map(file_of, parts))
         for match in MOUNTED.finditer(text):
             if match["name"] in (ANY_FIGURE, *done):
                 continue
@@ -85,6 +86,9 @@ def write_embeds(out: Path, pages: list[str]) -> list[str]:
             values["title"] = html.unescape(TITLE.search(text)[1])
             (folder / f"{match['name']}.html").write_text(TEMPLATES.get_template("embed.html").render(values))
         file.write_text(PART.sub(partial(beside, "../" * page.count("/")), text))
+    for left in (folder / "parts").glob("*.js"):  # of a build before
+        if left.name not in used:
+            left.unlink()
     return done
 
 

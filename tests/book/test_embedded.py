@@ -26,7 +26,10 @@ def test_every_explorable_gets_a_page_with_the_parts_that_it_uses(tmp_path, buil
     text = (tmp_path / "embed" / "LebesgueLens.html").read_text()
     assert "lebesgue_lens." in text and "sam_saddle." not in text and 'data-title="A chapter"' in text
     assert "=> {" not in (tmp_path / "a.html").read_text(), "the chapter loads the same files"
+    left = tmp_path / "embed" / "parts" / "of_a_build_before.0123abcd.js"
+    left.write_text("")
     assert embed.write_embeds(tmp_path, ["a"]) == ["SamSaddle", "LebesgueLens"], "again, and nothing changes"
+    assert not left.exists()
     assert text == (tmp_path / "embed" / "LebesgueLens.html").read_text()
     named = {file.name for file in (tmp_path / "embed" / "parts").iterdir()}
     assert all(f"parts/{file}" in text + (tmp_path / "embed" / "SamSaddle.html").read_text() for file in named)
