@@ -56,6 +56,14 @@ def test_the_interval_of_a_lead_is_that_of_the_paired_t_test(monkeypatch):
     assert (mean - half, mean + half) == pytest.approx(tuple(100 * e for e in ttest_rel(ours, sgd).confidence_interval()))
 
 
+def ahead_by(leads):
+    """Runs of a method, by seed: 90% and so many points more."""
+    config = {"network": "fast_cifar", "data": "cifar10", "epochs": 12}
+    return {
+        k: {"config": config | {"seed": k}, "result": {"final": {"accuracy": 0.9 + a / 100}}} for k, a in enumerate(leads)
+    }
+
+
 @pytest.mark.parametrize(
     ("sam", "stable", "verdict"),
     [
@@ -67,13 +75,20 @@ def test_the_interval_of_a_lead_is_that_of_the_paired_t_test(monkeypatch):
     ],
 )
 def test_both_have_to_lead_for_certain(monkeypatch, sam, stable, verdict):
-    def runs_of(leads):
-        config = {"network": "fast_cifar", "data": "cifar10", "epochs": 12}
-        return {
-            k: {"config": config | {"seed": k}, "result": {"final": {"accuracy": 0.9 + a / 100}}}
-            for k, a in enumerate(leads)
-        }
-
-    found = {"SGD": runs_of((0.0, 0.0, 0.0)), "SAM": runs_of(sam), "StableSAM": runs_of(stable)}
+    found = {"SGD": ahead_by((0.0, 0.0, 0.0)), "SAM": ahead_by(sam), "StableSAM": ahead_by(stable)}
     monkeypatch.setattr(twelve_epochs, "runs", lambda: found)
     assert against_sgd.greatly_better().verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("sam", "stable", "verdict"),
+    [
+        ((0.3, 0.4, 0.5), (1.0, 1.1, 1.2), "held in part"),  # neither is unstable here, so that nothing can be stabilized
+        ((1.0, 1.1, 1.2), (0.3, 0.4, 0.5), "not reproduced"),
+        ((0.3, 0.4, 0.5), (0.2, 0.5, 0.6), "not reproduced"),  # the interval holds zero
+    ],
+)
+def test_stablesam_has_to_lead_sam_for_certain(monkeypatch, sam, stable, verdict):
+    found = {"SGD": ahead_by((0.0, 0.0, 0.0)), "SAM": ahead_by(sam), "StableSAM": ahead_by(stable)}
+    monkeypatch.setattr(twelve_epochs, "runs", lambda: found)
+    assert against_sgd.generalizes_better().verdict == verdict
