@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from flatlab.landscape.memory import ran_out
-from flatlab.landscape.samples import each, floats, joined, rows
+from flatlab.landscape.samples import each, floats, joined, rows, widened
 
 if TYPE_CHECKING:
     from flatlab.landscape.network import Network
 
 __all__ = ["need_mean", "splits"]
+
+Loss = Callable[[Any, Any], Tensor]
 
 AT_ONCE = 256
 ALONE = 4
@@ -43,22 +46,24 @@ def need_mean(net: Network, w: Tensor) -> None:
             outputs = net.outputs(w, x)
             try:
                 wide, targets = floats(outputs, torch.float64), floats(y, torch.float64)
-                compare(*losses(net, wide, targets), torch.float64)
-            except (RuntimeError, TypeError) as error:  # a loss with weights of its own, in float32
+                compare(*losses(net, widened(net.loss_fn, torch.float64), wide, targets), torch.float64)
+            except (RuntimeError, TypeError) as error:  # a function with tensors of its own, in float32
                 if ran_out(error):
                     raise
-                compare(*losses(net, outputs, y), net.coarsest)
+                # What rounding does to a small loss goes by the outputs: its terms are as large, and cancel.
+                largest = max((t.abs().max().item() for t in tree_leaves(outputs) if t.is_floating_point()), default=1.0)
+                compare(*losses(net, net.loss_fn, outputs, y), net.coarsest, floor=4e-3 * max(1.0, largest))
 
 
-def losses(net: Network, outputs: Any, y: Any) -> tuple[Tensor, Tensor]:
-    together = net.scalar(net.loss_fn(outputs, y))
+def losses(net: Network, loss: Loss, outputs: Any, y: Any) -> tuple[Tensor, Tensor]:
+    together = net.scalar(loss(outputs, y))
     try:
-        return together, each(lambda a, b: net.scalar(net.loss_fn(a, b)), outputs, y)
+        return together, each(lambda a, b: net.scalar(loss(a, b)), outputs, y)
     except (RuntimeError, NotImplementedError) as error:  # what cannot be mapped over
         if ran_out(error):
             raise
         count = len(tree_leaves(y)[0])
-        single = [net.loss_fn(rows(outputs, slice(i, i + 1)), rows(y, slice(i, i + 1))) for i in range(count)]
+        single = [loss(rows(outputs, slice(i, i + 1)), rows(y, slice(i, i + 1))) for i in range(count)]
         return together, torch.stack(single)
 
 
@@ -83,12 +88,12 @@ def mixed(y: Any, n: int) -> list[Tensor]:
     return parts
 
 
-def compare(together: Tensor, single: Tensor, dtype: torch.dtype) -> None:
+def compare(together: Tensor, single: Tensor, dtype: torch.dtype, floor: float = 1.0) -> None:
     together, single = together.double(), single.double()
     if not together.isfinite():
         raise ValueError(f"the loss of {len(single)} samples is {together.item():g}")
     # Looser than rounding (single samples may run through other kernels than a batch), tighter than any factor.
-    slack = min(1e3 * torch.finfo(dtype).eps, 0.05) * max(1.0, single.abs().max().item())
+    slack = min(1e3 * torch.finfo(dtype).eps, 0.05) * max(floor, single.abs().max().item())
     if not (together - single.mean()).abs() <= slack:
         raise ValueError(
             f"the loss of {len(single)} samples together, {together.item():g}, is not the mean of their single "

@@ -29,7 +29,7 @@ from flatlab.landscape.lent import Place, lent
 from flatlab.landscape.means import need_mean, splits
 from flatlab.landscape.memory import ran_out
 from flatlab.landscape.replaced import replaced
-from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows
+from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows, widened
 from flatlab.landscape.stillness import moved_buffers, structure
 
 __all__ = ["Network"]
@@ -569,8 +569,7 @@ class Network(Landscape):
         """The network in another precision, on the samples `part`."""
         wide = self.on(*(floats(t, dtype) for t in self.data(part)))
         wide.w0, wide._wide = self.w0.to(dtype), dtype
-        if isinstance(self.loss_fn, nn.Module):
-            wide.loss_fn = copy.deepcopy(self.loss_fn).to(dtype)
+        wide.loss_fn = widened(self.loss_fn, dtype)
         return wide
 
     @cached_property

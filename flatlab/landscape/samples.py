@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flatlab.landscape.memory import ran_out
 
-__all__ = ["each", "floats", "gathered", "joined", "length", "passed", "refuse_nan", "rows"]
+__all__ = ["each", "floats", "gathered", "joined", "length", "passed", "refuse_nan", "rows", "widened"]
 
 AT_ONCE = 256
 CONSTANT = (bool, int, float, str, type(None))
@@ -146,6 +147,11 @@ def each(f: Callable[[Any, Any], Tensor], x: Any, y: Any) -> Tensor:
 def floats(part: Any, dtype: torch.dtype) -> Any:
     """A tree with its floating-point tensors in `dtype`."""
     return tree_map(lambda t: t.to(dtype) if isinstance(t, Tensor) and t.is_floating_point() else t, part)
+
+
+def widened(loss_fn: Callable, dtype: torch.dtype) -> Callable:
+    """A copy of a loss that is a module, its tensors in `dtype`; any other loss as it is."""
+    return copy.deepcopy(loss_fn).to(dtype) if isinstance(loss_fn, nn.Module) else loss_fn
 
 
 def passed(model: nn.Module, x: Any) -> Callable[[Any], tuple[tuple, dict]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from flatlab.landscape.samples import rows
+from flatlab.landscape.samples import length, rows
 
 __all__ = ["moved_buffers", "structure"]
 
@@ -58,7 +58,7 @@ def moved_buffers(model: nn.Module, run: Run, x: Any, start: dict[str, Tensor]) 
         if not agree(once, list(calls)):
             raise ValueError(f"{named(model, once, list(calls))} moves buffers that change its next outputs{remedy(model)}")
         calls.clear()
-        run(jittered(two), second)
+        run(jittered(two, rows(x, torch.tensor([0, (length("x", x) - 1) // 2], device="cpu"))), second)
         heads = [[(name, head(i), head(o)) for name, i, o in of] for of in (once, list(calls))]
         if not agree(*heads):
             raise ValueError(f"{named(model, *heads)} lets samples see each other{remedy(model)}")
@@ -70,17 +70,19 @@ def remedy(model: nn.Module) -> str:
     return f": the loss is then not a fixed sum over samples{mode}"
 
 
-def jittered(two: Any) -> Any:
-    """Two samples, of which the second is another one now."""
+def jittered(two: Any, whole: Any) -> Any:
+    """Two samples, of which the second is another one now; its bytes or tokens are those of the second in `whole`."""
     g = torch.Generator().manual_seed(0)
 
-    def other(t: Any) -> Any:
-        if not isinstance(t, Tensor) or not t.is_floating_point():
+    def other(t: Any, instead: Any) -> Any:
+        if not isinstance(t, Tensor):
             return t
+        if not t.is_floating_point():
+            return instead
         noise = torch.randn(t.shape[1:], generator=g, device="cpu").to(t)
         return torch.stack([t[0], t[1] + (1 + t.abs().mean()) * noise])
 
-    return tree_map(other, two)
+    return tree_map(other, two, whole)
 
 
 def head(tensors: list[Tensor]) -> list[Tensor]:

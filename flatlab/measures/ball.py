@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.estimate import Estimate, check_whole, generator_for, sample_mean
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
@@ -96,8 +96,7 @@ def local_oscillation(
     """
     w = point(landscape, w)
     non_negative("rho", rho)
-    if samples < 2:
-        raise ValueError(f"samples must be at least 2, got {samples}")
+    check_whole("samples", samples, 2)
     generator = generator_for(seed, w.device)
     values = torch.cat(
         [landscape.losses_at(w + in_ball(size, w, rho, generator)) for size in _blocks(samples, landscape.d)]

@@ -11,7 +11,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-__all__ = ["Estimate", "check_sampling", "exactly", "finite", "generator_for", "sample_mean"]
+__all__ = ["Estimate", "check_sampling", "check_whole", "exactly", "finite", "generator_for", "sample_mean"]
 
 FIRST_BLOCK = 16  # fewer samples than this say too little about their own spread to stop on it
 
@@ -46,12 +46,23 @@ def generator_for(seed: int | torch.Generator, device: torch.device) -> torch.Ge
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def check_whole(name: str, value: int, least: int = 1) -> None:
+    """A `ValueError` with that name if `value` is no whole number from `least` on.
+
+    >>> check_whole("chunk", 2.5)
+    Traceback (most recent call last):
+    ValueError: chunk must be a whole number, got 2.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def check_sampling(samples: int | None, rtol: float | None) -> None:
     """A `ValueError` if `samples` is no whole number from 1 on, or `rtol` not positive."""
-    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, Integral)):
-        raise ValueError(f"samples must be a whole number, got {samples!r}")
-    if samples is not None and samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+    if samples is not None:
+        check_whole("samples", samples)
     if rtol is not None and not 0 < rtol < math.inf:
         raise ValueError(f"rtol must be positive and finite, got {rtol}")
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
-from flatlab.measures.estimate import finite
+from flatlab.measures.estimate import check_whole, finite
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
@@ -33,8 +33,7 @@ def fisher_rao(landscape: Landscape, w: Tensor, chunk: int = 512) -> float:
     70.4556...
     """
     w = point(landscape, w)
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_whole("chunk", chunk)
     landscape.need_mean()
     norm = directional_derivatives(landscape, w, w, chunk).double().square().mean().sqrt().item()
     return finite(norm, "a per-sample gradient")

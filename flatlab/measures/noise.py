@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flatlab.landscape import Landscape
 from flatlab.measures.directional import directional_derivatives
-from flatlab.measures.estimate import finite
+from flatlab.measures.estimate import check_whole, finite
 from flatlab.measures.per_sample_norms import per_sample_norms
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
@@ -25,7 +25,8 @@ def minibatch_factor(n: int, batch_size: int) -> float:
     >>> minibatch_factor(5, 2)
     0.375
     """
-    if not 1 <= batch_size <= n:
+    check_whole("batch_size", batch_size)
+    if batch_size > n:
         raise ValueError(f"batch_size must be between 1 and n = {n}, got {batch_size}")
     return 0.0 if n == 1 else (n - batch_size) / (batch_size * (n - 1))
 
@@ -56,8 +57,7 @@ def gradient_noise(landscape: Landscape, w: Tensor, batch_size: int = 1, chunk: 
     """
     w = point(landscape, w)
     factor = minibatch_factor(landscape.n, batch_size)
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_whole("chunk", chunk)
     landscape.need_mean()
     indices = torch.arange(landscape.n, device=w.device)
     squares, mean = torch.zeros((), dtype=torch.float64, device=w.device), torch.zeros_like(w, dtype=torch.float64)
@@ -103,8 +103,7 @@ def noise_energy(landscape: Landscape, w: Tensor, v: Tensor, batch_size: int = 1
     factor = minibatch_factor(landscape.n, batch_size)
     if v.shape != w.shape:
         raise ValueError(f"v must have the shape of w, {tuple(w.shape)}, got {tuple(v.shape)}")
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_whole("chunk", chunk)
     landscape.need_mean()
     along = directional_derivatives(landscape, w, v.detach().to(w.dtype), chunk).double()
     return factor * finite(along.var(unbiased=False).item(), "a per-sample gradient")

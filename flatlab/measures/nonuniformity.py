@@ -11,7 +11,7 @@ from torch.func import grad, vjp, vmap
 from flatlab.landscape import Landscape
 from flatlab.landscape.curvature import math_attention
 from flatlab.landscape.memory import ran_out
-from flatlab.measures.estimate import generator_for
+from flatlab.measures.estimate import check_whole, generator_for
 from flatlab.measures.hessian_product import hessian_product
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
@@ -50,8 +50,7 @@ def hessian_nonuniformity(
     1.0
     """
     w = point(landscape, w)
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_whole("chunk", chunk)
     landscape.need_mean()
     n, indices = landscape.n, torch.arange(landscape.n, device=w.device)
 

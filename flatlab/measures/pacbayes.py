@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, finite, generator_for
+from flatlab.measures.estimate import Estimate, check_whole, finite, generator_for
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
@@ -50,8 +50,7 @@ def pac_bayes(
     for name, value in (("target", target), ("tol", tol)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}")
-    if samples < 2:
-        raise ValueError(f"samples must be at least 2, got {samples}")
+    check_whole("samples", samples, 2)
     base = landscape.losses_at(w[None])
     finite(base.item(), "the loss")
     given = generator_for(seed, w.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from flatlab.landscape import Landscape, Network
 from flatlab.landscape.curvature import follows, math_attention, refusal
-from flatlab.measures.estimate import Estimate, finite, generator_for, sample_mean
+from flatlab.landscape.memory import ran_out
+from flatlab.landscape.samples import floats, widened
+from flatlab.measures.estimate import Estimate, check_whole, finite, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.per_sample_norms import taken
 from flatlab.measures.point import point
@@ -38,7 +41,7 @@ def relative_flatness(
         kappa = mean_i ||phi_i||^2 tr(W^T (d^2 l_i / dz^2) W).
 
     For the layer of the outputs and cross-entropy the second derivative is `diag(p) - p p^T`, for squared loss
-    `2 / out`: a closed form, taken where it is found to be right on a few samples. For any other layer or loss it takes
+    `2 / out`: a closed form, taken where it is found to be right on all samples. For any other layer or loss it takes
     `min(out, m)` Hessian products with respect to all `z_i` at once, which are held once against differences. For one
     output and squared loss `kappa = c ||W||^2` with `c = 2 mean_i ||phi_i||^2` (ridge).
 
@@ -67,8 +70,7 @@ def relative_flatness(
     w = point(landscape, w)
     if dead not in ("error", "drop"):
         raise ValueError(f"dead must be 'error' or 'drop', got {dead!r}")
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_whole("chunk", chunk)
     if not isinstance(landscape, Network):
         if normalize or layer is not None:
             raise ValueError("layer and normalize need a network: a closed-form landscape has no features")
@@ -271,8 +273,9 @@ def _features_and_curvature(
     # By value: what is done to the outputs in place leaves them the same tensor.
     if isinstance(outputs, Tensor) and outputs.shape == z.shape and torch.equal(outputs, z):
         y = landscape.data(index)[1]
-        for form in (_entropy, _squared):
-            if landscape.holds(form.__name__, lambda form=form: _known(landscape, name, module, form)):
+        for form, product in ((_entropy, _entropy_product), (_squared, _squared_product)):
+            known = landscape.holds(form.__name__, lambda form=form: _known(landscape, name, module, form))
+            if known and _everywhere(landscape, outputs, y, product):
                 return phi, form(outputs, y, matrix).to(phi.dtype)
     if not landscape.holds(f"curvature at {name}", lambda: _right(landscape, module)):
         raise refusal("the Hessian product")
@@ -291,9 +294,41 @@ def _known(landscape: Network, name: str, module: nn.Linear, form: Callable) -> 
     return _right(landscape, module) and bool(((closed - found).abs() <= slack * found.abs().max()).all())
 
 
+def _everywhere(landscape: Network, outputs: Tensor, y: Any, product: Callable) -> bool:
+    """Whether the loss's second derivatives in the outputs are those of a closed form, `product(outputs, v)`.
+
+    For each of these samples by itself, along a random direction: a few do not show that a rare label weighs more.
+    """
+    v = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(outputs)
+    for dtype in (torch.float64, outputs.dtype):  # a function with tensors of its own may run in its precision alone
+        z, along = outputs.detach().to(dtype).requires_grad_(), v.to(dtype)
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                loss = landscape.scalar(widened(landscape.loss_fn, dtype)(z, floats(y, dtype))) * len(z)
+                slope = torch.autograd.grad(loss, z, create_graph=True, materialize_grads=True)[0]
+                found = torch.autograd.grad((slope * along).sum(), z, materialize_grads=True)[0]
+        except (RuntimeError, TypeError) as error:
+            if ran_out(error):
+                raise
+            continue
+        closed, eps = product(z.detach(), along), torch.finfo(dtype).eps
+        slack = eps**0.5 * closed.norm(dim=1) + 100 * eps * along.norm(dim=1)
+        return bool(((found - closed).norm(dim=1) <= slack).all())
+    return False
+
+
+def _entropy_product(outputs: Tensor, v: Tensor) -> Tensor:
+    p = outputs.softmax(1)
+    return p * (v - (p * v).sum(1, keepdim=True))
+
+
+def _squared_product(outputs: Tensor, v: Tensor) -> Tensor:
+    return 2 / outputs.shape[1] * v
+
+
 def _entropy(outputs: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
     """Of cross-entropy: `tr(W^T (diag p - p p^T) W)`, as a sum over pairs of classes, where nothing cancels."""
-    if y.ndim != 1 or y.is_floating_point():
+    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point():
         raise ValueError("cross-entropy takes labels")
     wide = torch.promote_types(outputs.dtype, torch.float32)
     p, matrix = outputs.to(wide).softmax(1), matrix.to(wide)

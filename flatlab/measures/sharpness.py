@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, generator_for, sample_mean
+from flatlab.measures.estimate import Estimate, check_whole, generator_for, sample_mean
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 from flatlab.rules import non_negative, unit
@@ -50,10 +50,8 @@ def sam_sharpness(
     w = point(landscape, w)
     non_negative("rho", rho)
     non_negative("eta", eta)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if restarts < 0:
-        raise ValueError(f"restarts must be >= 0, got {restarts}")
+    check_whole("steps", steps)
+    check_whole("restarts", restarts, 0)
     if not step_size > 0:
         raise ValueError(f"step_size must be positive, got {step_size}")
     stride = step_size * rho

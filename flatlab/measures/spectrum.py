@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, finite, generator_for
+from flatlab.measures.estimate import Estimate, check_whole, finite, generator_for
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import CLOSED, Krylov, lanczos
 from flatlab.measures.point import point
@@ -45,8 +45,10 @@ def largest_eigenvalues(
     d = len(like)
     if not 1 <= k <= d:
         raise ValueError(f"k must be between 1 and d = {d}, got {k}")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, got {tol}")
+    if not 0 < tol < math.inf:
+        raise ValueError(f"tol must be positive and finite, got {tol}")
+    check_whole("k", k)
+    check_whole("max_steps", max_steps)
     if max_steps < k:
         raise ValueError(f"max_steps must be at least k = {k}, got {max_steps}")
     if d <= SMALL:
@@ -185,8 +187,8 @@ def hessian_density(
     (tensor([2., 6.], dtype=torch.float64), 2.0)
     """
     w = point(landscape, w)
-    if steps < 1 or probes < 1:
-        raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}")
+    check_whole("steps", steps)
+    check_whole("probes", probes)
     product, generator = hessian_product(landscape, w), generator_for(seed, w.device)
     m = min(steps, landscape.d)
     values, weights = (torch.zeros(probes, m, dtype=torch.float64, device="cpu") for _ in range(2))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
-from flatlab.measures.estimate import Estimate, check_sampling, exactly, generator_for, sample_mean
+from flatlab.measures.estimate import Estimate, check_sampling, check_whole, exactly, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
 from flatlab.measures.lanczos import Krylov, lanczos
 from flatlab.measures.layer_probes import layer_probes
@@ -150,5 +150,4 @@ def _probed(
 def _check(samples: int | None, rtol: float | None, probes: str, deflate: int) -> None:
     check_sampling(samples, rtol)
     check_kind(probes)
-    if deflate < 0:
-        raise ValueError(f"deflate must be >= 0, got {deflate}")
+    check_whole("deflate", deflate, 0)

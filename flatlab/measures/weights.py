@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flatlab.landscape import Landscape
+from flatlab.measures.estimate import finite
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
 
@@ -25,4 +26,4 @@ def weight_norm(landscape: Landscape, w: Tensor, order: float = 2.0) -> float:
     """
     if not order >= 1:
         raise ValueError(f"order must be at least 1, got {order}")
-    return torch.linalg.vector_norm(point(landscape, w).double(), order).item()
+    return finite(torch.linalg.vector_norm(point(landscape, w).double(), order).item(), "the norm of the weights")

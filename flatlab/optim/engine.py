@@ -263,7 +263,7 @@ class RuleOptimizer(Wrapper):
             known=self._known,
             foreign=self._foreign,
             rows=self._rows,
-            no_sync=self.no_sync,
+            no_sync=None if self._plain else self.no_sync,  # the only gradient of a step is that of all workers
             scale=scale,
             sign=sign_of(params[0], groups),
             guard=scale is not None or (self.check_finite and not capturing(params[0])),
@@ -312,13 +312,18 @@ class RuleOptimizer(Wrapper):
             self._remember(params, flat([torch.zeros_like(real(p)) for p in params]), True)
         return 0.0
 
+    @property
+    def _plain(self) -> bool:
+        """Whether this step is one of those between that `every` leaves to the base."""
+        return self.every is not None and self._steps % self.every != 0
+
     def _direction(self, w: Tensor, grad: Any, groups: Groups) -> tuple[Tensor, Tensor | None]:
         """The method's direction at the flat weights `w`, `(d,) -> (d,)`, and what it remembers."""
         method, params = self.method, [p for _, members in groups for p in members]
         if self.every is not None:
             if capturing(w):
                 raise RuntimeError(f"{method.__name__} with every={self.every} cannot be captured: steps are of two kinds")
-            if self._steps % self.every:
+            if self._plain:
                 return grad(w), None
         if not method.capturable and capturing(w):
             raise RuntimeError(f"{method.__name__} cannot be captured: a CUDA graph would repeat this one step for ever")

@@ -55,6 +55,7 @@ class Split(Passes):
     def come_back(self) -> None:
         """After that pass: it does go back, and so do the weights."""
         self._hook.close()
+        self._moved.first_pass_ended()  # what it has moved is known from now on, and watched in every step
         self._moved.restore()
         self.__exit__(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -27,6 +28,8 @@ class Wrapper(Optimizer):
     """The rule and what it needs."""
     base: Optimizer
     """The optimizer that was wrapped."""
+    _seen: Sequence[dict[str, Any]] = ()
+    """The options of each group when they were last complete: a checkpoint of the bare base has none."""
     _half: Any = None
     """What stands between the two halves of a step, while it does."""
 
@@ -116,6 +119,7 @@ class Wrapper(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads what `state_dict` gave, here or of a bare base optimizer."""
         self._refuse_half("loaded")
+        self._complete()  # the groups' own options are noted
         own, params = {*self._own(), self._memory_key}, self._all()
         self.base.load_state_dict(state_dict)
         for entries in (*self.param_groups, *self.state.values()):  # those of another method
@@ -199,12 +203,15 @@ class Wrapper(Optimizer):
 
     def _complete(self) -> None:
         """Gives groups the options they lack and checks the others, which a schedule or a checkpoint may have set."""
-        for group in self.param_groups:
-            for option in self._grouped():
-                group.setdefault(option.name, self.defaults[option.name])
+        names = [option.name for option in self._grouped()]
+        seen = [*self._seen, *[{}] * len(self.param_groups)]
+        for group, before in zip(self.param_groups, seen, strict=False):
+            for name in names:
+                group.setdefault(name, before.get(name, self.defaults[name]))
             for key in self._own():
                 group.setdefault(key, self.param_groups[0].get(key, self.defaults[key]))
             self._check(group)
+        self._seen = [{name: group[name] for name in names} for group in self.param_groups]
 
 
 def _seed_of(method: type[Method]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -99,7 +100,7 @@ class Host:
         self._saving = self._last - now
 
     def kept(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """The checkpoint, or None if there is none. Raises `ValueError`, naming the file, if it is damaged."""
+        """The checkpoint, or None if there is none. Raises `ValueError` if it is damaged or another run's."""
         if self.file is None or not self.file.exists():
             return None
         try:
@@ -108,8 +109,19 @@ class Host:
             self.clock.before = {name: float(times[name]) for name in self.clock.before}
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.file} is no checkpoint ({error}): delete it to start anew") from None
-        state.pop("config", None)
+        self._check_settings(state.pop("config", None))
         return tensors, state
+
+    def _check_settings(self, there: dict[str, Any] | None) -> None:
+        here = json.loads(json.dumps(self.config))
+        if not there or not here:  # whoever runs without `perform` names none
+            return
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise ValueError(
+                    f"{self.file} is the checkpoint of a run with {name} {there.get(name)}, and here it is "
+                    f"{here.get(name)}: take another file, or delete it to start anew"
+                )
 
     def forget(self) -> None:
         """Delete the checkpoint: the run has ended."""

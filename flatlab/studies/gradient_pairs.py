@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,13 +46,16 @@ class GradientPairs(Experiment):
         `ratio_low` and `ratio_high` (and `excess_` likewise) are the 5th and 95th percentile of a window's steps;
         `positive` is the share of its steps with `excess > 0`. `train_loss` is the mean loss over the training set
         and `test_accuracy` the share of test images classified right, after the epoch. Raises `FloatingPointError`,
-        naming epoch, method and rates, if the loss stops being finite.
+        naming epoch, method and rates, if the loss stops being finite, and `ValueError` for more windows than steps.
         """
         data = load(self.data)
         torch.manual_seed(self.seed)
         net = network(data.x_train[0].numel(), self.hidden, int(data.y_train.max()) + 1)
         train = Landscape.of(net, cross_entropy, (data.flat(data.x_train), data.y_train))
         right = Landscape.of(net, accuracy, (data.flat(data.x_test), data.y_test))
+        steps = math.ceil(train.n / self.batch)
+        if self.windows > steps:
+            raise ValueError(f"windows must be at most the {steps} steps of an epoch, got {self.windows}")
         w, curves, scores = train.w0, [], []
         report(f"{data.name}, {train.d} parameters: {self.method}, rho {self.rho}, seed {self.seed}")
         for epoch in range(self.epochs):

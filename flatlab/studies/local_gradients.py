@@ -14,10 +14,12 @@ from torch.nn.utils import parameters_to_vector
 from flatlab import rules
 from flatlab.data import IMAGES, load
 from flatlab.models import build
+from flatlab.models.fast_cifar import FastCifar
 from flatlab.runs.experiment import Experiment, option
 from flatlab.runs.option import SEEDS
 from flatlab.training.batches import Scale
 from flatlab.training.train import NETWORKS
+from flatlab.training.trainer import WHITENED
 
 __all__ = ["LocalGradients"]
 
@@ -59,14 +61,22 @@ class LocalGradients(Experiment):
         `loss_noise` the standard deviation of a minibatch's. Every entry of `balls` has, for a `rho`, the distance
         `change` of LSAM's gradient from the plain one for each number `k` of draws; `systematic`, the square of the
         length of its mean over the draws, estimated without bias from pairs of draws (it may come out negative);
-        `loss_change`, the mean of `L(w + u) - L(w)`, and `loss_spread`, the root mean square of that difference's mean
+        `loss_change`, the mean of `L(w + u) - L(w)`, with its standard error over all draws, given these minibatches, in
+        `loss_change_error`, and `loss_spread`, the root mean square of that difference's mean
         over `k` draws, for each `k`; and `sam_change` and `sam_loss_change`, the same for SAM's point.
-        Raises `FloatingPointError` if the training diverges.
+        Raises `FloatingPointError` if the training diverges, and `ValueError` if the data have fewer minibatches.
         """
         found = load(self.data)
+        if self.others * self.batch > len(found.y_train):
+            raise ValueError(
+                f"others = {self.others} minibatches of batch = {self.batch} take more than the {len(found.y_train)} "
+                f"training examples of {self.data}: one that came twice would have no noise"
+            )
         scale = Scale(found.x_train)
         torch.manual_seed(self.seed)
         net = build(self.network, tuple(found.x_train.shape[1:]), len(found.classes)).train()
+        if isinstance(net, FastCifar):
+            net.whiten(scale(found.x_train[:WHITENED]))
         w, velocity, done, states = parameters_to_vector(net.parameters()).detach(), 0, 0, []
         report(f"{self.network} on {found.name}: {w.numel():,} parameters")
         # Two orders, so that no batch that is measured is one of the training's last.

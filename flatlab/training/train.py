@@ -163,7 +163,8 @@ class Train(Experiment):
 
         `curves` hold `epoch`, `lr`, `train_loss` and `train_accuracy` (means over the epoch's steps, at the moving
         weights), `loss` and `accuracy` (held-out images, after the epoch); with `fa`, `hessian_frobenius` is the mean of
-        the epoch's estimates of tr(H^2), each that of a minibatch's loss without dropout. `gradients` counts gradient
+        the epoch's estimates of tr(H^2), each that of a minibatch's loss without dropout, where the step takes its first
+        gradient (LSAM at its first draw; None for a method that cuts the minibatch). `gradients` counts gradient
         evaluations of a minibatch, `weights` is a checksum of the final weights. Raises `FloatingPointError` once the loss
         is not finite, and `Stopped` where `host.stop` is set.
         """

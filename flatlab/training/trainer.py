@@ -33,6 +33,8 @@ __all__ = ["Trainer"]
 EVALUATED_AT_ONCE = 500
 WHITENED = 5000
 """Training images whose patches a network is whitened by, as many as in its source."""
+HERE = ("lr", "foreach", "fused", "capturable")
+"""Of an optimizer's groups, how its steps run on this device; a graph reads the rate from the very tensor in them."""
 LOOK = 50
 """Steps between two looks at the losses on a GPU, each of which waits for it; on a CPU every step is looked at."""
 
@@ -86,7 +88,7 @@ class Trainer:
         """Whether all epochs have passed, or the loss has fallen to where the settings end the run."""
         enough = self.setting.stop_at_loss
         reached = enough is not None and self.curves and self.curves[-1]["train_loss"] <= enough
-        return self.epoch == self.setting.epochs or bool(reached)
+        return self.epoch >= self.setting.epochs or bool(reached)
 
     def rate(self) -> float:
         """The learning rate of step t of all T, from 0: constant, `lr (1 + cos(pi t / T)) / 2`, or the triangle
@@ -140,9 +142,10 @@ class Trainer:
                 outputs = self.model(x)
                 loss = self._loss(outputs, y)
             self.samples += len(y)
-            if not isinstance(self.opt, RuleOptimizer) or self.opt.first_pass:
+            first = not isinstance(self.opt, RuleOptimizer) or self.opt.first_pass
+            if first:
                 self.right += (outputs.detach().argmax(1) == y).sum()
-            total = loss + self._penalties(x, y)
+            total = loss + self._penalties(x, y, first and len(y) == self.setting.batch)
             (total if self.scaler is None else self.scaler.scale(total)).backward()
             return loss
 
@@ -166,7 +169,7 @@ class Trainer:
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()  # a proof of curvature runs in float64
         return cross_entropy(outputs, y, label_smoothing=self.setting.label_smoothing)
 
-    def _penalties(self, x: Tensor, y: Tensor) -> Tensor | float:
+    def _penalties(self, x: Tensor, y: Tensor, measured: bool) -> Tensor | float:
         s, total = self.setting, 0.0
         if s.fa is not None:
             step = self.epoch * len(self.batches) + self.step
@@ -175,7 +178,7 @@ class Trainer:
             how["generator"] = torch.Generator(self.device).manual_seed(epoch_seed(s.seed, step))
             penalty = hessian_frobenius_penalty(self.model, self._loss, (x, y), **how)
             total = s.fa * penalty
-            if step % s.penalty_every == 0:
+            if measured and step % s.penalty_every == 0:  # not where the method has climbed to, nor on a part of the batch
                 self.curvature += torch.stack([penalty.detach() * len(x), self.curvature.new_ones(())])
         if s.cov is not None:
             how = {"batch_size": s.batch, "population": len(self.train[1])}
@@ -185,11 +188,13 @@ class Trainer:
     def _check(self, since: int) -> None:
         finite = torch.isfinite(self.losses[since : self.step])
         if not finite.all():
-            s, step = self.setting, since + int((~finite).nonzero()[0]) + 1
-            named = ", ".join(f"{k} {getattr(s, k):g}" for k in ("rho", "lr") if getattr(s, k) is not None)
-            raise FloatingPointError(
-                f"the loss is no longer finite at step {step} of epoch {self.epoch + 1} with {s.method}, {named}"
-            )
+            step = since + int((~finite).nonzero()[0]) + 1
+            raise self._diverged(f"the loss is no longer finite at step {step} of epoch {self.epoch + 1}")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        s = self.setting
+        named = ", ".join(f"{k} {getattr(s, k):g}" for k in ("rho", "lr") if getattr(s, k) is not None)
+        return FloatingPointError(f"{what} with {s.method}, {named}")
 
     def _end_epoch(self) -> None:
         rate, steps = self.rate(), len(self.batches)
@@ -208,6 +213,8 @@ class Trainer:
             scores["hessian_frobenius"] = total / count if count else None
         if self.setting.evaluate_train:
             scores["whole_train_loss"], scores["whole_train_accuracy"] = self.evaluate(*self.train)
+        if not all(math.isfinite(value) for value in scores.values() if value is not None):  # by the epoch's last step
+            raise self._diverged(f"the loss on {self.source.evaluated_on} examples is {loss} after epoch {self.epoch + 1}")
         self.curves.append(scores)
         self.epoch, self.step = self.epoch + 1, 0
 
@@ -242,7 +249,7 @@ class Trainer:
     def checksum(self) -> str:
         """Twelve hexadecimal digits of a SHA-256 over parameters and buffers, to the bit."""
         digest = hashlib.sha256()
-        for t in self.model.state_dict().values():
+        for t in filter(torch.is_tensor, self.model.state_dict().values()):  # a module may keep other things there
             digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()[:12]
 
@@ -277,7 +284,10 @@ class Trainer:
             raise ValueError("its data have another checksum")
         parts = join(tensors, state["parts"])
         self.model.load_state_dict(parts["model"])
+        here = [{k: group[k] for k in HERE if k in group} for group in self.opt.param_groups]
         self.opt.load_state_dict(parts["optimizer"])
+        for group, own_way in zip(self.opt.param_groups, here, strict=True):
+            group |= own_way
         for p, memory in self.opt.state.items():
             memory |= {k: like(p, v) if isinstance(v, Tensor) else v for k, v in memory.items()}
         if self.scaler is not None:

@@ -37,7 +37,7 @@ def test_nesterov_leaves_where_sgd_stays_and_finds_no_minimum_above_two_thirds()
 
 
 def test_sam_leaves_from_its_own_limit_and_the_published_form_from_that_of_sgd():
-    """0.514 by the width of its cycle."""
+    """0.514: from there on the climbs of its cycle end beyond the way out."""
     assert share("SAM", 0.5, 2000, "left") == 0 and share("SAM", 0.54, 500) == pytest.approx(0.992, abs=0.01)
     assert share("SAM as published", 0.54, 2000, "left") == 0
 

@@ -83,7 +83,7 @@ def test_both_have_to_lead_for_certain(monkeypatch, sam, stable, verdict):
 @pytest.mark.parametrize(
     ("sam", "stable", "verdict"),
     [
-        ((0.3, 0.4, 0.5), (1.0, 1.1, 1.2), "held in part"),  # neither is unstable here, so that nothing can be stabilized
+        ((0.3, 0.4, 0.5), (1.0, 1.1, 1.2), "held in part"),  # whether anything is stabilized was not measured
         ((1.0, 1.1, 1.2), (0.3, 0.4, 0.5), "not reproduced"),
         ((0.3, 0.4, 0.5), (0.2, 0.5, 0.6), "not reproduced"),  # the interval holds zero
     ],

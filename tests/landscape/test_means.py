@@ -84,6 +84,27 @@ def test_curvature_of_a_loss_with_a_rare_class_is_that_of_the_loss():
     assert found.stderr > 0 and abs(found.value - truth) < 4 * found.stderr
 
 
+class Weighted(nn.Module):
+    """A loss of the user's, whose weights are no buffers: in float64 it does not run."""
+
+    def forward(self, z, y):
+        return nn.functional.cross_entropy(z, y, torch.tensor([1.0, 50.0]))
+
+
+@pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(torch.tensor([1.0, 50.0])), Weighted()], ids=["torch's", "own"])
+def test_a_small_loss_hides_no_weights(loss_fn):
+    """At a good minimum all losses are far below 1, and so is what tells the two means apart."""
+    model = nn.Linear(2, 2, bias=False)
+    y = (torch.arange(600) % 50 == 7).long()
+    x = torch.stack([1 - y, y], 1) + 0.1 * random(600, 2)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[6.0, -6.0], [-5.0, 5.0]]))
+    net = Landscape.of(model, loss_fn, (x, y))
+    assert net.loss(net.w0) < 1e-3
+    with pytest.raises(ValueError, match="is not the mean of their single losses"):
+        net.need_mean()
+
+
 MEANS = {
     "labels": (lambda: network(10), cross_entropy, rare(3000, [2718])),
     "equal weights": (lambda: network(10), nn.CrossEntropyLoss(torch.full((10,), 3.0)), rare(400, [5])),

@@ -171,6 +171,23 @@ def test_a_hand_written_batch_norm_is_found_too():
     Landscape.of(model.eval(), cross_entropy, (X, Y))
 
 
+def test_batch_norm_in_train_mode_is_found_where_samples_are_bytes():
+    """Nothing can be added to a byte: another sample has to come in its place."""
+
+    class OfBytes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.out = nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.out(self.norm(x.float() / 255))
+
+    x, model = torch.randint(0, 256, (20, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8), OfBytes()
+    with pytest.raises(ValueError, match=r"layer 'norm' \(BatchNorm1d\) is in train mode and lets samples see each other"):
+        Landscape.of(model, cross_entropy, (x, Y))
+    Landscape.of(model.eval(), cross_entropy, (x, Y))
+
+
 def test_the_weights_of_before_are_refused_once_the_model_has_trained_on():
     """With the averages of a later BatchNorm they would be a network that never was. The present ones are its loss."""
     torch.manual_seed(0)

@@ -185,12 +185,12 @@ BOWL, W = Quadratic([2.0, 1.0]), torch.ones(2, dtype=torch.float64)
 BAD = [
     (lambda: hessian_trace(BOWL, W, samples=0, deflate=0), "samples must be at least 1, got 0"),
     (lambda: hessian_trace(BOWL, W, rtol=-0.1, deflate=0), "rtol must be positive and finite, got -0.1"),
-    (lambda: hessian_trace(BOWL, W, deflate=-1), "deflate must be >= 0, got -1"),
+    (lambda: hessian_trace(BOWL, W, deflate=-1), "deflate must be at least 0, got -1"),
     (lambda: hessian_trace(BOWL, W, deflate=0, probes="normal"), "'rademacher' or 'gaussian', got 'normal'"),
     (lambda: top_eigenvalues(BOWL, W, k=3), "k must be between 1 and d = 2, got 3"),
-    (lambda: top_eigenvalues(BOWL, W, tol=0), "tol must be positive, got 0"),
+    (lambda: top_eigenvalues(BOWL, W, tol=0), "tol must be positive and finite, got 0"),
     (lambda: top_eigenvalues(BOWL, W, k=2, max_steps=1), "max_steps must be at least k = 2, got 1"),
-    (lambda: hessian_density(BOWL, W, steps=0), "steps and probes must be at least 1, got 0"),
+    (lambda: hessian_density(BOWL, W, steps=0), "steps must be at least 1, got 0"),
     (lambda: hessian_density(BOWL, W).density(W, 0.0), "width must be positive, got 0.0"),
     (lambda: gradient_noise(BOWL, W, batch_size=2), "batch_size must be between 1 and n = 1, got 2"),
     (lambda: gradient_noise(BOWL, W, chunk=0), "chunk must be at least 1, got 0"),
@@ -203,7 +203,7 @@ BAD = [
     (lambda: sam_sharpness(BOWL, W, eta=-1.0), "eta must be finite and >= 0, got -1.0"),
     (lambda: sam_sharpness(BOWL, W, steps=0), "steps must be at least 1, got 0"),
     (lambda: sam_sharpness(BOWL, W, step_size=0.0), "step_size must be positive, got 0.0"),
-    (lambda: sam_sharpness(BOWL, W, restarts=-1), "restarts must be >= 0, got -1"),
+    (lambda: sam_sharpness(BOWL, W, restarts=-1), "restarts must be at least 0, got -1"),
     (lambda: average_sharpness(BOWL, W, sigma=float("nan")), "sigma must be finite and >= 0, got nan"),
     (lambda: local_average(BOWL, W, -0.1), "rho must be finite and >= 0, got -0.1"),
     (lambda: local_oscillation(BOWL, W, -0.1), "rho must be finite and >= 0, got -0.1"),
@@ -211,6 +211,12 @@ BAD = [
     (lambda: feature_robustness(BOWL, W, delta=-0.1), "delta must be finite and >= 0, got -0.1"),
     (lambda: pac_bayes(BOWL, W, target=0.0), "target must be positive and finite, got 0.0"),
     (lambda: pac_bayes(BOWL, W, samples=1), "samples must be at least 2, got 1"),
+    (lambda: pac_bayes(BOWL, W, samples=20.0), "samples must be a whole number, got 20.0"),
+    (lambda: gradient_noise(BOWL, W, batch_size=0.5), "batch_size must be a whole number, got 0.5"),
+    (lambda: sam_sharpness(BOWL, W, steps=2.5), "steps must be a whole number, got 2.5"),
+    (lambda: hessian_trace(BOWL, W, deflate=3.0), "deflate must be a whole number, got 3.0"),
+    (lambda: hessian_density(BOWL, W, probes=True), "probes must be a whole number, got True"),
+    (lambda: top_eigenvalues(BOWL, W, tol=math.inf), "tol must be positive and finite, got inf"),
     (lambda: pac_bayes(Quadratic([-1.0, -2.0]), W), "no noise up to sigma = .* raises the loss by target = 0.1"),
 ]
 
@@ -460,7 +466,7 @@ def test_what_cannot_be_measured_is_said_in_a_line():
         ({"samples": 1.5}, "samples must be a whole number, got 1.5"),
         ({"rtol": -1.0}, "rtol must be positive and finite, got -1.0"),
         ({"probes": "banana"}, "probes must be 'rademacher' or 'gaussian', got 'banana'"),
-        ({"deflate": -1}, "deflate must be >= 0, got -1"),
+        ({"deflate": -1}, "deflate must be at least 0, got -1"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_where_nothing_has_to_be(measure, options, told):

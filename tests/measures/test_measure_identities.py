@@ -350,6 +350,26 @@ def test_relative_flatness_of_any_layer_is_definition_3(loss_fn, layer, start, s
     assert relative_flatness(net, net.w0, layer, chunk=3) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_label_that_is_rare_and_weighs_more_is_seen_by_relative_flatness(dtype):
+    """A mean over samples whose weight goes by the label: no closed form, which samples of the other label would allow."""
+    weight, y = torch.tensor([1.0, 20.0], dtype=dtype), (torch.arange(200) % 20 == 7).long()
+    x, model = random(200, 3, seed=1).to(dtype), nn.Linear(3, 2, bias=False).to(dtype)
+    net = Landscape.of(model, lambda z, t: (weight[t] * cross_entropy(z, t, reduction="none")).mean(), (x, y))
+    p, matrix = model(x).softmax(1), model.weight.detach()
+    hessians = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    traces = torch.einsum("om,nok,km->n", matrix, hessians, matrix)
+    expected = (weight[y] * x.square().sum(1) * traces).mean().item()
+    assert relative_flatness(net, net.w0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_relative_flatness_takes_targets_in_a_tuple():
+    x, y = random(30, 4, seed=1), torch.arange(30) % 3
+    plain = Landscape.of(nn.Linear(4, 3).double(), cross_entropy, (x, y))
+    more = Landscape.of(plain.model, lambda z, t: cross_entropy(z, t[0]), (x, (y, random(30, 2, seed=2))))
+    assert relative_flatness(more, more.w0) == pytest.approx(relative_flatness(plain, plain.w0), rel=1e-9)
+
+
 def test_relative_flatness_keeps_its_digits_where_the_softmax_is_saturated():
     model = nn.Linear(4, 3).double()
     x, y = random(30, 4, seed=1), torch.arange(30) % 3

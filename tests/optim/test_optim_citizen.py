@@ -134,6 +134,27 @@ def test_a_checkpoint_of_the_bare_base_optimizer_loads_and_takes_rho_from_here(m
         assert len(opt.state) == len(bare.state)
 
 
+@pytest.mark.parametrize("through_base", [False, True])
+def test_a_bare_checkpoint_leaves_each_group_its_own_rho(through_base):
+    """As with SAM on the norm layers alone, where the other groups stand still."""
+    layers = [torch.nn.Linear(2, 2) for _ in range(3)]
+
+    def closure():
+        opt.zero_grad()
+        loss = sum((p**2).sum() for layer in layers for p in layer.parameters())
+        loss.backward()
+        return loss
+
+    groups = [{"params": layer.parameters()} for layer in layers]
+    opt = SAM(SGD([groups[0] | {"rho": 0.0}, *groups[1:]], lr=0.1), rho=0.5)
+    opt.param_groups[1]["rho"] = 0.2
+    opt.step(closure)
+    bare = SGD([{"params": layer.parameters()} for layer in layers], lr=0.1).state_dict()
+    (opt.base if through_base else opt).load_state_dict(bare)
+    opt.step(closure)
+    assert [group["rho"] for group in opt.param_groups] == [0.0, 0.2, 0.5]
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

@@ -40,11 +40,11 @@ def flat(model):
 class Replica:
     """One worker's model, its optimizer and the closure on its half of the batch."""
 
-    def __init__(self, rank, method, local=False, norm=False, **ddp):
+    def __init__(self, rank, method, local=False, norm=False, every=None, **ddp):
         self.rank, self.model = rank, network(norm)
         self.ddp = DistributedDataParallel(self.model, **ddp)
         base = SGD(self.model.parameters(), lr=LR, momentum=0.9)
-        self.opt = METHODS[method](base, rho=RHO, **({"no_sync": self.ddp.no_sync} if local else {}))
+        self.opt = METHODS[method](base, rho=RHO, every=every, **({"no_sync": self.ddp.no_sync} if local else {}))
 
     def step(self, step, scaler=None, spoiled=None):
         """`spoiled = (rank, pass)` makes that pass's local gradient infinite before it is averaged."""
@@ -100,6 +100,7 @@ def worker(rank, folder):
     results |= {("local", name): Replica(rank, name, local=True).run() for name in LOCAL_NAMES}
     results["bucket views"] = Replica(rank, "SAM", gradient_as_bucket_view=True).run()
     results["norm"] = Replica(rank, "SAM", local=True, norm=True).run()
+    results["between"] = Replica(rank, "SAM", local=True, every=2).run()
     for local in (False, True):
         for bad_pass in (1, 2):
             spoiled = (1, bad_pass)  # worker 1 only
@@ -168,7 +169,7 @@ def test_no_sync_is_the_m_sharpness_step_computed_by_hand(workers, name):
     assert (mine - workers[0]["joint", name]).abs().max() > 1e-4  # and that is another step than the joint one
 
 
-@pytest.mark.parametrize("case", ["bucket views", "norm"])
+@pytest.mark.parametrize("case", ["bucket views", "norm", "between"])
 def test_replicas_stay_bit_identical(workers, case):
     assert torch.equal(workers[0][case], workers[1][case])
     if case == "bucket views":

@@ -42,7 +42,7 @@ def whole(model, opt, step, scaler=None, spoil=0):
 def backward(model, step, scaler=None, spoiled=False):
     x, y = batch(step)
     loss = cross_entropy(model(x), y)
-    with model[0].weight.register_hook(lambda g: g * math.inf if spoiled else g):
+    with next(p for p in model.parameters() if p.requires_grad).register_hook(lambda g: g * math.inf if spoiled else g):
         (loss if scaler is None else scaler.scale(loss)).backward()
     return loss.detach()
 
@@ -95,6 +95,31 @@ def test_with_a_scaler_they_are_a_scaled_step_which_an_infinity_in_either_skips(
         ends.append(model)
     assert scales == [512.0 if spoil else 1024.0] * 4
     assert_same(*ends)
+
+
+class Follower(nn.Module):
+    """A momentum encoder: its own weight follows in each forward pass, and a plain attribute counts them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.calls = nn.Linear(2, 3), 0
+        self.key = nn.Parameter(torch.zeros(3, 2), requires_grad=False)
+
+    def forward(self, x):
+        self.calls += 1
+        self.key.data.lerp_(self.layer.weight.data, 0.1)
+        return self.layer(x.mean((2, 3)))
+
+
+def test_what_a_module_of_the_users_keeps_moves_in_the_first_half_alone_in_every_step():
+    models = [Follower(), Follower()]
+    for model, run in zip(models, (whole, halves), strict=True):
+        opt = SAM(SGD([*model.layer.parameters()], lr=0.1), rho=0.5)
+        for step in range(20):
+            run(model, opt, step)
+        assert model.calls == 20
+    assert_same(*models)
 
 
 @each([opt for opt in OPTIMIZERS if opt not in HALVED])

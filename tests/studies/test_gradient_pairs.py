@@ -9,6 +9,11 @@ from flatlab.studies import GradientPairs
 from flatlab.studies.gradient_pairs import network, summary
 
 
+def test_more_windows_than_steps_are_told():
+    with pytest.raises(ValueError, match="windows must be at most the 3 steps of an epoch, got 4"):
+        GradientPairs(data="digits", batch=512).run()
+
+
 def test_two_steps_agree_with_a_loop_in_plain_torch():
     """One epoch of two steps on digits, re-done with modules, backward and an optimizer by hand."""
     setting = GradientPairs(data="digits", method="StableSAM", rho=0.3, hidden=(20,), epochs=1, batch=719, windows=1)

@@ -41,6 +41,12 @@ def test_more_draws_change_the_gradient_less_and_a_wider_ball_more():
     assert far["change"]["1"] / near["change"]["1"] == pytest.approx(10, rel=0.2), "a smooth loss: proportional to rho"
 
 
+def test_fewer_minibatches_than_are_asked_for_are_told():
+    """The twelfth of digits would be the first once more, and would pass for another draw."""
+    with pytest.raises(ValueError, match=r"others = 12 minibatches of batch = 128 take more than the 1437 .* of digits"):
+        LocalGradients(data="digits", network="logistic").run()
+
+
 @pytest.mark.slow
 def test_a_small_ball_changes_loss_and_gradient_as_the_derivatives_say():
     """E|Hu|^2 = rho^2 tr(H^2) / (d + 2) and E(g'u)^2 = rho^2 |g|^2 / (d + 2), of one minibatch at the start."""

@@ -1,5 +1,6 @@
 """Somebody else's network and data: the page's example, what is given in Python, and what is said of what does not fit."""
 
+import functools
 import json
 import os
 import re
@@ -186,6 +187,50 @@ def test_functions_modules_and_tensors_are_given_in_python(mine):
     assert Train(**OWN | {"network": model}).network != given.network, "other weights to begin with are another run"
     with pytest.raises(ValueError, match="given:Sequential-.* has been changed since it was given: give it again"):
         given.run()
+
+
+class Activated(nn.Module):
+    def __init__(self, act, slope=1.0):
+        super().__init__()
+        self.layer, self.act, self.slope = nn.Linear(64, 10), act, slope
+
+    def forward(self, x):
+        return self.slope * self.act(self.layer(x.flatten(1)))
+
+
+def test_networks_that_differ_in_code_settings_or_what_is_frozen_are_other_runs():
+    """Their weights and their print-out are the same; under one name the second would train the first."""
+    first = Activated(torch.relu)
+
+    def again(act=torch.relu, slope=1.0):
+        other = Activated(act, slope)
+        other.load_state_dict(first.state_dict())
+        return other
+
+    frozen = again()
+    frozen.layer.bias.requires_grad_(False)
+
+    class Subclass(Activated):
+        def forward(self, x):
+            return -super().forward(x)
+
+    sub = Subclass(torch.relu)
+    sub.load_state_dict(first.state_dict())
+    leaky = [again(functools.partial(nn.functional.leaky_relu, negative_slope=slope)) for slope in (0.1, 0.2)]
+    networks = [
+        first,
+        again(torch.tanh),
+        again(slope=2.0),
+        again(lambda z: z**2),
+        again(lambda z: z**3),
+        frozen,
+        sub,
+        *leaky,
+    ]
+    runs = [Train(**OWN | {"data": "digits", "network": network}) for network in networks]
+    assert len({run.network for run in runs}) == len(networks)
+    assert Train(**OWN | {"data": "digits", "network": again()}).network == runs[0].network, "the same are the same run"
+    assert len({run.run()["weights"] for run in runs[:3]}) == 3
 
 
 def test_a_data_set_of_the_library_is_given_as_it_is():

@@ -12,6 +12,8 @@ from flatlab.runs import records, tensor_file
 from flatlab.runs.experiment import config_of, perform, unfinished
 from flatlab.runs.host import Host, Stopped
 from flatlab.training import Train
+from flatlab.training.examples import examples
+from flatlab.training.trainer import Trainer
 
 RUNS = {
     "dropout and the memory of CSAM": {"network": "mlp512_256", "method": "CSAM", "examples": 96, "epochs": 4},
@@ -114,6 +116,37 @@ def test_a_checkpoint_of_an_older_layout_or_another_run_is_named_with_the_remedy
     tensor_file.write(host.file, {}, {"epoch": 0})
     with pytest.raises(ValueError, match=r"state\.safetensors is no checkpoint \('times'\): delete it"):
         Host(host.file).kept()
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_stays(tmp_path):
+    """Its rho would be taken up with it, and the record would name another."""
+    common = {"data": "digits", "network": "logistic", "epochs": 3, "method": "SAM"}
+    host = Host(tmp_path / "state.safetensors", watch=lambda news: host.stop.set())
+    with pytest.raises(Stopped):
+        perform(Train(**common, rho=0.05), tmp_path / "out", host=host)
+    before = host.file.read_bytes()
+    told = r"state\.safetensors is the checkpoint of a run with rho 0.05, and here it is 0.2: take another file, or delete"
+    with pytest.raises(ValueError, match=told):
+        perform(Train(**common, rho=0.2), tmp_path / "out", host=Host(host.file))
+    assert host.file.read_bytes() == before
+    perform(Train(**common, rho=0.05), tmp_path / "out", host=Host(host.file))
+
+
+@pytest.mark.parametrize("there", ["a number", "a tensor"])
+def test_a_restored_trainer_keeps_the_tensor_of_its_rate(there):
+    """A graph on a GPU replays a step that reads this very tensor; a run stopped without one may go on with it."""
+    setting = Train(data="digits", network="logistic", epochs=2, momentum=0.9)
+    old, new = (Trainer(setting, examples(setting), torch.device("cpu")) for _ in range(2))
+    if there == "a tensor":
+        old.opt.param_groups[0]["lr"] = torch.tensor(0.3)
+    rate = new.opt.param_groups[0]["lr"] = torch.tensor(0.1)
+    new.opt.param_groups[0]["fused"] = True
+    list(old.advance())
+    new.restore(*old.state())
+    assert new.opt.param_groups[0]["lr"] is rate and new.opt.param_groups[0]["fused"]
+    start = rate.item()
+    list(new.advance())
+    assert rate.item() != start and new.opt.param_groups[0]["lr"] is rate, "the schedule goes on in it"
 
 
 def test_two_processes_do_not_work_at_one_run(tmp_path):

@@ -1,5 +1,6 @@
 """A training run does what its settings say, and nothing else."""
 
+import dataclasses
 import json
 import math
 from itertools import count
@@ -148,6 +149,10 @@ def test_the_curvature_in_the_curves_is_the_trace_of_the_squared_hessian_of_a_mi
     hessian = torch.einsum("na,nb,ni,nj->aibj", p, -p, x, x) / len(x)
     hessian += torch.diag_embed(torch.einsum("na,ni,nj->ija", p, x, x) / len(x)).permute(2, 0, 3, 1)
     assert final["hessian_frobenius"] == pytest.approx(float(hessian.square().sum()), rel=0.05)
+    climbed = dataclasses.replace(setting, method="SAM", rho=5.0).run()["final"]
+    assert climbed["hessian_frobenius"] == pytest.approx(final["hessian_frobenius"], rel=1e-4), "at the weights, not above"
+    in_parts = dataclasses.replace(setting, method="MSAM", m=10).run()["final"]
+    assert in_parts["hessian_frobenius"] is None
 
 
 @pytest.mark.slow
@@ -262,6 +267,21 @@ def test_a_loss_that_is_not_finite_names_step_method_and_rate_and_spoils_no_chec
         Train(**SMALL | {"lr": 1e20}, method="SAM", rho=0.1).run(host=host)
     kept = host.kept()
     assert kept is None or all(torch.isfinite(v).all() for v in kept[0].values() if v.is_floating_point())
+
+
+def test_weights_that_an_epochs_last_step_has_spoiled_are_told_too():
+    """In full batch that is every step: the loss before it is a number, and only the scores after it are none."""
+    with pytest.raises(FloatingPointError, match=r"the loss on test examples is nan after epoch 1 with plain, lr 1e\+38"):
+        Train(data="digits", network="logistic", examples=40, batch=40, epochs=2, lr=1e38).run()
+
+
+def test_the_wrong_labels_of_seed_0_are_drawn_apart_from_the_order_of_an_epoch():
+    """With one seed for both, an epoch would begin with all wrong labels."""
+    setting = Train(data="digits", network="logistic", seed=0, label_noise=0.2)
+    wrong = examples(setting).train[1] != load("digits").y_train
+    for epoch in range(5):
+        order = torch.randperm(len(wrong), generator=torch.Generator().manual_seed(epoch_seed(0, epoch)))
+        assert 0.1 < wrong[order[: len(wrong) // 5]].float().mean() < 0.3
 
 
 def test_bf16_is_near_fp32_and_not_the_same():

@@ -46,8 +46,8 @@ export const THRESHOLDS = {
   "SAM as published": PLAIN,
 };
 
-// The learning rate from which SAM can leave at all: its cycle on the steeper term is as wide as the way out.
-export const reach = (rho) => (2 * (1 - OUTER[0])) / (2 * CURVATURES[1] * (rho + 1 - OUTER[0]));
+// The learning rate from which SAM can leave at all: the climbs from its cycle on the steeper term end beyond the way out.
+export const reach = (rho) => (2 * (1 - OUTER[0] - rho)) / (2 * CURVATURES[1] * (1 - OUTER[0]));
 
 // Exact shares of the runs of z <- a z, a one of two factors by chance, outside [low, high] by steps 0, 1, ..., steps.
 export function exitShares([a, b], start, low, high, steps) {

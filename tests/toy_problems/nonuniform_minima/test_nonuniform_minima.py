@@ -210,18 +210,23 @@ def test_the_published_sam_is_sgd_seen_from_rho_beside():
     assert ((sam + 0.01).abs() < 1e-9).double().mean() > 0.9, "it comes to rest at -rho, where L is not least"
 
 
+@pytest.mark.parametrize("rho", [0.01, 0.1])
+def test_sam_leaves_once_the_climbs_from_its_cycle_end_beyond_the_way_out(rho):
+    """The gradient is taken there, and it is the other parabola's: by eta > 2 (1 - rho / l) / 3.8, sharp terms alone."""
+    reach = 1 - F.outer[0]
+    limit = 2 * (1 - rho / reach) / 3.8
+    for lr, some in ((0.998 * limit, False), (1.002 * limit, True)):
+        x = torch.tensor([[1.0001]], dtype=torch.float64)
+        for _ in range(4000):
+            x = x - lr * rules.sam(x, lambda z: slope(z, torch.full_like(z, max(F.curvatures))), rho)
+        assert bool((x - 1).abs() > reach) == some
+
+
 @pytest.mark.slow
 def test_sam_proper_circles_zero_and_leaves_one_below_the_thresholds_of_sgd():
     setting = NonuniformEscape(learning_rates=1, lr_min=0.55, lr_max=0.55, runs=500, steps=(2000,))
     curves = {curve["method"]: curve for curve in setting.run()["curves"]}
     assert curves["SGD"]["left"] == [[0]] and curves["SAM"]["left"][0][0] > 490
-    reach = 1 - F.outer[0]
-    limit = 2 * reach / (3.8 * (0.01 + reach))  # the cycle of the sharp term as wide as the way out
-    for lr, some in ((0.99 * limit, False), (1.01 * limit, True)):
-        d = torch.tensor([1e-4], dtype=torch.float64)
-        for _ in range(4000):  # the sharp term drawn every time: the worst case
-            d = d - lr * rules.sam(d, lambda z: 3.8 * z, 0.01)
-        assert bool(d.abs() > reach) == some
     x = torch.tensor([0.1], dtype=torch.float64)
     for _ in range(300):
         x, _ = step("SAM", x, x, F.grad, 0.6, 1)
