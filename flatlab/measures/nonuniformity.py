@@ -35,7 +35,8 @@ def hessian_nonuniformity(
     `H_i` is the Hessian of term i at `w`, shape `(d,)`, and `H` their mean; the value is in units of loss over
     weight squared. The square root is the definition's; some of the text around it goes on without. The largest
     eigenvalue by Lanczos (`tol`, `max_steps` and `seed` as in `top_eigenvalues`) on `v -> mean_i H_i H_i v - H H v`,
-    `chunk` terms at a time, each of two Hessian products.
+    `chunk` terms at a time, each of two Hessian products. The difference of the two means loses digits where the terms are
+    nearly alike, and the root brings that up: about `sqrt(eps) lambda_max(H)` is its floor, 3e-4 of it in float32.
 
     Raises `ValueError` for a loss that is no mean over samples, or if `tol`, `max_steps` or `chunk` is out of range;
     `FloatingPointError` if a Hessian is not finite. Source: Wu, Ma and E 2018; Zhou et al.

@@ -87,7 +87,8 @@ parameter that is not trained here (a momentum encoder); and what a module of yo
 tensor, a number, or a list, dict or set. The modules are those that the trained parameters belong to, and those that the
 closure calls. What they hold is looked at once, by value, and again when a module changes its mode; buffers are watched
 in every step, the rest in the first three and in every 16th. (Frozen parameters that are more than those trained are
-watched by torch's counter of writes alone.) Dropout draws the same mask in every pass; afterwards torch's default
+watched by torch's counter of writes alone.) Dropout draws the same mask in every pass, on the CPU and on CUDA (on any other
+device each pass draws its own); afterwards torch's default
 generators, Python's `random` and NumPy's stand where one plain pass leaves them, and so do generators of your own that the
 closure refers to, or an object or module there. (Whether it draws from those beside torch's default ones is looked at in
 the first three steps and in every 16th.) Modules

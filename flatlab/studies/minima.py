@@ -74,10 +74,10 @@ class Minimum(Train):
         host = Host() if host is None else host
         source = examples(self)
         trainer = Trainer(self, watched(source), host.device, host.graph)
-        probe = Landscape.of(trainer.model.eval(), cross_entropy, self._loaded(trainer, slice(0, 100)))
-        rescaled(probe, probe.w0, self._factors(probe))
-        report(f"{self.title()}: {probe.d:,} parameters on {host.device}")
         with arithmetic(host.device, self.precision):
+            probe = Landscape.of(trainer.model.eval(), cross_entropy, self._loaded(trainer, slice(0, 100)))
+            rescaled(probe, probe.w0, self._factors(probe))  # in the precision in which it will be measured
+            report(f"{self.title()}: {probe.d:,} parameters on {host.device}")
             drive(trainer, host, report)
             host.trained = trainer.model.state_dict()
             trained = host.clock.times()

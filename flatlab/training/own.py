@@ -44,8 +44,9 @@ class OwnSet:
     classes: tuple[str, ...]
 
     def checksum(self) -> str:
-        """Twelve hexadecimal digits of a SHA-256 over all inputs and labels."""
-        return checksum((self.x_train, self.y_train, self.x_test, self.y_test))
+        """Twelve hexadecimal digits of a SHA-256 over all inputs and labels, and the shape of an input."""
+        shape = torch.tensor(self.x_train.shape[1:])
+        return checksum((shape, self.x_train, self.y_train, self.x_test, self.y_test))
 
 
 class Given:

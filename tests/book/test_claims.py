@@ -101,7 +101,7 @@ def test_a_sign_test_goes_by_the_pairs_of_which_one_alone_is_lost():
     assert large_rates.sign_test(shared, shared) == 1
 
 
-def test_two_seeds_do_not_tell_sam_at_large_rates_from_sgd():
+def test_three_seeds_do_not_tell_sam_at_large_rates_from_sgd():
     """Where SAM alone is lost, so few pairs are that a coin would do as much."""
     for rho in large_rates.RHOS:
         assert large_rates.sign_test(large_rates.lost("SAM", rho), large_rates.lost("plain")) > 0.05

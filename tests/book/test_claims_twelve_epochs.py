@@ -47,6 +47,13 @@ def test_a_lead_is_the_methods_accuracy_less_the_others():
             assert (mean - half, mean + half) == pytest.approx(tuple(ttest_rel(ours, sgd).confidence_interval()))
 
 
+def test_sgd_at_the_faster_rate_differs_from_itself_in_the_rate_alone():
+    slow, fast = twelve_epochs.runs()["SGD"], twelve_epochs.runs(twelve_epochs.FASTER)["SGD"]
+    assert set(slow) == set(fast)
+    for seed, r in fast.items():
+        assert r["config"] | {"lr": slow[seed]["config"]["lr"]} == slow[seed]["config"] != r["config"]
+
+
 def test_the_interval_of_a_lead_is_that_of_the_paired_t_test(monkeypatch):
     run = lambda a: {"result": {"final": {"accuracy": a}}}  # noqa: E731
     ours, sgd = (0.91, 0.93, 0.92), (0.90, 0.90, 0.91)

@@ -233,6 +233,13 @@ def test_networks_that_differ_in_code_settings_or_what_is_frozen_are_other_runs(
     assert len({run.run()["weights"] for run in runs[:3]}) == 3
 
 
+def test_data_of_another_shape_have_another_checksum():
+    """The bytes are the same: rows of an image for its columns."""
+    x, y = torch.arange(24, dtype=torch.uint8), torch.tensor([0, 1])
+    tall, wide = ((x.view(2, *shape), y, x.view(2, *shape), y) for shape in ((1, 4, 3), (1, 3, 4)))
+    assert Train(**OWN | {"data": tall}).data != Train(**OWN | {"data": wide}).data
+
+
 def test_a_data_set_of_the_library_is_given_as_it_is():
     given = Train(data=load("digits"), network="logistic", epochs=1)
     assert given.run()["weights"] == Train(data="digits", network="logistic", epochs=1).run()["weights"]
