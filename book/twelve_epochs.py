@@ -75,6 +75,15 @@ def claimed(name: str, other: str = "SGD") -> list[float]:
     return [b.accuracy - a.accuracy for a, b in zip(theirs, ours, strict=True)]
 
 
+def lies(mean: float, half: float) -> str:
+    """Where an interval stands to zero.
+
+    >>> lies(-0.25, 0.19), lies(-0.15, 0.69), lies(0.5, 0.2)
+    ('lies below zero', 'contains zero', 'lies above zero')
+    """
+    return "contains zero" if abs(mean) <= half else "lies above zero" if mean > 0 else "lies below zero"
+
+
 def table() -> HTML:
     """A method a row: seeds, passes over the data, accuracy, and the leads over SGD and SAM."""
     rows = []
@@ -92,13 +101,14 @@ def in_words() -> dict[str, str]:
     paper = {name: accuracies.column("LSAM", "cifar10", name)[0].accuracy for name in ("SGD", "LSAM")}  # of ResNet-20
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
     numbers = {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "told-sam": span(claimed("SAM"))}
-    numbers["faster"] = interval(*apart(runs(FASTER)["SGD"], runs()["SGD"]), "+.2f").replace("-", "−")
+    faster = apart(runs(FASTER)["SGD"], runs()["SGD"])
+    numbers |= {"faster": interval(*faster, "+.2f").replace("-", "−"), "faster-lies": lies(*faster)}
     numbers["told-stablesam"] = span(claimed("StableSAM", "SAM")).replace("-", "−")
     for name, other in [(name, "SGD") for name in runs() if name != "SGD"] + [("StableSAM", "SAM")]:
         mean, half = lead(name, other)
         of = name.lower() if other == "SGD" else f"{name}-{other}".lower()
         numbers |= {of: interval(mean, half, "+.2f").replace("-", "−"), f"{of}-end": f"{max(mean + half, 0):.2f}"}
-        numbers[f"{of}-seen"] = f"{half:.2f}"
+        numbers |= {f"{of}-seen": f"{half:.2f}", f"{of}-lies": lies(mean, half)}
         if other != "SGD":
             numbers[f"{of}-told"] = "all smaller" if max(claimed(name, other)) < half else "not all smaller"
     return {f"twelve-{name}": text for name, text in numbers.items()}
