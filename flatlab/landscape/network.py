@@ -13,21 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from flatlab.landscape.curvature import (
-    STEP,
-    Refused,
-    Unnarrowed,
-    differences,
-    follows,
-    math_attention,
-    moved,
-    refusal,
-    shifted,
-)
+from flatlab.landscape.curvature import STEP, Refused, Unnarrowed, differences, math_attention, refusal
 from flatlab.landscape.landscape import Landscape
 from flatlab.landscape.lent import Place, lent
 from flatlab.landscape.means import need_mean, splits
 from flatlab.landscape.memory import ran_out
+from flatlab.landscape.parameters import chosen
+from flatlab.landscape.proofs import Proofs
 from flatlab.landscape.replaced import replaced
 from flatlab.landscape.samples import each, floats, gathered, length, passed, refuse_nan, rows, widened
 from flatlab.landscape.stillness import moved_buffers, structure
@@ -105,7 +97,7 @@ class Network(Landscape):
         self.x, self.y = gathered(data)
         self.n = length("y", self.y)
         refuse_nan(self.x, self.y)
-        self.parameters = _chosen(model, params)
+        self.parameters = chosen(model, params)
         own = list(self.parameters.values())
         self._shapes, self._types = [p.shape for p in own], [p.dtype for p in own]
         self.w0 = torch.cat([p.detach().reshape(-1) for p in own])
@@ -587,8 +579,8 @@ class Network(Landscape):
         return wide
 
     @cached_property
-    def _right(self) -> _Proofs:
-        return _Proofs(self._proving)
+    def _right(self) -> Proofs:
+        return Proofs(self._proving)
 
     @property
     def proving(self) -> tuple[Network, Tensor]:
@@ -618,61 +610,6 @@ class Network(Landscape):
         raise refusal("the Hessian product" if self._right["gradient"] else "the gradient")
 
 
-class _Proofs(dict[str, bool]):
-    """Which derivatives of a network are right, each proved when it is first asked for."""
-
-    def __init__(self, few: Network):
-        self.few = few
-        self.point = torch.cat([p.reshape(-1) for p in shifted(list(few.named(few.w0).values()))]).to(few.w0)
-
-    def __missing__(self, kind: str) -> bool:
-        few, w = self.few, self.point
-        if kind == "gradient":
-            few.loss(w)  # what the model or the loss refuses is no matter of derivatives
-            found = self._runs(lambda: few.slope(w, None))
-            if found is not None:
-                self.free = moved(self._cut(found))
-            right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
-        elif kind == "differences":
-            right = self["gradient"] and w.dtype == torch.float64
-            right = right and self._follows(lambda v: few._difference(w, v), lambda at: few.slope(at, None))
-        elif not self["gradient"]:
-            right = False
-        elif kind == "mapped":
-            with math_attention():
-                product = self._runs(lambda: lambda v: Landscape.hvp(few, w, v))
-                right = self._follows(product, lambda at: few.slope(at, None))
-        else:
-            product = self._runs(lambda: few._product("recorded", w, None))
-            right = product is not None and self._follows(product, lambda at: few.slope(at, None))
-        self[kind] = right
-        return right
-
-    def _runs(self, f: Callable) -> Any:
-        try:
-            return f()
-        except (RuntimeError, NotImplementedError) as error:  # what autograd cannot do at all
-            if ran_out(error):
-                raise
-            return None
-
-    def _cut(self, flat: Tensor) -> list[Tensor]:
-        if len(flat) != self.few.d:  # a loss
-            return [flat]
-        return list(flat.split([p.numel() for p in self.few.named(self.point).values()]))
-
-    def _follows(self, product: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> bool:
-        def cut(f: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
-            return lambda tensors: self._cut(f(torch.cat(tensors)))
-
-        try:
-            return follows(cut(product), cut(slope), self._cut(self.point), self.free)
-        except (RuntimeError, NotImplementedError) as error:
-            if ran_out(error):
-                raise
-            return False
-
-
 class _Shell(nn.Module):
     """A module around the model, in whose forward pass anything can run with the model's parameters replaced."""
 
@@ -682,32 +619,3 @@ class _Shell(nn.Module):
 
     def forward(self, f: Callable[[], Any]) -> Any:
         return f()
-
-
-def _chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> Weights:
-    every = dict(model.named_parameters())
-    lazy = [name for name, p in every.items() if nn.parameter.is_lazy(p)]
-    if lazy:
-        raise ValueError(f"parameter {lazy[0]!r} has no size yet, as in a lazy layer: call the model on a batch first")
-    if params is None:
-        if not every:
-            raise ValueError(f"{type(model).__name__} has no parameters")
-        devices = {str(p.device) for p in every.values()}
-        if len(devices) > 1:
-            raise ValueError(f"the weights must be on one device, got {sorted(devices)}")
-        return every
-    names = {p: name for name, p in every.items()}
-    if isinstance(params, str | Tensor):
-        params = [params]
-    if not isinstance(params, Iterable):
-        raise ValueError(f"params must be parameters of the model or their names, got {params!r}")
-    wanted = set()
-    for p in params:
-        name = p if isinstance(p, str) else names.get(p)
-        if name not in every:
-            what = repr(p) if isinstance(p, str) else f"one of shape {tuple(p.shape)}"
-            raise ValueError(f"params must be parameters of the model, got {what}")
-        wanted.add(name)
-    if not wanted:
-        raise ValueError("params must hold at least one parameter")
-    return {name: p for name, p in every.items() if name in wanted}
