@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 from flatlab.landscape import Landscape, Network
 from flatlab.landscape.curvature import follows, math_attention, refusal
-from flatlab.landscape.memory import ran_out
-from flatlab.landscape.samples import floats, widened
 from flatlab.measures.estimate import Estimate, check_whole, finite, generator_for, sample_mean
 from flatlab.measures.hessian_product import dense, hessian_product
+from flatlab.measures.output_hessian import FORMS, everywhere
 from flatlab.measures.per_sample_norms import taken
 from flatlab.measures.point import point
 from flatlab.measures.precision import without_autocast
@@ -273,9 +271,9 @@ def _features_and_curvature(
     # By value: what is done to the outputs in place leaves them the same tensor.
     if isinstance(outputs, Tensor) and outputs.shape == z.shape and torch.equal(outputs, z):
         y = landscape.data(index)[1]
-        for form, product in ((_entropy, _entropy_product), (_squared, _squared_product)):
+        for form, product in FORMS:
             known = landscape.holds(form.__name__, lambda form=form: _known(landscape, name, module, form))
-            if known and _everywhere(landscape, outputs, y, product):
+            if known and everywhere(landscape, outputs, y, product):
                 return phi, form(outputs, y, matrix).to(phi.dtype)
     if not landscape.holds(f"curvature at {name}", lambda: _right(landscape, module)):
         raise refusal("the Hessian product")
@@ -292,53 +290,6 @@ def _known(landscape: Network, name: str, module: nn.Linear, form: Callable) -> 
     found = _curvature(few, w, module, matrix, index)
     slack = 1e-6 if w.dtype == torch.float64 else 1e-3 if w.dtype == torch.float32 else 0.1
     return _right(landscape, module) and bool(((closed - found).abs() <= slack * found.abs().max()).all())
-
-
-def _everywhere(landscape: Network, outputs: Tensor, y: Any, product: Callable) -> bool:
-    """Whether the loss's second derivatives in the outputs are those of a closed form, `product(outputs, v)`.
-
-    For each of these samples by itself, along a random direction: a few do not show that a rare label weighs more.
-    """
-    v = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(outputs)
-    for dtype in (torch.float64, outputs.dtype):  # a function with tensors of its own may run in its precision alone
-        z, along = outputs.detach().to(dtype).requires_grad_(), v.to(dtype)
-        try:
-            with torch.inference_mode(False), torch.enable_grad():
-                loss = landscape.scalar(widened(landscape.loss_fn, dtype)(z, floats(y, dtype))) * len(z)
-                slope = torch.autograd.grad(loss, z, create_graph=True, materialize_grads=True)[0]
-                found = torch.autograd.grad((slope * along).sum(), z, materialize_grads=True)[0]
-        except (RuntimeError, TypeError) as error:
-            if ran_out(error):
-                raise
-            continue
-        closed, eps = product(z.detach(), along), torch.finfo(dtype).eps
-        slack = eps**0.5 * closed.norm(dim=1) + 100 * eps * along.norm(dim=1)
-        return bool(((found - closed).norm(dim=1) <= slack).all())
-    return False
-
-
-def _entropy_product(outputs: Tensor, v: Tensor) -> Tensor:
-    p = outputs.softmax(1)
-    return p * (v - (p * v).sum(1, keepdim=True))
-
-
-def _squared_product(outputs: Tensor, v: Tensor) -> Tensor:
-    return 2 / outputs.shape[1] * v
-
-
-def _entropy(outputs: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
-    """Of cross-entropy: `tr(W^T (diag p - p p^T) W)`, as a sum over pairs of classes, where nothing cancels."""
-    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point():
-        raise ValueError("cross-entropy takes labels")
-    wide = torch.promote_types(outputs.dtype, torch.float32)
-    p, matrix = outputs.to(wide).softmax(1), matrix.to(wide)
-    apart = torch.cdist(matrix, matrix, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return (p @ apart * p).sum(1) / 2
-
-
-def _squared(outputs: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
-    """Of squared loss, averaged over outputs too."""
-    return (2 / outputs.shape[1] * matrix.square().sum()).expand(len(outputs))
 
 
 def _sloped(landscape: Network, w: Tensor, module: nn.Linear, index: Tensor, shift: Tensor | None):

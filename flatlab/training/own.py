@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -21,6 +19,7 @@ from torch.nn.parameter import UninitializedParameter
 from flatlab.data import FeatureSet, ImageSet, TextSet
 from flatlab.data.checksum import checksum
 from flatlab.runs.nearest import nearest
+from flatlab.training.fingerprint import fingerprint
 
 __all__ = ["PATTERN", "Given", "OwnSet", "is_own", "load", "network", "word"]
 
@@ -28,8 +27,6 @@ PATTERN = "*:*"
 """What a setting allows beside the names of the library."""
 GIVEN = "given:"
 """What the name of something given in Python begins with; then follow its class and a checksum of all it holds."""
-EVERY_MODULES = vars(nn.Module()).keys()
-"""The attributes of any module: its parameters and hooks, and its mode."""
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -87,60 +84,11 @@ def word(what: str, value: Any) -> tuple[str, Given | None]:
     elif what != "network" or not isinstance(value, nn.Module):
         allowed = "a torch module" if what == "network" else "a data set, four tensors (x_train, y_train, x_test, y_test)"
         raise ValueError(f"{what} must be a word, {allowed} or a function, got {type(value).__name__}")
-    told = _known_by(value)
+    told = GIVEN + fingerprint(value)
     given = _given.get(told)
-    if given is None or _known_by(given.value) != told:  # the first one has been changed since
+    if given is None or GIVEN + fingerprint(given.value) != told:  # the first one has been changed since
         given = _given[told] = Given(value)
     return told, given
-
-
-def _known_by(value: Any) -> str:
-    """The name of something given in Python: its class, and a checksum of all that it holds."""
-    if not isinstance(value, nn.Module):
-        return f"{GIVEN}{type(value).__name__}-{value.checksum()}"
-    if any(isinstance(p, UninitializedParameter) for p in value.parameters()):
-        raise ValueError(
-            "network has layers that are still lazy: run it on an input once, or give the function that makes it"
-        )
-    digest = hashlib.sha256("\n".join(_described(value)).encode())
-    for name, t in value.state_dict().items():
-        if isinstance(t, Tensor):
-            digest.update(name.encode() + t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return f"{GIVEN}{type(value).__name__}-{digest.hexdigest()[:12]}"
-
-
-def _described(model: nn.Module) -> Iterator[str]:
-    """What makes a network another one beside what its `state_dict` holds: structure, code, settings, what is frozen."""
-    yield repr(model)
-    for name, m in model.named_modules():
-        if not type(m).__module__.startswith("torch."):
-            yield f"{name}: {_code(type(m))}"
-            yield from (f"{name}.{k} = {_setting(v)}" for k, v in sorted(vars(m).items()) if k not in EVERY_MODULES)
-    yield from (f"{name} is frozen" for name, p in model.named_parameters() if not p.requires_grad)
-
-
-def _code(kind: type) -> str:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed at a prompt, or made by a program
-        return f"{kind.__module__}.{_setting(kind)} {_compiled(kind.forward)}"
-
-
-def _compiled(function: Any) -> str:
-    code = getattr(function, "__code__", None)
-    return "" if code is None else f"{code.co_code.hex()} {code.co_names} {_setting(code.co_consts)}"
-
-
-def _setting(value: Any) -> str:
-    """Without an address in memory, which no other process shares: a function is known by its name."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_setting, value))
-    if isinstance(value, bool | int | float | str | None):
-        return repr(value)
-    if isinstance(value, functools.partial):
-        return f"{_setting(value.func)}({_setting(value.args)}, {_setting(sorted(value.keywords.items()))})"
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    return f"{name} {_compiled(value)}" if "<lambda>" in name else name
 
 
 def _check_word(what: str, value: str) -> None:
@@ -157,7 +105,7 @@ def _found(what: str, name: str) -> Any:
         if name not in _given:
             raise ValueError(f"{what} {name} was given in Python: give it again, in this process")
         value = _given[name].value
-        if _known_by(value) != name:
+        if GIVEN + fingerprint(value) != name:
             raise ValueError(f"{what} {name} has been changed since it was given: give it again")
         return value
     module, _, function = name.partition(":")
