@@ -34,7 +34,7 @@ const SITUATIONS = {
   "Equation (21) fails": { curve: "kink", rho: 0.5, w: 0 },
   "No Lebesgue point": { curve: "step", rho: 0.1, w: 0 },
   "The average sits on a peak": { curve: "rough", rho: 1, w: 0 },
-  "As rough as √ρ": { curve: "rough", rho: 0.05, w: 0 },
+  "The error falls like √ρ": { curve: "rough", rho: 0.05, w: 0 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ async function render({ model, el }) {
   const curves = slice?.values?.length > 1 ? { ...CURVES, network: table(slice) } : CURVES;
   const options = Object.fromEntries(Object.keys(curves).map((name) => [name, OPTIONS[name]]));
   const situations = curves.network
-    ? { ...SITUATIONS, "Two solutions of a network": { curve: "network", rho: 0.4, w: 1 } }
+    ? { ...SITUATIONS, "Between two trained networks": { curve: "network", rho: 0.4, w: 1 } }
     : SITUATIONS;
   const frame = h("div", { class: "flatlab-plot" });
   const layer = h("div", { class: "flatlab-layer", style: "touch-action: pan-y; cursor: ew-resize" });

@@ -29,7 +29,7 @@ const SITUATIONS = {
   "The sharp minimum splits in two": { lam: 0.1, batch: 128, x: -1.7, y: 1.3 },
   "The flat one, too": { lam: 10, batch: 128, x: 1.6, y: 0.8 },
   "Flat, and no minimum at all": { lam: 10, batch: 20, x: -1.9, y: 0.3 },
-  "A batch of one": { lam: 0.1, batch: 1, x: -1.7, y: 1.3 },
+  "Batches of one example": { lam: 0.1, batch: 1, x: -1.7, y: 1.3 },
 };
 
 // ---- compute ---------------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def test_lens_is_moved_by_mouse(stand):
 def test_lens_shows_the_slice_of_the_record(stand):
     record = json.loads(next(RECORDS.glob("*.json")).read_text())
     frame, result = stand(LebesgueLens.of(record)), record["result"]
-    press(frame, "Two solutions of a network")
+    press(frame, "Between two trained networks")
     curve = Table(result["start"], result["step"], result["train"])
     w, rho = torch.tensor([[shown(frame, "w")]], dtype=torch.float64), shown(frame, "rho")
     assert cells(frame, "average")[0] == pytest.approx(curve.average(w, rho).item(), abs=6e-4)
