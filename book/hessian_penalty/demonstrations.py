@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -64,8 +65,9 @@ def stages(net: nn.Module, x: Tensor, y: Tensor, stops=(0, 20, 100, 400, 1200)) 
 # ---- the two valleys -------------------------------------------------------------------------------------------------
 
 
-def draw_minima_by_weight() -> None:
-    """Where the penalized loss of the two valleys has its minima, and what the lowest of them is like."""
+def draw_minima_by_weight() -> float:
+    """Where the penalized loss of the two valleys has its minima, and what the lowest of them is like; returns the weight
+    at which the lowest leaps to the flat valley."""
     f, weights = Ravines(), torch.logspace(-5, -1, 121, dtype=torch.float64)
     side = torch.stack([torch.linspace(-2, 2, 40_001, dtype=torch.float64), torch.zeros(40_001, dtype=torch.float64)], -1)
     _, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.5))
@@ -88,6 +90,7 @@ def draw_minima_by_weight() -> None:
     right.legend(fontsize=9)
     plt.tight_layout()
     plt.show()
+    return weights[lowest[:, 0] > 0].min().item()
 
 
 def ends(weight: float, count: int = 24, steps: int = 1500) -> tuple[float, float, float]:
@@ -156,6 +159,12 @@ def path(fa: float | None, seed: int, every: int = 10, **more) -> Path:
             points.append((loss.loss(loss.w0).item(), curvature(loss)))
     last = trainer.curves[-1]
     return Path(points, last["accuracy"], last["train_loss"], trainer.checksum())
+
+
+def sharper(runs: list[Path], others: list[Path]) -> float:
+    """The mean of tr(H^2) at the end over that of other runs."""
+    mean, theirs = (statistics.fmean(run.points[-1][1] for run in each) for each in (runs, others))
+    return mean / theirs
 
 
 def draw_paths(paths: dict[float | None, list[Path]]) -> None:

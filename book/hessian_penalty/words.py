@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from book.finding import interval, span, unvaried
 from book.hessian_penalty.trainings import (
     LAMBDAS,
     PAPER,
+    TEXT,
     TITLES,
     B,
     C,
     Gain,
     N,
+    Record,
     Runs,
+    best,
     final,
     gain,
     gains,
@@ -92,6 +96,22 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
     return (ordered := sorted(values))[0], ordered[-1]
 
 
+def _guessing(strong: Sequence[Record], measured: float) -> dict[str, str]:
+    """How many runs on 100 classes end with a loss no higher than a guess has, how many of these are flat, and by which
+    factors the others are sharper than what was measured."""
+    guess = [r for r in strong if last_loss(r) < math.log(100) + 0.05]
+    others = sorted(last_curvature(r) / measured for r in strong if r not in guess)
+    numbers = {"guess": f"{len(guess)} of {len(strong)}", "guess-flat": f"{sum(last_curvature(r) < 1 for r in guess)}"}
+    return numbers | {"sharper": " and ".join(map(rounded, others))}
+
+
+def _standstill(plain: Iterable[Record]) -> str:
+    """The epochs in which all runs on 100 classes have the training loss of a guess."""
+    curves = zip(*(r["result"]["curves"] for r in plain), strict=True)
+    still = [e[0]["epoch"] for e in curves if all(abs(p["train_loss"] - math.log(100)) < 0.03 for p in e)]
+    return span(still, "d")
+
+
 def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     """What the sentences under a table say of its runs, by the names under which the page asks for them."""
     runs = whole(data, lr)
@@ -111,12 +131,30 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
         numbers["over-paper"] = "{} to {}".format(*(rounded(v) for v in _ends(means[fa] / told[fa] for fa in told)))
         numbers["divided"] = "{:.0f}, {:.0f} and {:.0f}".format(*(v / 128 for v in means.values()))
         numbers["told"] = "{:.0f}, {:.0f} and {:.0f}".format(*told.values())
+        below = (100 * PAPER[C][fa].final - mean(runs, fa, final)[0] for fa in (None, *told))
+        numbers |= {"below-paper": span(below, ".1f")} | _guessing(strong, measured[0])
+    if data == B:
+        numbers["best-gains"] = "{:.2f} and {:.2f}".format(*(g.by.difference for g in gains(runs, best)[2:]))
+    if lr == TEXT:
+        numbers["standstill"] = _standstill(runs[None].values())
     curvatures = [mean_curvature(r) for r in strong]
     numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
     losses = sorted(map(last_loss, strong))
     numbers |= {"least-loss": f"{losses[0]:.1f}", "largest-loss": rounded(losses[-1])}
     numbers["strong-span"] = span(map(final, strong), ".0f")
     return {f"fa-{data if lr is None else 'text'}-{name}": text for name, text in numbers.items()}
+
+
+def paper_in_words() -> dict[str, str]:
+    """Likewise of the paper's own tables."""
+    slower = [row.seconds / t[None].seconds for t in PAPER.values() for fa, row in t.items() if fa is not None]
+    plain = {data: PAPER[data][None] for data in PAPER}
+    numbers = {"slower": span(slower, ".0f"), "strong": f"{100 * PAPER[C][1.0].final:.1f}"}
+    numbers |= {"plain": f"{100 * plain[C].final:.0f}", "posts": f"{100 * plain[N].final:.2f}"}
+    numbers |= {"posts-final": f"{plain[N].final:.4f}", "posts-best": f"{plain[N].best:.4f}"}
+    numbers |= {"tumours": f"{100 * plain[B].final:.0f}", "tumours-final": f"{plain[B].final:.4f}"}
+    numbers["tumours-odd"] = f"{PAPER[B][0.01].final:.4f}"
+    return {f"fa-paper-{name}": text for name, text in numbers.items()}
 
 
 def sam_in_words() -> dict[str, str]:
@@ -145,4 +183,11 @@ def mistakes_in_words() -> dict[str, str]:
     numbers |= {"shuffled-best": span(values(N, "labels shuffled", "best"), ".3f").replace("to", "and")}
     numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
     numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
+    numbers |= {"nan": f"{statistics.fmean(values(B, 'naive loss')):.3f}"}
+    ends = [Counter(round(114 * a) for a in runs) for runs in scattered]
+    numbers |= {"stuck": f"{ends[0][72]} of {len(scattered[0])}", "learn": f"{len(scattered[0]) - ends[0][72]}"}
+    numbers |= {"stuck-high": f"{ends[1][72]}", "stuck-low": f"{ends[1][42]}"}
+    healthy, raw = (statistics.fmean(of_name(N, name)[1]) for name in ("none", "raw counts"))
+    counts = mistakes(N)["result"]["counts"]
+    numbers |= {"raw": f"{100 * (healthy - raw):.1f}", "largest-class": f"{max(counts) / sum(counts):.4f}"}
     return {f"fa-mistakes-{name}": text for name, text in numbers.items()}

@@ -94,11 +94,30 @@ def expected_change(ball: dict[str, Any], k: int) -> float:
 # ---- numbers in the chapter's sentences ------------------------------------------------------------------------------
 
 
+def at_small_radii() -> dict[str, str]:
+    """Of the gradients and losses of ResNet-20 at the paper's radii."""
+    near = [balls(state)[rho] for state in states() for rho in RADII]
+    shares = [100 * share(state, rho, k) for state in states() for rho in RADII for k in DRAWS]
+    draws = [ball["loss_spread"]["1"] for ball in near]
+    *fewer, most = (f"{100 * share(states()[0], 0.05, k):.1f}" for k in DRAWS[1:])
+    return {
+        "noise-share": span(shares, ".0f"),
+        "more-draws": f"{', '.join(fewer)} and {most}",
+        "loss-noise": span(state["loss_noise"] for state in states()),
+        "draw-least": f"{min(draws):.5f}",
+        "draw-most": f"{max(draws):.4f}",
+        "loss-rise": f"{max(ball['loss_change'] for ball in near):.5f}",
+        "loss-error": f"{max(ball['loss_change_error'] for ball in near):.5f}",
+    }
+
+
 def in_words() -> dict[str, str]:
-    """Of the trainings and the gradients, by the names under which the page asks for them."""
+    """Of the trainings, the gradients and the paper's table, by the names under which the page asks for them."""
     start, later = states()
     at_the_papers = [100 * apart("accuracy", rho=rho)[0] for rho in RADII]
-    by_draws = [100 * apart("accuracy", k=k, rho=0.05)[0] for k in DRAWS]
+    ends = [100 * apart("accuracy", k=k, rho=0.05)[0] for k in DRAWS]
+    one, *_, most = by_draws(*DRAWS)
+    sgd, _, near, _ = map(surface, planes())
     sam = [balls(state)[0.05]["sam_change"] / state["noise"] for state in (start, later)]
     numbers = {
         "half": f"{share(start, 0.05):.0%}",
@@ -107,14 +126,21 @@ def in_words() -> dict[str, str]:
         "sam": " and ".join(f"{v:.0%}" for v in sam),
         "far": " and ".join(f"{share(state, 5.0):.0%}" for state in (start, later)),
         "radii-gain": span(at_the_papers, ".1f"),
-        "draws-below": f"{-min(by_draws):.1f}",
-        "draws-above": f"{max(by_draws):.1f}",
+        "radii-loss": f"{max(abs(apart('loss', rho=rho)[0]) for rho in RADII):.3f}",
+        "draws-below": f"{-min(ends):.1f}",
+        "draws-above": f"{max(ends):.1f}",
+        "one-draw": f"{mean_of(fluctuations(one)):.2f}",
+        "calmer": f"{fluctuates_less(most, one)[1]:.1f}",
         "far-train-loss": f"{apart('train_loss', rho=5.0)[0]:.2f}",
         "far-test-loss": f"{-apart('loss', rho=5.0)[0]:.2f}",
+        "farthest": f"{-100 * apart('accuracy', rho=10.0)[0]:.1f}",
+        "alike": f"{max(abs(ours / theirs - 1) for ours, theirs in zip(near, sgd, strict=True)):.1%}",
         "wide": f"{height(plane('LSAM', 5.0), 0.5):.1f}",
         "wide-sgd": f"{height(plane('plain'), 0.5):.1f}",
+        "table-cifar10": f"{said.over('SGD', 0):.1f}",
+        "table-cifar100": f"{said.over('SGD', 5):.1f}",
     }
-    return {f"lsam-{name}": text for name, text in numbers.items()}
+    return {f"lsam-{name}": text for name, text in (numbers | at_small_radii()).items()}
 
 
 # ---- the claims: planes ----------------------------------------------------------------------------------------------

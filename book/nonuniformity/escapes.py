@@ -22,7 +22,7 @@ from toy_problems.nonuniform_minima.random_product import (
     second_moment_radius,
 )
 
-__all__ = ["CLAIMS", "by_rate", "exact_shares", "record", "share", "side_by_side"]
+__all__ = ["CLAIMS", "by_rate", "exact_shares", "growth_in_words", "in_words", "record", "share", "side_by_side"]
 
 KICKS = {"Momentum": 0.05, "Nesterov": 0.01}
 """The velocities at the start, as in the code published with the paper."""
@@ -81,6 +81,12 @@ def _thresholds(name: str) -> tuple[float, float]:
     return in_square, crossing_rate(growth, 0.0, 0.25, 0.9, tol=1e-3)
 
 
+def leaves_from(name: str, low: float, high: float) -> float:
+    """The learning rate between these two from which almost every run leaves, good to three digits."""
+    growth = lambda lr: lyapunov_exponent(linearized(name, lr), 2000, 2000).value  # noqa: E731
+    return crossing_rate(growth, 0.0, low, high, tol=5e-4)
+
+
 def _label(axes: list[list[Axes]], below: str, beside: str) -> None:
     for panel in axes[1]:
         panel.set_xlabel(below)
@@ -88,6 +94,48 @@ def _label(axes: list[list[Axes]], below: str, beside: str) -> None:
         panel.set_ylabel(beside)
     plt.tight_layout()
     plt.show()
+
+
+# ---- the pages' sentences -------------------------------------------------------------------------------------------
+
+
+def in_words() -> dict[str, str]:
+    """Numbers of the chapter: shares of the runs in percent; `few` of 500 leave at 0.56, exactly, ± the deviation."""
+    few = exact_shares(NonuniformMinima(), 0.56, 1e-4, 600)[-1].item()
+    shares = {
+        "sgd": share("SGD", RATE, LENGTH),
+        "sgd-late": share("SGD", 0.56, LONGEST),
+        "sam": share("SAM", 0.54, 500),
+        "momentum-out": 1 - share("Momentum", RATE, LONGEST),
+        "momentum-lower": 1 - share("Momentum", 0.58, LONGEST),
+    }
+    numbers = {name: f"{100 * part:.0f}" for name, part in shares.items()}
+    numbers["few"] = f"{500 * few:.0f} ± {(500 * few * (1 - few)) ** 0.5:.0f}"
+    return {f"escape-{name}": text for name, text in numbers.items()}
+
+
+def growth_in_words() -> dict[str, str]:
+    """Numbers of the second page: momentum's growth at the figure's rate, where growth begins, and rounding."""
+    there = lyapunov_exponent(linearized("Momentum", RATE), 2000, 2000)
+    numbers = {
+        "dip": f"{there.value:.4f} ± {1.96 * there.stderr:.4f}".replace("-", "−"),
+        "momentum": f"{leaves_from('Momentum', 0.56, 0.57):.3f}",
+        "nesterov": f"{leaves_from('Nesterov', 0.3, 0.31):.3f}",
+        "rounded": str(held_by_rounding()),
+    }
+    return {f"growth-{name}": text for name, text in numbers.items()}
+
+
+def held_by_rounding() -> int:
+    """How many of momentum's runs of the record are at 1 to the last digit in the end, at the figure's rate; run anew."""
+    f, c = NonuniformMinima(), record()["config"]
+    generator = torch.Generator().manual_seed(c["seed"])
+    x = torch.full((c["runs"], 1), c["start"], dtype=torch.float64)
+    v = torch.full_like(x, c["v_momentum"])
+    for t in range(1, LONGEST + 1):
+        drawn = f.curvatures[torch.randint(2, x.shape, generator=generator)]
+        x, v = step("Momentum", x, v, lambda z, drawn=drawn: slope(z, drawn), RATE, t)
+    return int((x == 1).sum())
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------

@@ -174,6 +174,7 @@ def in_words() -> dict[str, str]:
         "sharp": span([correlation(name).value for name in SHARP]),
         "low": f"{errors().min():.0f}", "high": f"{errors().max():.0f}",
     }  # fmt: skip
+    numbers["lowest"], numbers["highest"] = map(str, overlap_of_thirds("adaptive"))
     return {f"indicator-{name}": text.replace("-", "−") for name, text in numbers.items()}
 
 

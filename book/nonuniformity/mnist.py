@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import statistics
 from typing import Any
 
 from IPython.display import display
@@ -18,6 +20,8 @@ Record = dict[str, Any]
 SEEDS = (1, 42, 123)
 NOISES = (0.0, 0.2, 0.4, 0.6)
 """Shares of the training labels that are redrawn."""
+TESTS = 10_000
+"""Images of the test set."""
 TUNED = {"plain": "lr", "SAM": "rho", "ASAM": "rho", "CSAM": "rho_cov"}
 """What the trials on held-out images chose for each method."""
 TUNED_NAMES = ("SGD", "SAM", "ASAM", "CSAM")
@@ -81,6 +85,10 @@ def in_words() -> dict[str, str]:
     numbers["papers-below"] = several(lead(noise, "SAM", "CSAM, 0.2")[0] for noise in wrong)
     told = reported()
     numbers["told"] = " and ".join(f"{told['CSAM'].accuracy - told[m].accuracy:.2f}" for m in ("SAM", "ASAM"))
+    numbers["told-wrong"] = span(TOLD.values(), ".1f")
+    level = statistics.fmean(means)
+    deviation = math.sqrt(level * (100 - level) / TESTS)
+    numbers |= {"level": f"{level:.1f}", "deviation": f"{deviation:.2f}", "edge": f"{math.sqrt(2) * deviation:.2f}"}
     return {f"mnist-{name}": text for name, text in numbers.items()}
 
 

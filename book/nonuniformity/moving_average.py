@@ -15,13 +15,18 @@ EMAS = (0.5, 0.9, 0.99)
 """The averages that run along; the method's own has 0.9."""
 
 
-def follow(lr: float, steps: int = 300) -> tuple[Tensor, float]:
-    """Relative error and cosine, with the full batch's, of the batch's own difference and of the averages at every 20th
-    step, shape `(steps / 20, 4, 2)`; and the loss after the last."""
+def network_loss() -> Landscape:
+    """The loss of a small network on digits; its weights are those before training."""
     digits = data.load("digits")
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
-    loss = Landscape.of(model, cross_entropy, (digits.flat(digits.x_train), digits.y_train))
+    return Landscape.of(model, cross_entropy, (digits.flat(digits.x_train), digits.y_train))
+
+
+def follow(lr: float, steps: int = 300) -> tuple[Tensor, float]:
+    """Relative error and cosine, with the full batch's, of the batch's own difference and of the averages at every 20th
+    step, shape `(steps / 20, 4, 2)`; and the loss after the last."""
+    loss = network_loss()
     generator, w, state = torch.Generator().manual_seed(0), loss.w0, None
     means, rows = dict.fromkeys(EMAS, torch.zeros_like(w)), []
     for step in range(1, steps + 1):
@@ -37,6 +42,12 @@ def follow(lr: float, steps: int = 300) -> tuple[Tensor, float]:
             rows.append(near)
         w = w - lr * direction
     return torch.tensor(rows), loss.loss(w).item()
+
+
+def in_words() -> dict[str, str]:
+    """The caption's number."""
+    loss = network_loss()
+    return {"noise-average-before": f"{loss.loss(loss.w0):.1f}"}
 
 
 def show(rates: tuple[float, ...]) -> HTML:

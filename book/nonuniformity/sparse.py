@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from book.finding import HELD, PART, RESULTS, Finding, graded, of_all
+from book.finding import HELD, PART, RESULTS, Finding, graded, of_all, span
 from flatlab.runs import records
 
 Record = dict[str, Any]
@@ -25,6 +25,8 @@ WHOLE = {"batch": 100, "alternating": False}
 """The full batch, as equation (11) stands."""
 SGD, SAM, GCM = ("SGD",), ("SAM", 0.3), ("SAMGCM", 5e-4)
 """The three of Figure 4, at the code's radii."""
+CONTROL = ("SAM", 0.5)
+"""SAM with the radius that SAMGCM begins with."""
 EQUAL = ((0.3, 3e-4), (0.5, 5e-4))
 """SAM's radius, and SAMGCM's setting whose first step is as long."""
 LARGER = (0.3, 0.4, 0.5, 0.7)
@@ -72,6 +74,64 @@ def median(values: Tensor) -> float:
 def medians(config: dict[str, Any], field: str) -> list[float]:
     """Of SGD, SAM and SAMGCM at the code's radii."""
     return [median(final(config, *which, field=field)) for which in (SGD, SAM, GCM)]
+
+
+def best(config: dict[str, Any], method: str) -> tuple[float, float]:
+    """SAM's or SAMGCM's least median test loss over all radii, and the rho that has it."""
+    rhos = record(config)["config"]["sam_rhos" if method == "SAM" else "gcm_rhos"]
+    return min((median(final(config, method, rho)), rho) for rho in rhos)
+
+
+def share(config: dict[str, Any], rho: float) -> float:
+    """Which part of the fall in test loss from SGD to SAMGCM, medians at the code's radii, SAM makes at this one."""
+    sgd, _, gcm = medians(config, "test")
+    return (sgd - median(final(config, "SAM", rho))) / (sgd - gcm)
+
+
+def problems(holds: Tensor) -> str:
+    """In how many of them something holds."""
+    return f"{int(holds.sum())} of {len(holds)}"
+
+
+def in_words() -> dict[str, str]:
+    """The numbers in the sentences on Figure 4 and on equal radii, by the names under which the pages ask for them."""
+    loss = lambda config, *which: f"{median(final(config, *which)):.4f}"  # noqa: E731
+    numbers = {"sgd": f"{median(final(CODE, *SGD)):.3f}", "control": loss(CODE, *CONTROL)}
+    numbers["control-worst"] = f"{final(CODE, *CONTROL).max():.1f}"
+    numbers["collapsed"] = problems(final(CODE, "SAM", 0.7, field="l1") < 0.1)
+    numbers["lost"] = f"{span(lost(), 'd')} of {record(CODE)['config']['seeds']}"
+    small = {"02": (0.2, 2e-4), "03": (0.3, 3e-4)}
+    for at, (sam, gcm) in small.items():
+        numbers |= {f"sam-{at}": loss(CODE, "SAM", sam), f"gcm-{at}": loss(CODE, "SAMGCM", gcm)}
+    numbers["wins"] = span([over(TEXT, "test", *both) for both in small.values()], ".1f")
+    numbers["share"] = span([100 * share(config, rho) for config in (CODE, TEXT) for rho in (0.3, 0.4, 0.5)], ".0f")
+    for name, config in (("code", CODE), ("text", TEXT)):
+        sgd, sam, gcm = (final(config, *which) for which in (SGD, SAM, GCM))
+        numbers[f"order-{name}"] = problems((gcm < sam) & (sam < sgd))
+        numbers[f"test-{name}"] = f"{median(sgd):.3f}, {loss(config, *SAM)} and {loss(config, *GCM)}"
+        numbers[f"tenth-{name}"] = f"{median(final(config, 'SAM', 0.1)) / median(sam):.1f}"
+        numbers |= {f"gcm-{name}": loss(config, *GCM), f"matched-{name}": loss(config, "matched", GCM[1])}
+        (least, _), (lowest, rho) = best(config, "SAM"), best(config, "SAMGCM")
+        numbers |= {f"best-sam-{name}": f"{least:.4f}", f"best-gcm-{name}": f"{lowest:.4f}"}
+        numbers[f"best-radius-{name}"] = f"{rho / math.sqrt(1e-6):g}"
+    return {f"sparse-{name}": text for name, text in numbers.items()}
+
+
+def damping_in_words() -> dict[str, str]:
+    """Those on the damping: test losses at the published rho, with ten times the published damping and with a tenth."""
+    more, less = (median(final(GRID, *GCM, damping)) for damping in (1e-5, 1e-7))
+    return {"sparse-damped-more": f"{more:.3f}", "sparse-damped-less": f"{less:.2f}"}
+
+
+def full_batch_in_words() -> dict[str, str]:
+    """Those on the full batch, where what minibatches gain is told beside it."""
+    (sgd, sam, gcm), (plain, climbed, _) = medians(WHOLE, "test"), medians(WHOLE, "l1")
+    batches, _, shaped = medians(TEXT, "test")
+    below = torch.stack([final(WHOLE, *GCM) < final(WHOLE, "SAM", rho) for rho in (0.1, 0.3)]).all(0)
+    least = min(min(c["l1"][-1]) for c in record(WHOLE)["result"]["curves"])
+    numbers = {"below": problems(below), "worse": f"{sam / sgd:.0f}", "gains": f"{100 * (1 - gcm / sgd):.0f}"}
+    numbers |= {"batches": f"{batches / shaped:.0f}", "norm": f"{least:.1f}", "norms": f"{climbed / plain:.1f}"}
+    return {f"sparse-whole-{name}": text for name, text in numbers.items()}
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------

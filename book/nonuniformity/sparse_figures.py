@@ -11,12 +11,9 @@ import torch
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 
-from book.nonuniformity.sparse import CODE, GCM, GRID, SAM, SGD, TEXT, WHOLE, Record, curve, record, spread
+from book.nonuniformity.sparse import CODE, CONTROL, GCM, GRID, SAM, SGD, TEXT, WHOLE, Record, curve, record, spread
 from flatlab import plots
 from toy_problems.diagonal_network import implicit_regularizer
-
-CONTROL = ("SAM", 0.5)
-"""SAM with the radius that SAMGCM begins with."""
 
 
 def ninths(r: Record, which: tuple, field: str) -> tuple[list[float], list[float], list[float]]:

@@ -16,7 +16,7 @@ from flatlab import plots
 from flatlab.runs import records
 from flatlab.stats.intervals import student
 
-__all__ = ["CLAIMS", "draw", "found", "table"]
+__all__ = ["CLAIMS", "detail_in_words", "draw", "found", "in_words", "table"]
 
 Record = dict[str, Any]
 T95 = 2.093
@@ -157,6 +157,12 @@ def off_the_valley(title: str, method: str) -> tuple[float, float]:
     return 100 * mean / size, 100 * half / size
 
 
+def scatter(title: str, method: str) -> float:
+    """Standard deviation of the product in the second half of a run, mean of the data sets, in percent of the valley's."""
+    valley = _valley(ours(title)).double()
+    return 100 * (curve(title, method, "product")[:, 50:].std(1).mean() / valley.abs().mean()).item()
+
+
 def below_least(title: str, method: str) -> int:
     """In how many data sets a run ends with less than the least norm on the valley."""
     return int((curve(title, method, "norm")[:, -1] < _least(ours(title))).sum())
@@ -170,6 +176,32 @@ def end_share(method: str) -> float:
 def parts(values: dict[str, tuple[float, float]]) -> str:
     """Percentages and their intervals, method by method."""
     return ", ".join(f"{name} {mean:.0f} ± {half:.0f}%" for name, (mean, half) in values.items())
+
+
+def in_words() -> dict[str, str]:
+    """Numbers of the chapter's sentences."""
+    ends = {(title, name): distance(title, name)[:, -1] for title in SETTINGS for name in ("SAM", "COV")}
+    numbers = {
+        "sam": f"{ends[PAPER, 'SAM'].mean():.3f}",
+        "cov": f"{ends[PAPER, 'COV'].mean():.3f}",
+        "clear-sam": f"{end_share('SAM'):.1f}",
+        "clear-cov": f"{end_share('COV'):.1f}",
+        "sam-closer": str(int((ends[CLEAR, "SAM"] < ends[CLEAR, "COV"]).sum())),
+        "off": f"{abs(off_the_valley(CLEAR, 'COV')[0]):.1f}",
+        "scatter": f"{scatter(CLEAR, 'SGD'):.0f}",
+    }
+    return {f"valley-{name}": text for name, text in numbers.items()}
+
+
+def detail_in_words() -> dict[str, str]:
+    """Numbers of the second page's sentences."""
+    weak, clear = (f"{title}, λ = {SETTINGS[title][2]:g}" for title in (PAPER, CLEAR))
+    numbers = {
+        "gone": str(sum(product == 0 for product in ours(PAPER)["result"]["data"]["rest"]["COV"])),
+        "whole-off": f"{abs(off_the_valley(clear, 'COV, whole')[0]):.0f}",
+        "half-pull": str(below_least(weak, "COV")),
+    }
+    return {f"valley-{name}": text for name, text in numbers.items()}
 
 
 def concluded(verdict: str, words: str, *titles: str) -> Finding:

@@ -10,7 +10,7 @@ import torch
 from IPython.display import HTML
 from torch import Tensor
 
-from book.finding import RESULTS
+from book.finding import RESULTS, span
 from flatlab import plots
 from flatlab.runs import records
 from toy_problems.gaussian_features.flatness_and_gap import correlation
@@ -18,6 +18,8 @@ from toy_problems.gaussian_features.flatness_and_gap import correlation
 COLOURS = {"rectangle": "#0072b2", "crossed": "#cc79a7", "halved": "#d97c0c", "drawn": "#009e73", "published": "#7f7f7f"}
 """Of the generators of data sets."""
 MARKS = {"rectangle": "o", "crossed": "^", "halved": "s", "drawn": "D", "published": "v"}
+PANELS = (("squared", 0.002), ("logistic", 0.002), ("logistic", 1e-5))
+"""Loss and penalty of each panel of Figure 3."""
 
 
 @functools.cache
@@ -42,14 +44,18 @@ def falling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [c for c in found if c["high"][-1] < c["low"][0]]
 
 
+def shown(generator: str) -> list[dict[str, Any]]:
+    """The curves of a generator in Figure 3, by panel."""
+    return [c for loss, penalty in PANELS for c in curves(generator=generator, m=10, loss=loss, penalty=penalty)]
+
+
 def draw_figure_3() -> None:
     """Correlation of kappa and the gap against the separation of the classes, for five generators."""
     separations = record("flatness_and_gap")["config"]["separations"]
     figure, axes = plt.subplots(1, 3, figsize=(10.4, 4.2), sharey=True)
-    panels = (("squared", 0.002), ("logistic", 0.002), ("logistic", 1e-5))
-    for ax, (loss, penalty) in zip(axes, panels, strict=True):
+    for place, (ax, (loss, penalty)) in enumerate(zip(axes, PANELS, strict=True)):
         for name, colour in COLOURS.items():
-            (c,) = curves(generator=name, m=10, loss=loss, penalty=penalty)
+            c = shown(name)[place]
             ax.fill_between(separations, c["low"], c["high"], color=colour, alpha=0.15, linewidth=0)
             ax.plot(separations, c["pearson"], color=colour, marker=MARKS[name], markersize=4, label=name)
             if c["limit"][0] is not None:
@@ -64,11 +70,27 @@ def draw_figure_3() -> None:
 
 
 def in_words() -> dict[str, str]:
-    """How many curves rise and fall, of all and of those with labels that the theory asks for."""
-    numbers = {}
-    for name, some in {"all": curves(), "halved": curves(generator="halved")}.items():
+    """How many curves rise and fall, of all, of those with labels that the theory asks for and of new distributions; where
+    they begin and end.
+    """
+    drawn, numbers = curves(generator="drawn"), {}
+    for name, some in {"all": curves(), "halved": curves(generator="halved"), "drawn": drawn}.items():
         numbers |= {name: str(len(some)), f"{name}-rise": str(len(rising(some))), f"{name}-fall": str(len(falling(some)))}
-    return {f"rf-curves-{name}": text for name, text in numbers.items()}
+    own = [*drawn, *curves(generator="published")]
+    changes = [sd / mean for c in own for sd, mean in zip(c["kappa_sd"], c["kappa"], strict=True)]
+    numbers |= {
+        "rectangle-close": f"{min(c['pearson'][0] for c in curves(generator='rectangle')):.2f}",
+        "crossed-least": f"{min(v for c in curves(generator='crossed') for v in c['pearson']):.2f}",
+        "halved-level": span(shown("halved")[0]["pearson"]),
+        "drawn-begin": span([c["pearson"][0] for c in shown("drawn")], ".1f"),
+        "drawn-close": span(c["pearson"][0] for c in drawn),
+        "drawn-negative": str(sum(c["pearson"][-1] < 0 for c in drawn)),
+        "rise-begin": " and ".join(f"{c['pearson'][0]:.2f}" for c in rising(curves())),
+        "rise-end": " and ".join(f"{c['pearson'][-1]:.2f}" for c in rising(curves())),
+        "rise-foretold": span(v for c in rising(curves()) for v in c["limit"]),
+        "kappa-change": span(changes),
+    }
+    return {f"rf-curves-{name}": text.replace("-", "−") for name, text in numbers.items()}
 
 
 def table_of_figure_3() -> HTML:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from book.finding import CITED, HELD, NOT, PART, RESULTS, Finding, graded, of_all, scale
+from book.finding import CITED, HELD, NOT, PART, RESULTS, Finding, graded, of_all, scale, span
 from flatlab.runs import records
 from flatlab.stats.comparison import compare
 from flatlab.stats.predictors import MEASURES, SETTINGS, Interval, Predictor, columns, gaps, predictors, within
@@ -168,6 +168,7 @@ def study_in_words(name: str, study: list[Record]) -> dict[str, str]:
     short |= {"last-norm": "‖w‖, last layer", "margin": "−margin"}
     numbers = {label: plain(found[measure].spearman.value) for label, measure in short.items()}
     numbers |= {f"{label}-given": plain(found[short[label]].given_loss.value) for label in ("trace", "pac-bayes")}
+    numbers["kappa-high"] = plain(found["κ"].spearman.high)
     lead = found["‖w‖"].behind_spearman
     numbers["lead"] = f"{-lead.high:.2f} to {-lead.low:.2f}"
     numbers["fisher-rao-lead"] = plain(-found["Fisher-Rao"].behind_spearman.value)
@@ -187,10 +188,13 @@ def study_in_words(name: str, study: list[Record]) -> dict[str, str]:
 
 
 def in_words() -> dict[str, str]:
-    """Those of both studies, and the gap of the accuracy with LeNet5."""
+    """Those of both studies, and the scores of LeNet5."""
     words = study_in_words("digits", digits()) | study_in_words("lenet", lenet())
     accuracy = gaps(lenet(), "accuracy_gap")
     loss = predictors(lenet(), "accuracy_gap", samples=2)["training loss"].spearman.value
+    fit, right, off = ([r["result"]["scores"][name] for r in lenet()] for name in ("whole_train_loss", "accuracy", "loss"))
+    words |= {"rf-lenet-right": span([100 * v for v in right], ".0f"), "rf-lenet-loss": span(off, ".1f")}
+    words["rf-lenet-train-loss"] = f"{max(fit):.2f}"
     words["rf-lenet-accuracy-gap"] = f"{accuracy.min():.2f} to {accuracy.max():.2f}"
     return words | {"rf-lenet-accuracy-loss": plain(loss)}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from book.finding import HELD, Finding, graded, of_all, span
 from book.relative_flatness.data_sets import record, studied
+from book.relative_flatness.minima import plain
 from flatlab.stats.intervals import student
 from toy_problems.gaussian_features.flatness_and_gap import correlation
 
@@ -108,6 +109,32 @@ def falls(values: Tensor) -> bool:
     """Whether the mean over data sets is lower at the largest separation than at the smallest for certain."""
     mean, half = student((values[0] - values[-1]).tolist())
     return mean > half
+
+
+def in_words() -> dict[str, str]:
+    """The numbers in the chapter's sentences on the bound, its correlations and representativeness."""
+    ties = [v for s in studies(DELTA) for v in correlation(s.bound, s.gap).tolist()]
+    wide, ten = studies(config()["deltas"][-1]), study(10)
+    numbers = {
+        "holds": span([100 * inside(s) for s in studies()], ".0f"),
+        "ratio": span(map(ratio, studies(DELTA)), ".1f"),
+        "tie-least": plain(min(ties)),
+        "tie-most": plain(max(ties)),
+        "true-most": plain(max(correlation(s.true, s.gap).max().item() for s in studies())),
+        "known": f"{ten.known.mean():.2f}",
+        "distance": f"{least_distance():.2f}",
+        "true-close": plain(correlation(wide[1].true, wide[1].gap)[0].item()),
+        "held-close": plain(correlation(wide[1].held, wide[1].gap)[0].item()),
+        "wide-tie": " and ".join(plain(knows(s)) for s in wide),
+        "wide-ratio": " and ".join(f"{ratio(s):.0f}" for s in wide),
+    }
+    return {f"rf-bound-{name}": text for name, text in numbers.items()}
+
+
+def least_distance() -> float:
+    """The least L1 distance of density and estimate, at most 2, in ten dimensions and at the chapter's bandwidth."""
+    k = config()["deltas"].index(DELTA)
+    return min(p["distance"][k] for p in record("representativeness")["result"]["points"] if p["m"] == 10)
 
 
 # ---- the bound ---------------------------------------------------------------------------------------------------------
@@ -221,12 +248,10 @@ def flatness_is_the_gap() -> Finding:
 def below_the_worst_case() -> Finding:
     """A fifth of it or less, up to a bandwidth of 0.2."""
     above = [(s.worst / s.known.mean(1)).min().item() for s in studies(*narrow(0.2))]
-    k = config()["deltas"].index(DELTA)
-    apart = min(p["distance"][k] for p in record("representativeness")["result"]["points"] if p["m"] == 10)
     words = (
         f"In the toy the known representativeness is at least {min(above):.0f} times below the largest loss times the L1 "
         f"error of the density estimate, for delta up to 0.2. In ten dimensions and at delta = {DELTA:g} that error is "
-        f"{apart:.3f} or more of 2: the estimate shares next to nothing with the density."
+        f"{least_distance():.3f} or more of 2: the estimate shares next to nothing with the density."
     )
     return concluded(of_all(v > 5 for v in above), words)
 

@@ -47,6 +47,11 @@ def positive(result: dict[str, Any]) -> float:
     return statistics.fmean(point["positive"] for point in result["curves"])
 
 
+def shares_positive() -> list[float]:
+    """That of every run, in percent."""
+    return [100 * positive(r) for m in METHODS for rho in RHOS for r in pairs(m, rho)]
+
+
 def first_window(rho: float) -> float:
     """The 95th percentile of the ratio in the first quarter of an epoch of SAM, mean over seeds."""
     return statistics.fmean(r["curves"][0]["ratio_high"] for r in pairs("SAM", rho))
@@ -86,6 +91,11 @@ def table() -> HTML:
             ends = f"{statistics.fmean(accuracy):.2%} ± {statistics.stdev(accuracy):.2%}"
             rows.append([f"{rho}", method, f"{first:.3f}", f"{last:.3f}", f"{share:.2%}", ends])
     return plots.table(["ρ", "method", "ratio in epoch 1", "in epoch 20", "excess above 0", "test accuracy"], rows)
+
+
+def in_words() -> dict[str, str]:
+    """The number in the chapter's sentence."""
+    return {"pairs-positive": span(shares_positive(), ".1f")}
 
 
 # ---- the claims ------------------------------------------------------------------------------------------------------
@@ -145,7 +155,7 @@ def aligned() -> Finding:
     """In more than nine steps of ten, in every quarter of an epoch; in part if over the whole run."""
     results = [r for m in METHODS for rho in RHOS for r in pairs(m, rho)]
     least = [min(point["positive"] for point in r["curves"]) for r in results]
-    shares, start = [100 * positive(r) for r in results], [100 * r["curves"][0]["positive"] for r in results]
+    shares, start = shares_positive(), [100 * r["curves"][0]["positive"] for r in results]
     words = (
         f"It is so in {span(shares, '.1f')}% of a run's steps, and in {span(start, '.0f')}% of those of the first quarter "
     )

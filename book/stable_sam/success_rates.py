@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -93,13 +94,29 @@ def draw() -> None:
     plt.show()
 
 
+def stairs() -> list[str]:
+    """The learning rates on either side of the two largest drops of SAM's success within 0.02, at rho = 0.1."""
+    drops = share("SAM", 0.1, radius=0.02).diff().argsort()[:2].sort().values
+    return [f"{rates()[k]:.3f} and {rates()[k + 1]:.3f}" for k in drops]
+
+
 def in_words() -> dict[str, str]:
-    """The numbers in the chapter's sentences: how many starts the saddle holds at rho = 0.2 and a rate of 0.1, and how far
-    GD's shares are from those after ten times the steps at a tenth of the rate.
+    """The numbers in the chapter's sentences. At rho = 0.2 and a rate of 0.1 the saddle holds `sam` starts, `tenfold` is
+    how far GD's shares are from those after ten times the steps at a tenth of the rate.
     """
     held = {m: share(m, 0.2, radius=0.1, what="saddle")[at(0.1)].item() for m in ("SAM", "StableSAM")}
+    lenient = [[share(m, rho, radius=0.5) for m in ("SAM", "StableSAM")] for rho in RHOS if rho <= MOST]
+    small = at_the_saddle("StableSAM")[:3]
+    first, second = stairs()
     numbers = {m.lower(): f"{config()['starts'] * v:,.0f}" for m, v in held.items()} | {
-        "tenfold": f"{100 * rescaled_gap():.1f}"
+        "tenfold": f"{100 * rescaled_gap():.1f}",
+        "ahead": f"{100 * max((sam - stable).max().item() for sam, stable in lenient):.0f}",
+        "overflow": f"{config()['starts'] * share('SAM', 0.5, what='diverged')[at(0.3)].item():,.0f}",
+        "in-time": f"{100 * share('GD', radius=0.1)[at(0.004)].item():.0f}",
+        "band": "{:.1f}%, {:.1f}% and {:.1f}%".format(*(100 * v for v in small)),
+        "wider": " and ".join(f"{wide / narrow:.1f}" for narrow, wide in itertools.pairwise(small)),
+        "first-stair": first,
+        "second-stair": second,
     }
     return {f"saddle-{name}": text for name, text in numbers.items()}
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from book.hessian_penalty import analysis, demonstrations, trainings
+from book.hessian_penalty import analysis, demonstrations, trainings, words
 from book.hessian_penalty.trainings import PAPER, TITLES, final, on_grid, study
 from flatlab import data, measures, models
 from flatlab.landscape import Landscape
@@ -299,6 +299,25 @@ def test_at_the_texts_rate_table_1_guesses_until_the_rate_has_fallen():
     losses = sorted(map(trainings.last_loss, runs[1.0].values()))
     assert losses[-1] > 900 and all(abs(v - math.log(100)) < 0.05 for v in losses[:4]), "four guess, one is certain"
     assert sum(final(r) < 1.1 for r in runs[0.1].values()) == 1
+
+
+def test_the_sentences_count_the_runs_that_guess_and_those_that_are_stuck():
+    at_text, at_tenth = words.in_words("cifar100", trainings.TEXT), words.in_words("cifar100")
+    assert at_text["fa-text-guess"] == "4 of 5" and at_text["fa-text-guess-flat"] == "3"
+    assert at_text["fa-text-standstill"] == "2 to 7"
+    runs = study("cifar100")
+    losses = {seed: trainings.last_loss(r) for seed, r in runs[1.0].items()}
+    assert sum(v < 4.6 for v in losses.values()) == int(at_tenth["fa-cifar100-guess"][0]) == 3
+    measured = sum(map(trainings.last_curvature, runs[0.0].values())) / 5
+    factors = sorted(trainings.last_curvature(runs[1.0][seed]) / measured for seed, v in losses.items() if v > 100)
+    assert at_tenth["fa-cifar100-sharper"] == " and ".join(f"{round(v, -2):,.0f}" for v in factors)
+    told = words.mistakes_in_words()
+    rows = trainings.mistakes("breast_cancer")["result"]["rows"]
+    first, second = (r for r in rows if r["mistake"] == "unscaled, clipped loss")
+    one_class = sum(classes == 1 for classes in first["predicted"])
+    assert told["fa-mistakes-stuck"] == f"{one_class} of 20" and told["fa-mistakes-learn"] == f"{20 - one_class}"
+    low = sum(a < 0.5 for a in second["accuracy"])
+    assert told["fa-mistakes-stuck-low"] == f"{low}" and told["fa-mistakes-stuck-high"] == f"{20 - low}"
 
 
 def test_the_whole_study_takes_less_than_an_hour_of_two_cores():

@@ -7,9 +7,10 @@ import torch
 from scipy.stats import spearmanr
 
 from book.finding import RESULTS
-from book.nonuniformity.escapes import record, share
+from book.nonuniformity.escapes import held_by_rounding, record, share
 from flatlab.runs import records
 from toy_problems import NonuniformMinima
+from toy_problems.nonuniform_minima import NonuniformEscape
 from toy_problems.nonuniform_minima.random_product import exit_shares
 
 
@@ -46,6 +47,11 @@ def test_full_batch_descent_never_leaves():
     (curve,) = [c for c in record()["result"]["curves"] if c["method"] == "GD"]
     assert all(count == 0 for row in curve["left"] for count in row)
     assert all(count == record()["config"]["runs"] for row in curve["one"] for count in row)
+
+
+def test_rounding_holds_as_many_as_the_experiment_counts_within_nothing():
+    least = NonuniformEscape(learning_rates=1, lr_min=0.6, lr_max=0.6, steps=(2000,), radius=1e-300)._count("Momentum")
+    assert held_by_rounding() == least["one"].item() > 0
 
 
 @cache
