@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import Counter
@@ -97,19 +98,20 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _guessing(strong: Sequence[Record], measured: float) -> dict[str, str]:
-    """How many runs on 100 classes end with a loss no higher than a guess has, how many of these are flat, and by which
-    factors the others are sharper than what was measured."""
+    """How many runs on 100 classes end with the loss of a guess, to 0.05, or a lower one, how many of these are flat, and
+    how many times as sharp as `measured` the others are."""
     guess = [r for r in strong if last_loss(r) < math.log(100) + 0.05]
     others = sorted(last_curvature(r) / measured for r in strong if r not in guess)
     numbers = {"guess": f"{len(guess)} of {len(strong)}", "guess-flat": f"{sum(last_curvature(r) < 1 for r in guess)}"}
-    return numbers | {"sharper": " and ".join(map(rounded, others))}
+    return numbers | {"sharper": f"{rounded(others[0])} to {rounded(others[-1])}"}
 
 
 def _standstill(plain: Iterable[Record]) -> str:
     """The epochs in which all runs on 100 classes have the training loss of a guess."""
     curves = zip(*(r["result"]["curves"] for r in plain), strict=True)
-    still = [e[0]["epoch"] for e in curves if all(abs(p["train_loss"] - math.log(100)) < 0.03 for p in e)]
-    return span(still, "d")
+    guesses = [all(abs(p["train_loss"] - math.log(100)) < 0.03 for p in epoch) for epoch in curves]
+    first = guesses.index(True)
+    return span([first + 1 + k for k, _ in enumerate(itertools.takewhile(bool, guesses[first:]))], "d")
 
 
 def in_words(data: str, lr: float | None = None) -> dict[str, str]:
@@ -122,9 +124,8 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
     numbers |= {"measured": rounded(measured[0], 2 if measured[0] >= 10 else 1), "strongest": rounded(measured[-1])}
     numbers["risen"] = "{}, {} and {}".format(*map(rounded, measured[2:]))
     numbers["flattest"] = rounded(measured[3])
-    helped = {"gain": 0.01, "largest-gain": 0.1}
+    helped = {"gain-at-hundredth": 0.01, "gain-at-tenth": 0.1}
     numbers |= {name: points(gain(runs, fa)).replace("-", "−") for name, fa in helped.items()}
-    numbers["plain-loss"], numbers["flattest-loss"] = (f"{mean(runs, fa, last_loss)[0]:.2f}" for fa in (None, 0.1))
     if data == C:
         told = {fa: float(PAPER[C][fa].flatness) for fa in LAMBDAS[2:5]}
         means = {fa: mean(runs, fa, mean_curvature)[0] for fa in told}
@@ -137,8 +138,6 @@ def in_words(data: str, lr: float | None = None) -> dict[str, str]:
         numbers["best-gains"] = "{:.2f} and {:.2f}".format(*(g.by.difference for g in gains(runs, best)[2:]))
     if lr == TEXT:
         numbers["standstill"] = _standstill(runs[None].values())
-    curvatures = [mean_curvature(r) for r in strong]
-    numbers |= {"lowest": rounded(min(curvatures)), "highest": rounded(max(curvatures), 1)}
     losses = sorted(map(last_loss, strong))
     numbers |= {"least-loss": f"{losses[0]:.1f}", "largest-loss": rounded(losses[-1])}
     numbers["strong-span"] = span(map(final, strong), ".0f")
@@ -184,9 +183,10 @@ def mistakes_in_words() -> dict[str, str]:
     numbers |= {"vocabularies": f"{statistics.fmean(values(N, 'two vocabularies')):.2f}"}
     numbers |= {"posts": f"{100 * statistics.fmean(of_name(N, 'none')[0]):.0f}"}
     numbers |= {"nan": f"{statistics.fmean(values(B, 'naive loss')):.3f}"}
-    ends = [Counter(round(114 * a) for a in runs) for runs in scattered]
-    numbers |= {"stuck": f"{ends[0][72]} of {len(scattered[0])}", "learn": f"{len(scattered[0]) - ends[0][72]}"}
-    numbers |= {"stuck-high": f"{ends[1][72]}", "stuck-low": f"{ends[1][42]}"}
+    few, many = sorted(mistakes(B)["result"]["counts"])  # test cases of either class
+    slow, fast = (Counter(round((few + many) * a) for a in runs) for runs in scattered)
+    numbers |= {"stuck": f"{slow[many]} of {slow.total()}", "learn": f"{slow.total() - slow[many] - slow[few]}"}
+    numbers |= {"stuck-high": f"{fast[many]}", "stuck-low": f"{fast[few]}"}
     healthy, raw = (statistics.fmean(of_name(N, name)[1]) for name in ("none", "raw counts"))
     counts = mistakes(N)["result"]["counts"]
     numbers |= {"raw": f"{100 * (healthy - raw):.1f}", "largest-class": f"{max(counts) / sum(counts):.4f}"}

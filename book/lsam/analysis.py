@@ -115,7 +115,7 @@ def in_words() -> dict[str, str]:
     """Of the trainings, the gradients and the paper's table, by the names under which the page asks for them."""
     start, later = states()
     at_the_papers = [100 * apart("accuracy", rho=rho)[0] for rho in RADII]
-    ends = [100 * apart("accuracy", k=k, rho=0.05)[0] for k in DRAWS]
+    with_draws = [100 * apart("accuracy", k=k, rho=0.05)[0] for k in DRAWS]
     one, *_, most = by_draws(*DRAWS)
     sgd, _, near, _ = map(surface, planes())
     sam = [balls(state)[0.05]["sam_change"] / state["noise"] for state in (start, later)]
@@ -127,8 +127,8 @@ def in_words() -> dict[str, str]:
         "far": " and ".join(f"{share(state, 5.0):.0%}" for state in (start, later)),
         "radii-gain": span(at_the_papers, ".1f"),
         "radii-loss": f"{max(abs(apart('loss', rho=rho)[0]) for rho in RADII):.3f}",
-        "draws-below": f"{-min(ends):.1f}",
-        "draws-above": f"{max(ends):.1f}",
+        "draws-below": f"{-min(with_draws):.1f}",
+        "draws-above": f"{max(with_draws):.1f}",
         "one-draw": f"{mean_of(fluctuations(one)):.2f}",
         "calmer": f"{fluctuates_less(most, one)[1]:.1f}",
         "far-train-loss": f"{apart('train_loss', rho=5.0)[0]:.2f}",

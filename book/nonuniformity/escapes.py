@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from scipy.stats import binomtest
+from torch import Tensor
 
 from book.finding import RESULTS, Finding, graded
 from flatlab import plots
@@ -68,7 +69,7 @@ def by_rate(f: NonuniformMinima, record: dict[str, Any]) -> None:
     _label(axes, "learning rate", "runs at 0")
 
 
-def exact_shares(f: NonuniformMinima, lr: float, start: float, steps: int) -> list[float]:
+def exact_shares(f: NonuniformMinima, lr: float, start: float, steps: int) -> Tensor:
     """Share of SGD's runs from `1 + start` that have left the region of 1 after each step, added up exactly."""
     low, high = (end - 1 for end in f.outer)
     return exit_shares((1 - 0.2 * lr, 1 - 3.8 * lr), start, low, high, steps)
@@ -82,7 +83,7 @@ def _thresholds(name: str) -> tuple[float, float]:
 
 
 def leaves_from(name: str, low: float, high: float) -> float:
-    """The learning rate between these two from which almost every run leaves, good to three digits."""
+    """The learning rate between these two from which almost every run leaves, to about 0.0005."""
     growth = lambda lr: lyapunov_exponent(linearized(name, lr), 2000, 2000).value  # noqa: E731
     return crossing_rate(growth, 0.0, low, high, tol=5e-4)
 

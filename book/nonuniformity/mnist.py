@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from IPython.display import display
@@ -87,9 +88,22 @@ def in_words() -> dict[str, str]:
     numbers["told"] = " and ".join(f"{told['CSAM'].accuracy - told[m].accuracy:.2f}" for m in ("SAM", "ASAM"))
     numbers["told-wrong"] = span(TOLD.values(), ".1f")
     level = statistics.fmean(means)
-    deviation = math.sqrt(level * (100 - level) / TESTS)
+    deviation = luck(level, TESTS)
     numbers |= {"level": f"{level:.1f}", "deviation": f"{deviation:.2f}", "edge": f"{math.sqrt(2) * deviation:.2f}"}
     return {f"mnist-{name}": text for name, text in numbers.items()}
+
+
+def luck(level: float, cases: int) -> float:
+    """The binomial standard deviation of an accuracy on so many cases, both in percent."""
+    return math.sqrt(level * (100 - level) / cases)
+
+
+def luck_in_words(cases: int, **means: Iterable[float]) -> dict[str, str]:
+    """Those of the second page's small version: the level of its methods by labels, and its deviation."""
+    levels = {labels: statistics.fmean(map(float, of)) for labels, of in means.items()}
+    numbers = {labels: f"{level:.3g}" for labels, level in levels.items()}
+    numbers |= {f"{labels}-off": f"{luck(level, cases):.1f}" for labels, level in levels.items()}
+    return {f"noise-digits-{name}": text for name, text in numbers.items()}
 
 
 # ---- the chapter's tables --------------------------------------------------------------------------------------------

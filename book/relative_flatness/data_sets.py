@@ -46,7 +46,8 @@ def falling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def shown(generator: str) -> list[dict[str, Any]]:
     """The curves of a generator in Figure 3, by panel."""
-    return [c for loss, penalty in PANELS for c in curves(generator=generator, m=10, loss=loss, penalty=penalty)]
+    found = [curves(generator=generator, m=10, loss=loss, penalty=penalty) for loss, penalty in PANELS]
+    return [c for (c,) in found]
 
 
 def draw_figure_3() -> None:
@@ -87,7 +88,7 @@ def in_words() -> dict[str, str]:
         "drawn-negative": str(sum(c["pearson"][-1] < 0 for c in drawn)),
         "rise-begin": " and ".join(f"{c['pearson'][0]:.2f}" for c in rising(curves())),
         "rise-end": " and ".join(f"{c['pearson'][-1]:.2f}" for c in rising(curves())),
-        "rise-foretold": span(v for c in rising(curves()) for v in c["limit"]),
+        "rise-foretold": f"{max(v for c in rising(curves()) for v in c['limit']):.2f}",
         "kappa-change": span(changes),
     }
     return {f"rf-curves-{name}": text.replace("-", "−") for name, text in numbers.items()}

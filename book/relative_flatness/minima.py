@@ -192,9 +192,9 @@ def in_words() -> dict[str, str]:
     words = study_in_words("digits", digits()) | study_in_words("lenet", lenet())
     accuracy = gaps(lenet(), "accuracy_gap")
     loss = predictors(lenet(), "accuracy_gap", samples=2)["training loss"].spearman.value
-    fit, right, off = ([r["result"]["scores"][name] for r in lenet()] for name in ("whole_train_loss", "accuracy", "loss"))
-    words |= {"rf-lenet-right": span([100 * v for v in right], ".0f"), "rf-lenet-loss": span(off, ".1f")}
-    words["rf-lenet-train-loss"] = f"{max(fit):.2f}"
+    scores = {name: [r["result"]["scores"][name] for r in lenet()] for name in ("whole_train_loss", "accuracy", "loss")}
+    words |= {"rf-lenet-right": span([100 * v for v in scores["accuracy"]], ".0f")}
+    words |= {"rf-lenet-loss": span(scores["loss"], ".1f"), "rf-lenet-train-loss": f"{max(scores['whole_train_loss']):.2f}"}
     words["rf-lenet-accuracy-gap"] = f"{accuracy.min():.2f} to {accuracy.max():.2f}"
     return words | {"rf-lenet-accuracy-loss": plain(loss)}
 

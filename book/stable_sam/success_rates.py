@@ -101,12 +101,17 @@ def stairs() -> list[str]:
 
 
 def in_words() -> dict[str, str]:
-    """The numbers in the chapter's sentences. At rho = 0.2 and a rate of 0.1 the saddle holds `sam` starts, `tenfold` is
-    how far GD's shares are from those after ten times the steps at a tenth of the rate.
+    """The numbers in the chapter's sentences.
+
+    - `sam`, `stablesam`: starts that the saddle holds at rho = 0.2 and a rate of 0.1;
+    - `tenfold`: how far GD's shares are from those after ten times the steps at a tenth of the rate;
+    - `ahead`: SAM's largest lead over StableSAM within 0.5; `in-time`: GD's starts that arrive at a rate of 0.004;
+    - `overflow`: SAM's starts that diverge at rho = 0.5 and a rate of 0.3;
+    - `band`, `wider`: the shares that the saddle holds under StableSAM, radius by radius, and their ratios.
     """
     held = {m: share(m, 0.2, radius=0.1, what="saddle")[at(0.1)].item() for m in ("SAM", "StableSAM")}
     lenient = [[share(m, rho, radius=0.5) for m in ("SAM", "StableSAM")] for rho in RHOS if rho <= MOST]
-    small = at_the_saddle("StableSAM")[:3]
+    small = [v for v, rho in zip(at_the_saddle("StableSAM"), RHOS, strict=True) if rho <= MOST]
     first, second = stairs()
     numbers = {m.lower(): f"{config()['starts'] * v:,.0f}" for m, v in held.items()} | {
         "tenfold": f"{100 * rescaled_gap():.1f}",

@@ -310,7 +310,7 @@ def test_the_sentences_count_the_runs_that_guess_and_those_that_are_stuck():
     assert sum(v < 4.6 for v in losses.values()) == int(at_tenth["fa-cifar100-guess"][0]) == 3
     measured = sum(map(trainings.last_curvature, runs[0.0].values())) / 5
     factors = sorted(trainings.last_curvature(runs[1.0][seed]) / measured for seed, v in losses.items() if v > 100)
-    assert at_tenth["fa-cifar100-sharper"] == " and ".join(f"{round(v, -2):,.0f}" for v in factors)
+    assert at_tenth["fa-cifar100-sharper"] == " to ".join(f"{round(v, -2):,.0f}" for v in factors)
     told = words.mistakes_in_words()
     rows = trainings.mistakes("breast_cancer")["result"]["rows"]
     first, second = (r for r in rows if r["mistake"] == "unscaled, clipped loss")
