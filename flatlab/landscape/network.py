@@ -514,7 +514,7 @@ class Network(Landscape):
             if kind == "mapped":
                 with math_attention():
                     return super(Network, self).hvp(w, v, part)
-            return self._every(lambda a, b: self._product(kind, a, part)(b), w, v)
+            return self._every(lambda a, b: self.product_by(kind, a, part)(b), w, v)
 
         return self._summed(on, w, v, batch=batch)
 
@@ -524,12 +524,13 @@ class Network(Landscape):
         if len(self.parts(w.detach())) > 1:
             return lambda v: self.hvp(w, v)
         kind = self._kind("recorded", "mapped", "differences")
-        return (lambda v: self.hvp(w, v)) if kind == "mapped" else self._product(kind, w, None)
+        return (lambda v: self.hvp(w, v)) if kind == "mapped" else self.product_by(kind, w, None)
 
-    def _product(self, kind: str, w: Tensor, part: Part) -> Callable[[Tensor], Tensor]:
+    def product_by(self, kind: str, w: Tensor, part: Part) -> Callable[[Tensor], Tensor]:
+        """`v -> H(w) v` on `part`: by a gradient recorded once (`"recorded"`) or in float64 by `"differences"`."""
         if kind == "differences":
             wide = self._widened(part)
-            return lambda v: wide._difference(w.double(), v.double()).to(v.dtype)
+            return lambda v: wide.hvp_by_differences(w.double(), v.double()).to(v.dtype)
         x, y = self.data(part)
         with torch.inference_mode(False), math_attention():
             point = w.detach().clone().requires_grad_()
@@ -549,7 +550,8 @@ class Network(Landscape):
             return torch.zeros_like
         return lambda v: self.inside(weights, lambda: product(v))
 
-    def _difference(self, w: Tensor, v: Tensor) -> Tensor:
+    def hvp_by_differences(self, w: Tensor, v: Tensor) -> Tensor:
+        """`H(w) v` from gradients at points along `v`, where autograd has no second derivative."""
         size = v.square().mean().sqrt().clamp_min(torch.finfo(v.dtype).tiny)
         step = STEP * (w.square().mean().sqrt() + 1e-3)
         along = differences(lambda at: [self.slope(at[0], None)], [w], [v / size], float(step))

@@ -12,8 +12,8 @@ __all__ = ["chosen"]
 def chosen(model: nn.Module, params: Iterable[Tensor | str] | None) -> dict[str, Tensor]:
     """The parameters of `model` by name, in its order: all, or those that `params` gives as tensors or names.
 
-    Raises `ValueError` where there are none, where one is not the model's or has no size yet, and where all are asked for
-    and lie on several devices.
+    Raises `ValueError` where there are none, where `params` is neither a tensor, a name nor several of them, where one is
+    not the model's or has no size yet, and where all are asked for and lie on several devices.
 
     >>> list(chosen(nn.Linear(2, 1), ["bias"]))
     ['bias']

@@ -35,7 +35,7 @@ class Proofs(dict[str, bool]):
             right = found is not None and self._follows(lambda v: torch.dot(found, v)[None], lambda at: few.loss(at)[None])
         elif kind == "differences":
             right = self["gradient"] and w.dtype == torch.float64
-            right = right and self._follows(lambda v: few._difference(w, v), lambda at: few.slope(at, None))
+            right = right and self._follows(lambda v: few.hvp_by_differences(w, v), lambda at: few.slope(at, None))
         elif not self["gradient"]:
             right = False
         elif kind == "mapped":
@@ -43,7 +43,7 @@ class Proofs(dict[str, bool]):
                 product = self._runs(lambda: lambda v: Landscape.hvp(few, w, v))
                 right = self._follows(product, lambda at: few.slope(at, None))
         else:
-            product = self._runs(lambda: few._product("recorded", w, None))
+            product = self._runs(lambda: few.product_by("recorded", w, None))
             right = product is not None and self._follows(product, lambda at: few.slope(at, None))
         self[kind] = right
         return right
