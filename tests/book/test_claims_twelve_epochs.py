@@ -13,7 +13,7 @@ from flatlab.runs import records
 OPTIONS = {
     "SAM": {"rho"}, "StableSAM": {"rho"}, "LSAM": {"rho", "k", "antithetic"}, "CSAM": {"rho", "rho_cov", "ema"},
 }  # fmt: skip
-GRADIENTS = {"SAM": 2, "StableSAM": 2, "LSAM": 1, "CSAM": 2}
+GRADIENTS = {"SAM": 2, "StableSAM": 2, "LSAM": 1, "CSAM": 3}
 """That a method takes in each step."""
 
 
