@@ -12,6 +12,7 @@ from book import accuracies
 from book.finding import RESULTS, interval, span
 from flatlab import plots
 from flatlab.runs import records
+from flatlab.stats.comparison import compare, holm
 from flatlab.stats.intervals import student
 
 Record = dict[str, Any]
@@ -69,6 +70,14 @@ def told(name: str, other: str = "SGD") -> str:
     return f"{interval(*lead(name, other), '+.2f')} ({'one seed' if seeds == 1 else f'{seeds} seeds'})"
 
 
+def looks() -> dict[tuple[str, str], float]:
+    """The chance p of every difference in the table, by its two rows: Student's test, seed by seed."""
+    rows = {name: {seed: accuracy(r) for seed, r in of.items()} for name, of in runs().items()}
+    rows[f"SGD, rate {FASTER:g}"] = {seed: accuracy(r) for seed, r in runs(FASTER)["SGD"].items()}
+    pairs = [(name, other) for name in rows for other in ("SGD", "SAM") if name not in ("SGD", other)]
+    return {(name, other): compare(rows[name], rows[other]).paired_p for name, other in pairs}
+
+
 def claimed(name: str, other: str = "SGD") -> list[float]:
     """A method's leads over another on CIFAR-10 in the paper that has both, in points, network by network."""
     paper = "Nonuniformity" if name == "CSAM" else "StableSAM"
@@ -103,7 +112,11 @@ def in_words() -> dict[str, str]:
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
     numbers = {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "told-sam": span(claimed("SAM"))}
     faster = apart(runs(FASTER)["SGD"], runs()["SGD"])
-    numbers |= {"faster": interval(*faster, "+.2f").replace("-", "−"), "faster-lies": lies(*faster)}
+    for rival, of in (("faster", faster), ("faster-sam", apart(runs(FASTER)["SGD"], runs()["SAM"]))):
+        numbers |= {rival: interval(*of, "+.2f").replace("-", "−"), f"{rival}-lies": lies(*of)}
+    chances = list(looks().values())
+    off = {"alone": chances, "together": holm(chances)}
+    numbers |= {name: str(sum(p < 0.05 for p in of) or "none") for name, of in off.items()} | {"looks": str(len(chances))}
     rivals = [(name, "SAM") for name in ("StableSAM", "CSAM")]
     numbers |= {f"told-{name.lower()}": span(claimed(name, other)).replace("-", "−") for name, other in rivals}
     for name, other in [(name, "SGD") for name in runs() if name != "SGD"] + rivals:
