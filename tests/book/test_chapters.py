@@ -15,10 +15,10 @@ SECOND = {ROOT / f"{c['file']}.md": [ROOT / f"{s['file']}.md" for s in c["sectio
 TOYS = list(SECOND)
 EVERY = pytest.mark.parametrize("path", TOYS, ids=lambda path: path.stem)
 MOST = 3500
-"""Visible words of a chapter's main text."""
+"""Visible words of a chapter's main text, without those that its explorables write once they are drawn."""
 WORDS = """() => {
   const text = document.querySelector('.bd-article').cloneNode(true);
-  for (const apart of text.querySelectorAll('.claims, details, script, style, .math, .toggle-details')) {
+  for (const apart of text.querySelectorAll('.claims, details, script, style, .math, .toggle-details, [data-explorable]')) {
     apart.remove();
   }
   return text.textContent.trim().split(/\\s+/).length;
