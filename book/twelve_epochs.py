@@ -70,8 +70,8 @@ def told(name: str, other: str = "SGD") -> str:
     return f"{interval(*lead(name, other), '+.2f')} ({'one seed' if seeds == 1 else f'{seeds} seeds'})"
 
 
-def looks() -> dict[tuple[str, str], float]:
-    """The chance p of every difference in the table, by its two rows: Student's test, seed by seed."""
+def p_values() -> dict[tuple[str, str], float]:
+    """Of every difference in the table, by its two rows: Student's test on the differences seed by seed."""
     rows = {name: {seed: accuracy(r) for seed, r in of.items()} for name, of in runs().items()}
     rows[f"SGD, rate {FASTER:g}"] = {seed: accuracy(r) for seed, r in runs(FASTER)["SGD"].items()}
     pairs = [(name, other) for name in rows for other in ("SGD", "SAM") if name not in ("SGD", other)]
@@ -114,9 +114,11 @@ def in_words() -> dict[str, str]:
     faster = apart(runs(FASTER)["SGD"], runs()["SGD"])
     for rival, of in (("faster", faster), ("faster-sam", apart(runs(FASTER)["SGD"], runs()["SAM"]))):
         numbers |= {rival: interval(*of, "+.2f").replace("-", "−"), f"{rival}-lies": lies(*of)}
-    chances = list(looks().values())
-    off = {"alone": chances, "together": holm(chances)}
-    numbers |= {name: str(sum(p < 0.05 for p in of) or "none") for name, of in off.items()} | {"looks": str(len(chances))}
+    p = list(p_values().values())
+    off = {"alone": p, "together": holm(p)}
+    numbers |= {name: str(sum(value < 0.05 for value in of) or "none") for name, of in off.items()} | {
+        "compared": str(len(p))
+    }
     rivals = [(name, "SAM") for name in ("StableSAM", "CSAM")]
     numbers |= {f"told-{name.lower()}": span(claimed(name, other)).replace("-", "−") for name, other in rivals}
     for name, other in [(name, "SGD") for name in runs() if name != "SGD"] + rivals:

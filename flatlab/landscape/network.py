@@ -595,7 +595,7 @@ class Network(Landscape):
         if key not in self._held:
             try:
                 right = test()
-            except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError) as error:
+            except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError) as error:  # a model's own, too
                 if ran_out(error):
                     raise
                 right = False

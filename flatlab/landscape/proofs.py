@@ -67,7 +67,7 @@ class Proofs(dict[str, bool]):
 
         try:
             return follows(cut(product), cut(slope), self._cut(self.point), self.free)
-        except (RuntimeError, NotImplementedError) as error:
+        except (RuntimeError, NotImplementedError) as error:  # what fails here is not taken anywhere
             if ran_out(error):
                 raise
             return False

@@ -11,6 +11,7 @@ import os
 import pkgutil
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -32,7 +33,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(ABC):
     """Settings, each an `option`, checked one by one as it is made; a subclass's `__post_init__` checks them together.
 
     `experiment` is the name of its folder of records: the class's own, in small letters, unless it says otherwise. Its
@@ -62,9 +63,9 @@ class Experiment:
         """Whether a GPU can replay what it does step by step as a graph."""
         return False
 
+    @abstractmethod
     def run(self, report: Report = lambda line: None) -> dict:
         """The record's result; `report` gets a line of text now and then."""
-        raise NotImplementedError
 
 
 def command_name(cls: type[Experiment]) -> str:

@@ -142,6 +142,24 @@ def test_products_of_every_kind_are_the_hessians(name):
     assert abs(squares.value - truth.square().sum().item()) < 4 * squares.stderr + 1e-4 * squares.value
 
 
+def test_a_product_of_a_plain_network_is_a_backward_pass_alone():
+    """A fault in the fast way hides behind a slower one that is right: here it shows, as forward passes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(DOUBLE)
+    net = Landscape.of(model, cross_entropy, (random(12, 4, seed=1), torch.arange(12) % 3))
+    passes = []
+    model[0].register_forward_hook(lambda *_: passes.append(1))
+    product = net.hessian_product(net.w0)
+    before = len(passes)
+    assert before > 0
+    for seed in (2, 3):
+        v = random(net.d, seed=seed)
+        torch.testing.assert_close(product(v), by_differences(net, net.w0) @ v, rtol=1e-4, atol=1e-5)
+        passes[:] = passes[:before]  # what the truth has taken does not count
+        product(v)
+        assert len(passes) == before
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_first_derivatives_of_single_samples_are_right_wherever_the_weights_are(name):
     net = network(name)

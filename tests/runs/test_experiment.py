@@ -17,7 +17,18 @@ from pathlib import Path
 import pytest
 
 from flatlab.runs import records
-from flatlab.runs.experiment import asked, command_of, config_of, experiments, main, parser_of, perform, setting, unfinished
+from flatlab.runs.experiment import (
+    Experiment,
+    asked,
+    command_of,
+    config_of,
+    experiments,
+    main,
+    parser_of,
+    perform,
+    setting,
+    unfinished,
+)
 from flatlab.runs.host import Host
 from flatlab.studies import GradientPairs
 from flatlab.training import Train
@@ -288,3 +299,11 @@ def test_ctrl_c_before_a_run_begins_ends_without_a_traceback(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         program.run()
     assert ended.value.code == 130
+
+
+def test_an_experiment_without_a_run_is_refused_before_anything_is_asked_of_it():
+    class Forgotten(Experiment):
+        pass
+
+    with pytest.raises(TypeError, match="Forgotten.* abstract method '?run'?"):
+        Forgotten()

@@ -1,5 +1,6 @@
 """The command: a file of the book end to end, the time budget, and what it says."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -113,6 +114,21 @@ def test_a_toy_is_swept_as_a_network_is(tmp_path, capsys):
     made = [json.loads(file.read_text()) for file in (tmp_path / "factorization_valley").glob("*.json")]
     assert sorted(record["config"]["rho"] for record in made) == [0.1, 0.2]
     assert all(record["command"].startswith("python -m toy_problems factorization-valley --n 20") for record in made)
+
+
+def test_on_a_cluster_a_run_takes_the_threads_that_the_cluster_sets_aside(tmp_path, monkeypatch):
+    """Not a share of the cores of the machine that deals the runs out."""
+
+    class Dealt(Exception):
+        pass
+
+    def order(run, out, threads, *how):
+        raise Dealt(threads)
+
+    monkeypatch.setattr(command, "on_ray", lambda *_: contextlib.nullcontext((None, 12, 7)))
+    monkeypatch.setattr(command, "order", order)
+    with pytest.raises(Dealt, match="^7$"):
+        sweep("--out", tmp_path, "--ray", "auto", "--processes", "12")
 
 
 @pytest.mark.parametrize("threads, given, expected", [(2, None, "2"), (2, "5", "5")])

@@ -12,7 +12,7 @@ import yaml
 from script_orders import DONE, Quiet, script, started
 
 from flatlab.runs.sweep.on_ray import asking, on_ray
-from flatlab.runs.sweep.work import work
+from flatlab.runs.sweep.work import cores, work
 
 PAGE = Path(__file__).parents[2] / "book" / "cluster.md"
 KILLS_ITS_WORKER = "if not state.exists():\n    state.touch(); os.kill(os.getppid(), signal.SIGKILL); sys.exit(1)\n"
@@ -80,7 +80,8 @@ def ray(monkeypatch):
 def test_a_killed_worker_costs_no_record_and_the_flag_stops_what_runs(tmp_path):
     flag = tmp_path / "stop"
     orders = [script(tmp_path, "a", KILLS_ITS_WORKER + DONE), script(tmp_path, "b", DONE)]
-    with on_ray("local", 2, "", flag) as (submit, at_once):
+    with on_ray("local", 2, "", flag) as (submit, at_once, threads):
+        assert threads == max(1, cores() // 2)
         outcome = work(orders, submit, at_once, lambda: False, Quiet())
         assert outcome.status == 0 and sorted(started(tmp_path)) == ["a", "a", "b"]
         assert all(order.record.exists() for order in orders)
@@ -127,8 +128,8 @@ class TakesANodeDown(Quiet):
 def test_a_sweep_on_two_nodes_of_which_one_dies_ends_with_all_records(two_nodes, tmp_path):
     cluster, second = two_nodes
     orders = [script(tmp_path, name, WAITS_FOR_A_DEATH + DONE) for name in "abc"]
-    with on_ray(cluster.address, None, "", tmp_path / "stop") as (submit, at_once):
-        assert at_once == 2
+    with on_ray(cluster.address, None, "", tmp_path / "stop") as (submit, at_once, threads):
+        assert (at_once, threads) == (2, 1)
         watcher = TakesANodeDown(cluster, second, tmp_path)
         outcome = work(orders, submit, at_once, lambda: False, watcher)
     assert outcome.status == 0 and all(order.record.exists() for order in orders)

@@ -102,8 +102,7 @@ def _sweep(plan: Plan, missing: list[Experiment], given: argparse.Namespace, con
 
     names = differing([config_of(run) for run in plan.runs])
     flag = unfinished(missing[0], out).with_name(f"sweep-{platform.node()}-{os.getpid()}.stop")
-    with hands(given, missing[0].resumable, stopping, flag) as (submit, at_once, ask):
-        threads = max(1, cores() // at_once)
+    with hands(given, missing[0].resumable, stopping, flag) as (submit, at_once, threads, ask):
         labels = {
             order(run, out, threads, given.graph, not given.no_weights): called(config_of(run), names) for run in missing
         }
@@ -115,19 +114,19 @@ def _sweep(plan: Plan, missing: list[Experiment], given: argparse.Namespace, con
 
 @contextmanager
 def hands(given: argparse.Namespace, resumable: bool, stop: Callable[[], bool], flag: Path) -> Iterator[tuple]:
-    """Who makes the runs: how to submit one, how many at a time, and how to ask whether to stop."""
+    """Who makes the runs: how to submit one, how many at a time, threads of each, and how to ask whether to stop."""
     device = given.device if resumable and given.device != "auto" else ""
     if given.ray is None:
         gpus = torch.cuda.device_count() if resumable and given.device in ("auto", "cuda") else 0
         devices = [f"cuda:{k}" for k in range(gpus)] if gpus > 1 else [device]
         at_once = given.processes or gpus or cores()
         with local(at_once, devices, stop) as submit:
-            yield submit, at_once, stop
+            yield submit, at_once, max(1, cores() // at_once), stop
         return
     flag.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with on_ray(given.ray, given.processes, device, flag) as (submit, at_once):
-            yield submit, at_once, asking(stop, flag)
+        with on_ray(given.ray, given.processes, device, flag) as (submit, at_once, threads):
+            yield submit, at_once, threads, asking(stop, flag)
     finally:
         flag.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flatlab.runs.sweep.attempt import Ending, Order, attempt
 from flatlab.runs.sweep.work import RETRIES, Submit, cores
@@ -14,9 +15,9 @@ __all__ = ["on_ray"]
 
 
 @contextmanager
-def on_ray(address: str, at_once: int | None, device: str, flag: Path) -> Iterator[tuple[Submit, int]]:
-    """Join the cluster at `address` (`auto`, `local` for one on this machine, or `host:port`); yields `submit` and how
-    many runs go at once: `at_once`, else one a GPU, else one a core.
+def on_ray(address: str, at_once: int | None, device: str, flag: Path) -> Iterator[tuple[Submit, int, int]]:
+    """Join the cluster at `address` (`auto`, `local` for one on this machine, or `host:port`); yields `submit`, how
+    many runs go at once (`at_once`, else one a GPU, else one a core) and how many threads each may take.
 
     The folder of the records must be the same on all its machines. Every run is a task in a worker of its own that
     starts the run's command; Ray starts the task again when the worker or its machine is lost, and the run then goes on
@@ -35,13 +36,14 @@ def on_ray(address: str, at_once: int | None, device: str, flag: Path) -> Iterat
         if device == "cpu":
             machines = [{"CPU": there.get("CPU", 0)} for there in machines]
         at_once = at_once or int(_sum(machines, "GPU") or _sum(machines, "CPU")) or 1
-        task = ray.remote(max_retries=RETRIES, max_calls=1, **share(machines, at_once))(_attempt)
-        yield lambda order: task.remote(order.on(device), str(flag)).future(), at_once
+        each = share(machines, at_once)
+        task = ray.remote(max_retries=RETRIES, max_calls=1, **each)(_attempt)
+        yield lambda order: task.remote(order.on(device), str(flag)).future(), at_once, each["num_cpus"]
     finally:
         ray.shutdown()
 
 
-def share(machines: Sequence[Mapping[str, float]], at_once: int) -> dict[str, float]:
+def share(machines: Sequence[Mapping[str, float]], at_once: int) -> dict[str, Any]:
     """The CPUs and GPUs that Ray sets aside for each of `at_once` runs: as many as there are, but every machine that
     takes part has room for a run, so that the runs of one that is lost find another.
 
