@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from book.finding import RESULTS
-from book.lsam import analysis, rates, said
+from book.lsam import analysis, cifar100, rates, said
 from book.lsam.analysis import balls, plane, states, surface
 from book.lsam.said import over, steadier, table
 from book.lsam.trainings import DRAWS, RADII, apart, difference, fluctuates_less, fluctuation, lenet
@@ -596,14 +596,30 @@ def test_no_gain_of_two_points_shows_on_resnet_20_at_thirty_epochs():
     sgd = {r["config"]["seed"]: r for r in runs if r["config"]["method"] == "plain"}
     ours = {r["config"]["seed"]: r for r in runs if (r["config"]["method"], r["config"].get("rho")) == ("LSAM", 0.05)}
     assert set(sgd) & set(ours)
+    leads = []
     for seed in set(sgd) & set(ours):
         pair = sgd[seed], ours[seed]
         apart = {k for k in pair[1]["config"] if pair[0]["config"].get(k) != pair[1]["config"][k]}
         assert apart == {"method", "rho", "k", "antithetic"}
         assert pair[0]["result"]["gradients"] == pair[1]["result"]["gradients"], "one draw costs what SGD costs"
-        ends = [100 * r["result"]["final"]["accuracy"] for r in pair]
-        assert abs(ends[1] - ends[0]) < 2 < 80.18 - 69.11
+        leads.append(100 * (pair[1]["result"]["final"]["accuracy"] - pair[0]["result"]["final"]["accuracy"]))
+        assert abs(leads[-1]) < 2 < 80.18 - 69.11
         assert all(100 * r["result"]["final"]["train_accuracy"] < 80.18 for r in pair), "nor that many on training images"
+    mean, half = cifar100.gain()
+    assert mean == pytest.approx(statistics.mean(leads))
+    assert abs(mean) <= half, "the page says that no gain shows"
+
+
+@pytest.mark.parametrize(
+    ("leads", "told", "half"),
+    [([0.5], "+0.5", 0.887), ([0.5, 0.1], "+0.3", 0.627), ([0.5, 0.1, 0.3], "+0.3 ± 0.5", 0.497)],
+)
+def test_fewer_than_three_pairs_are_as_sure_as_the_papers_deviations_make_them(monkeypatch, leads, told, half):
+    ends = [({"result": {"final": {"accuracy": 0.6}}}, {"result": {"final": {"accuracy": 0.6 + v / 100}}}) for v in leads]
+    monkeypatch.setattr(cifar100, "pairs", lambda: dict(enumerate(ends)))
+    assert cifar100.gain() == (pytest.approx(statistics.mean(leads)), pytest.approx(half, abs=1e-3))
+    assert cifar100.told() == told
+    assert ("the paper's deviations" in cifar100.sure()) == (len(leads) < 3)
 
 
 def test_sam_is_slower_than_sgd_on_lenet():
