@@ -142,7 +142,22 @@ export function verdict(rows, base) {
   }
   return `Better than ${base} by more than the noise: ${named(above)}. Worse: ${
     named(below)
-  }. The interval contains zero: ${named(within)}.`;
+  }. The interval contains zero: ${named(within)}.${corrected(sure)}`;
+}
+
+// Of several intervals one in twenty leaves zero out by chance: which of those that do are left once that is counted in.
+function corrected(sure) {
+  if (sure.length === 1) return "";
+  const off = sure.filter((row) => side(row) !== 0);
+  const left = off.filter((row) => row.p <= 0.05);
+  const said = !left.length
+    ? "none"
+    : left.length === off.length && off.length > 1
+    ? "all of them"
+    : left.length > 3
+    ? `${left.length} of them`
+    : named(left);
+  return ` Holm’s correction for ${sure.length} comparisons leaves ${said}.`;
 }
 
 // ---- draw ------------------------------------------------------------------------------------------------------------
@@ -600,7 +615,7 @@ function render({ model, el }) {
 
 function legendSaid(rows, papers, epochs, claimed, problem, state) {
   const ours =
-    "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, from three pairs upward, each row by itself; solid where it leaves zero out.";
+    "Dots: pairs of runs with one seed. Bars: 95% interval of their mean, from three pairs upward, each row by itself; solid where it leaves zero out. One in twenty does so by chance; Holm’s correction counts that in.";
   if (!claimed) return [ours];
   const all = rows.flatMap((row) => row.told);
   const loud = all.filter((claim) => Math.abs(claim.difference) > claim.half).length;

@@ -14,7 +14,7 @@ from scipy import stats
 
 from flatlab.data import IMAGES
 from flatlab.explorable import Explorable
-from flatlab.stats.comparison import seeds_needed
+from flatlab.stats.comparison import compare, holm, seeds_needed
 from flatlab.stats.intervals import student
 from flatlab.training.methods import OWNERS
 from flatlab.widgets.run_curves import NAMES, ORDER
@@ -128,7 +128,8 @@ def compact(records: Iterable[Mapping[str, Any]], reported: Iterable[Mapping[str
     """What `PairedRuns` draws: for every problem, base and budget a row a method, in points of accuracy.
 
     Runs are of one problem where all their settings agree but method, its options, seed and epochs. A method with fewer
-    than three pairs has no interval: its `half` is None. `spread` is the standard deviation of the differences, pooled over
+    than three pairs has no interval: its `half` is None. `p` is that of Student's test on the pairs, corrected by Holm for
+    all rows of the view that have an interval. `spread` is the standard deviation of the differences, pooled over
     the rows that have one; `needed` are the seeds that resolve each of `stops`.
 
     >>> scores = {"plain": (0.90, 0.91, 0.90), "SAM": (0.91, 0.93, 0.92)}
@@ -229,7 +230,10 @@ def _view(base: Arm, arms: Sequence[Arm], absent: Sequence[str], epochs: int, bu
     rows[place:place] = [base.row(length, epochs) | {"why": "base"} for length in lengths]
     rows += [{"method": m, "label": m, "why": "not run yet" if m in ORDER else "not in this library"} for m in absent]
     rows.sort(key=lambda row: _rank(row["method"]))
-    pooled = [[a - b for _, a, b in row["pairs"]] for row in rows if row.get("half") is not None]
+    sure = [row for row in rows if row.get("half") is not None]
+    for row, p in zip(sure, holm([_alone(row["pairs"]) for row in sure]), strict=True):
+        row["p"] = round(p, 4)
+    pooled = [[a - b for _, a, b in row["pairs"]] for row in sure]
     spread = needed = None
     if pooled:
         squares = sum((len(differences) - 1) * statistics.variance(differences) for differences in pooled)
@@ -259,6 +263,11 @@ def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[
         return {"why": "no seed in common"}
     mean, half = student([a - b for _, a, b in pairs])
     return {"pairs": pairs, "mean": round(mean, 4), "half": round(half, 4) if len(pairs) >= LEAST_PAIRS else None}
+
+
+def _alone(pairs: Sequence[Sequence[float]]) -> float:
+    """The p-value of a row by itself."""
+    return compare({seed: ours for seed, ours, _ in pairs}, {seed: theirs for seed, _, theirs in pairs}).paired_p
 
 
 def _names(problems: Sequence[dict]) -> list[tuple[str, str]]:

@@ -137,6 +137,7 @@ def test_table_and_plot_say_the_differences_seed_by_seed(shown):
     assert drawings(frame, "SAM", "pair").count() == 3 and drawings(frame, "SAM", "interval").count() == 1
     assert frame.locator("svg .flatlab-run").count() == 3 + 3 + 3 + 1 + 3
     sentence = "Better than SGD by more than the noise: SAM. Worse: CSAM. The interval contains zero: LSAM."
+    sentence += " Holm’s correction for 3 comparisons leaves all of them."
     assert frame.locator("p[role=status]").first.inner_text() == f"{CIFAR10}, at equal epochs. {sentence}"
 
 
@@ -279,6 +280,16 @@ def test_spans_and_ticks(call):
     low, high = ask("spanOfAccuracies", [{"runs": [[1, 93], [2, 93.5], [3, 94], [4, 10]]}])
     assert low > 90 and high > 94
     assert [ask("side", {"mean": m, "half": h}) for m, h in ((1, 0.5), (-1, 0.5), (1, 1.5), (1, None))] == [1, -1, 0, 0]
+
+
+def test_the_words_say_which_rows_are_left_after_the_correction(call):
+    row = lambda label, mean, p: {"label": label, "mean": mean, "half": 0.5, "p": p}  # noqa: E731
+    body = "return module.verdict(...argument)"
+    ask = lambda *rows: call("flatlab/widgets/paired_runs.mjs", ["verdict"], body, [rows, "SGD"])  # noqa: E731
+    sam, worse, within = row("SAM", 0.9, 0.03), row("CSAM", -0.6, 0.08), row("LSAM", 0.2, 0.5)
+    assert ask(sam, worse, within).endswith("Holm’s correction for 3 comparisons leaves SAM.")
+    assert ask(worse, within).endswith("zero: LSAM. Holm’s correction for 2 comparisons leaves none.")
+    assert "Holm" not in ask(within, within | {"label": "USAM"}) + ask(sam), "of one there is nothing to correct"
 
 
 def test_without_reported_numbers_no_box_offers_them_and_without_runs_it_says_so(shown):

@@ -78,6 +78,14 @@ def test_the_spread_is_pooled_over_the_rows_and_gives_the_seeds_of_a_paired_t_te
     assert alone["spread"] is None and alone["needed"] is None
 
 
+def test_p_values_are_students_corrected_by_holm_for_the_rows_with_an_interval():
+    few = seeds("CSAM", (0.95, 0.7), of=(1, 42))
+    table = rows([*seeds(), *seeds("SAM", (0.94, 0.937, 0.938)), *seeds("LSAM", (0.931, 0.931, 0.931)), *few])
+    alone = [stats.ttest_rel(ours, (93.0, 93.2, 93.1)).pvalue for ours in ((94.0, 93.7, 93.8), (93.1, 93.1, 93.1))]
+    assert [table[m]["p"] for m in ("SAM", "LSAM")] == [pytest.approx(p, abs=1e-4) for p in (2 * alone[0], alone[1])]
+    assert alone[0] < 0.05 < alone[1] and "p" not in table["CSAM"]
+
+
 def test_with_equal_gradients_the_partner_of_two_gradients_a_step_is_sgd_at_twice_the_epochs():
     longer = seeds(accuracies=(0.94, 0.942, 0.941), epochs=24)
     runs = [*seeds(), *longer, *seeds("SAM"), *seeds("LSAM", k=1), *seeds("CSAM")]
