@@ -266,7 +266,7 @@ def test_seeds_that_a_difference_takes_are_those_of_our_pairs(shown):
 def test_spans_and_ticks(call):
     body = "return module.{}(...argument)"
     names = ["spanOfDifferences", "spanOfAccuracies", "ticks", "side"]
-    ask = lambda name, *argument: call("flatlab/widgets/paired_runs.mjs", names, body.format(name), argument)  # noqa: E731
+    ask = lambda name, *argument: call("flatlab/widgets/paired_plot.mjs", names, body.format(name), argument)  # noqa: E731
     assert ask("ticks", [-0.42, 0.9], 5) == [0, 0.5]
     assert ask("ticks", [-0.42, 0.9], 7) == [-0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8]
     assert ask("ticks", [91.93, 94.02], 3) == [92, 93, 94]
