@@ -294,3 +294,19 @@ def test_kappa_tells_interpolating_models_apart_and_the_factor_of_the_bound_stay
     for k in (1, 2):
         torch.testing.assert_close((kappas[k] - kappas[0]) / c, risks[k] - risks[0])
     assert min(n ** (-2 / (4 + n)) for n in range(2, 100_000)) == pytest.approx(6**-0.2) == pytest.approx(0.699, abs=1e-3)
+
+
+# --- the exercise on one data set -----------------------------------------------------------------------------------
+
+
+def test_over_penalties_on_one_data_set_relative_flatness_follows_the_gap_but_not_the_loss_on_new_data():
+    four = FourGaussians.of("rectangle", 2.0, 40)
+    features, y = four.draw(500, generator=torch.Generator().manual_seed(0))
+    data = GaussianFeatures(features, y)
+    penalties = torch.logspace(-3, 1, 30).tolist()
+    ws = torch.stack([data.minimizer(penalty) for penalty in penalties])
+    risk = four.risk(ws, "squared")
+    gap = risk - data.loss(ws)
+    assert correlation(data.relative_flatness(ws), gap).item() == pytest.approx(0.997, abs=5e-4)
+    assert penalties[risk.argmin()] == pytest.approx(0.2, abs=0.05) and risk.min().item() == pytest.approx(0.53, abs=5e-3)
+    assert gap.argmin() == 29 and risk[29].item() == pytest.approx(0.85, abs=5e-3)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import brentq
 
 from toy_problems.one_dimensional import CURVES, Rough, Table, Valley
 
@@ -73,6 +74,21 @@ def test_the_maximum_leaves_the_narrow_well_before_the_average():
     wells = CURVES["wells"]
     assert [wells.minimizers(rho)["maximum"] > 0 for rho in (0.06, 0.1, 0.2)] == [False, True, True]
     assert [wells.minimizers(rho)["average"] > 0 for rho in (0.06, 0.1, 0.2)] == [False, False, True]
+
+
+@pytest.mark.parametrize(("which", "by_formula", "in_the_toy"), [("average", 0.145, 0.153), ("maximum", 0.075, 0.078)])
+def test_the_radii_at_which_they_leave_are_those_of_the_exercise(which, by_formula, in_the_toy):
+    """Each well by itself: `0.9 - depth * sech^2`, whose average over the ball is a tanh; and the two wells together."""
+    shares = {"average": lambda r: math.tanh(r) / r, "maximum": lambda r: math.cosh(r) ** -2}
+    apart = lambda rho: 0.85 * shares[which](rho / 0.12) - 0.6 * shares[which](rho / 0.6)  # noqa: E731
+    assert brentq(apart, 0.03, 0.4) == pytest.approx(by_formula, abs=5e-4)
+    x = torch.linspace(-1.2, 1.2, 24_001, dtype=torch.float64)[:, None]
+
+    def difference(rho):
+        values = getattr(CURVES["wells"], which)(x, rho)
+        return (values[x[:, 0] > 0].min() - values[x[:, 0] < 0].min()).item()
+
+    assert brentq(difference, 0.05, 0.3) == pytest.approx(in_the_toy, abs=5e-4)
 
 
 def test_a_needle_drives_the_maximum_away_and_not_the_average():
