@@ -21,7 +21,7 @@ from flatlab.data import TITLES
 from flatlab.runs import records
 
 __all__ = [
-    "METHODS", "NETWORKS", "PAPERS", "SMALL", "Accuracy", "best", "between_papers", "cells", "column", "draw", "in_words",
+    "METHODS", "NETWORKS", "PAPERS", "Accuracy", "best", "between_papers", "cells", "column", "draw", "in_words",
     "long_runs", "method", "ours", "reported", "table", "told_apart", "trials", "within_papers",
 ]  # fmt: skip
 
@@ -35,8 +35,6 @@ VARIANTS = ("SAM", "USAM", "ASAM", "StableSAM", "StableASAM", "CSAM")
 SEEDS = 3
 """Behind each number of the papers; that of nonuniformity does not say."""
 DATA = {name: TITLES[name] for name in ("cifar10", "cifar100")}
-SMALL = "CIFAR-10 (10,000 images), LeNet5, 15 epochs, learning rate 0.03, weight decay 0.0005"
-"""The problem of most runs, with the rate and decay of their sweeps."""
 SIGNS = {"rho": "ρ", "rho_cov": "ρ cov"}
 SYMBOLS = {"LSAM": "circle", "Nonuniformity": "square", "StableSAM": "diamond"}
 WINDOWS = {"cifar10": [91.5, 98.5], "cifar100": [67, 86]}
