@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 from typing import Any
 
@@ -26,13 +27,20 @@ METHODS = ("SGD", "SAM", "StableSAM", "LSAM", "CSAM")
 
 FASTER = 0.2
 """The rate that served SGD better in its trials."""
+LONGER = 24
+"""Epochs in which SGD takes as many gradients as SAM in twelve."""
+ENOUGH = 3
+"""Pairs from which a difference has an interval."""
 
 
 @functools.cache
-def runs(lr: float = SETTING["lr"]) -> dict[str, dict[int, Record]]:
-    """By method and seed, of the methods that have any. Raises `LookupError` unless SGD has, or for two of one seed."""
+def runs(**other: float) -> dict[str, dict[int, Record]]:
+    """By method and seed, of the methods that have any; at another rate or of another length, if given.
+
+    Raises `LookupError` unless SGD has one, and for two of one seed.
+    """
     found: dict[str, dict[int, Record]] = {name: {} for name in METHODS}
-    for r in records.find(RESULTS, "train", **SETTING | {"lr": lr}):
+    for r in records.find(RESULTS, "train", **SETTING | other):
         name, seed = accuracies.method(r["config"]), r["config"]["seed"]
         if r["result"]["evaluated_on"] != "test" or r["config"].get("label_noise") or name not in found:
             continue
@@ -40,13 +48,18 @@ def runs(lr: float = SETTING["lr"]) -> dict[str, dict[int, Record]]:
             raise LookupError(f"two runs of {name} with seed {seed}: {found[name][seed]['key']} and {r['key']}")
         found[name][seed] = r
     if not found["SGD"]:
-        raise LookupError(f"no run of the narrow fast_cifar on CIFAR-10 by SGD at a rate of {lr:g}")
+        raise LookupError(f"no run of the narrow fast_cifar on CIFAR-10 by SGD with {other or 'the settings of the table'}")
     return {name: of for name, of in found.items() if of}
+
+
+def others() -> dict[str, dict[int, Record]]:
+    """SGD with twice the epochs and at the faster rate, by their names in the table, and by seed."""
+    return {f"SGD, {LONGER} epochs": runs(epochs=LONGER)["SGD"], f"SGD, rate {FASTER:g}": runs(lr=FASTER)["SGD"]}
 
 
 def used() -> list[Record]:
     """All runs of the table."""
-    return [r for of in (*runs().values(), runs(FASTER)["SGD"]) for r in of.values()]
+    return [r for of in (*runs().values(), *others().values()) for r in of.values()]
 
 
 def accuracy(r: Record) -> float:
@@ -59,22 +72,33 @@ def lead(name: str, other: str = "SGD") -> tuple[float, float]:
     return apart(runs()[name], runs()[other])
 
 
-def apart(ours: dict[int, Record], others: dict[int, Record]) -> tuple[float, float]:
+def apart(ours: dict[int, Record], rivals: dict[int, Record]) -> tuple[float, float]:
     """The same of any runs by seed."""
-    return student([accuracy(ours[seed]) - accuracy(others[seed]) for seed in ours if seed in others])
+    return student([accuracy(ours[seed]) - accuracy(rivals[seed]) for seed in ours if seed in rivals])
 
 
 def told(name: str, other: str = "SGD") -> str:
     """Its lead over another, and over how many seeds."""
-    seeds = len(set(runs()[name]) & set(runs()[other]))
-    return f"{interval(*lead(name, other), '+.2f')} ({'one seed' if seeds == 1 else f'{seeds} seeds'})"
+    return in_seeds(runs()[name], runs()[other])
+
+
+def in_seeds(ours: dict[int, Record], rivals: dict[int, Record]) -> str:
+    """The same of any runs by seed."""
+    seeds = len(set(ours) & set(rivals))
+    return f"{difference(ours, rivals)} ({'one seed' if seeds == 1 else f'{seeds} seeds'})"
+
+
+def difference(ours: dict[int, Record], rivals: dict[int, Record]) -> str:
+    """The lead, with its interval if there are enough pairs: that of two says next to nothing."""
+    mean, half = apart(ours, rivals)
+    return interval(mean, half if len(set(ours) & set(rivals)) >= ENOUGH else math.inf, "+.2f")
 
 
 def p_values() -> dict[tuple[str, str], float]:
-    """Of every difference in the table, by its two rows: Student's test on the differences seed by seed."""
-    rows = {name: {seed: accuracy(r) for seed, r in of.items()} for name, of in runs().items()}
-    rows[f"SGD, rate {FASTER:g}"] = {seed: accuracy(r) for seed, r in runs(FASTER)["SGD"].items()}
+    """Of every difference with an interval in the table, by its two rows: Student's test on the pairs of one seed."""
+    rows = {name: {seed: accuracy(r) for seed, r in of.items()} for name, of in (runs() | others()).items()}
     pairs = [(name, other) for name in rows for other in ("SGD", "SAM") if name not in ("SGD", other)]
+    pairs = [(name, other) for name, other in pairs if len(set(rows[name]) & set(rows[other])) >= ENOUGH]
     return {(name, other): compare(rows[name], rows[other]).paired_p for name, other in pairs}
 
 
@@ -97,10 +121,9 @@ def lies(mean: float, half: float) -> str:
 def table() -> HTML:
     """A method a row: seeds, passes over the data, accuracy, and the leads over SGD and SAM."""
     rows = []
-    faster = runs(FASTER)["SGD"]
-    for name, of in [*runs().items(), (f"SGD, rate {FASTER:g}", faster)]:
+    for name, of in (runs() | others()).items():
         passes = statistics.fmean(r["result"]["gradients"] for r in of.values()) * 128 / 50_000
-        leads = [interval(*apart(of, runs()[other]), "+.2f") if other != name else "" for other in ("SGD", "SAM")]
+        leads = [difference(of, runs()[other]) if other != name else "" for other in ("SGD", "SAM")]
         mean = statistics.fmean(accuracy(r) for r in of.values())
         rows.append([name, f"{mean:.2f}", *leads, f"{len(of)}", f"{passes:.0f}"])
     return plots.table(["method", "accuracy", "minus SGD", "minus SAM", "seeds", "gradients of all images"], rows)
@@ -111,8 +134,10 @@ def in_words() -> dict[str, str]:
     paper = {name: accuracies.column("LSAM", "cifar10", name)[0].accuracy for name in ("SGD", "LSAM")}  # of ResNet-20
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
     numbers = {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "told-sam": span(claimed("SAM"))}
-    faster = apart(runs(FASTER)["SGD"], runs()["SGD"])
-    for rival, of in (("faster", faster), ("faster-sam", apart(runs(FASTER)["SGD"], runs()["SAM"]))):
+    longer, faster = others().values()
+    for name in ("SAM", "StableSAM"):
+        numbers[f"equal-{name.lower()}"] = in_seeds(runs()[name], longer).replace("-", "−")
+    for rival, of in (("faster", apart(faster, runs()["SGD"])), ("faster-sam", apart(faster, runs()["SAM"]))):
         numbers |= {rival: interval(*of, "+.2f").replace("-", "−"), f"{rival}-lies": lies(*of)}
     p = list(p_values().values())
     off = {"alone": p, "together": holm(p)}

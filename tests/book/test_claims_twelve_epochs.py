@@ -49,10 +49,31 @@ def test_a_lead_is_the_methods_accuracy_less_the_others():
 
 
 def test_sgd_at_the_faster_rate_differs_from_itself_in_the_rate_alone():
-    slow, fast = twelve_epochs.runs()["SGD"], twelve_epochs.runs(twelve_epochs.FASTER)["SGD"]
+    slow, fast = twelve_epochs.runs()["SGD"], twelve_epochs.runs(lr=twelve_epochs.FASTER)["SGD"]
     assert set(slow) == set(fast)
     for seed, r in fast.items():
         assert r["config"] | {"lr": slow[seed]["config"]["lr"]} == slow[seed]["config"] != r["config"]
+
+
+def test_sgd_with_twice_the_epochs_takes_sams_gradients_and_differs_from_itself_in_the_length_alone():
+    longer = twelve_epochs.runs(epochs=twelve_epochs.LONGER)["SGD"]
+    words = twelve_epochs.in_words()
+    for name in ("SAM", "StableSAM"):
+        ours = twelve_epochs.runs()[name]
+        leads = [
+            100 * (ours[s]["result"]["final"]["accuracy"] - r["result"]["final"]["accuracy"]) for s, r in longer.items()
+        ]
+        assert f"{np.mean(leads):+.2f}".replace("-", "−") in words[f"twelve-equal-{name.lower()}"]
+    for seed, r in longer.items():
+        assert r["config"] | {"epochs": 12} == twelve_epochs.runs()["SGD"][seed]["config"]
+        assert r["result"]["gradients"] == twelve_epochs.runs()["SAM"][seed]["result"]["gradients"]
+
+
+def test_two_pairs_have_no_interval():
+    two, three = (dict(list(ahead_by((0.5, 0.1, 0.6)).items())[:k]) for k in (2, 3))
+    level = ahead_by((0.0, 0.0, 0.0))
+    assert twelve_epochs.in_seeds(two, level) == "+0.30 (2 seeds)"
+    assert twelve_epochs.in_seeds(three, level) == "+0.40 ± 0.66 (3 seeds)"
 
 
 def test_the_interval_of_a_lead_is_that_of_the_paired_t_test(monkeypatch):
@@ -128,7 +149,7 @@ def test_no_difference_of_the_table_stands_alone():
         name: [100 * of[s]["result"]["final"]["accuracy"] for s in (1, 42, 123)]
         for name, of in twelve_epochs.runs().items()
     }
-    faster = twelve_epochs.runs(twelve_epochs.FASTER)["SGD"]
+    faster = twelve_epochs.runs(lr=twelve_epochs.FASTER)["SGD"]
     right["SGD, rate 0.2"] = [100 * faster[s]["result"]["final"]["accuracy"] for s in (1, 42, 123)]
     found = twelve_epochs.p_values()
     pairs = {frozenset((one, other)) for one in right for other in ("SGD", "SAM") if one != other}
