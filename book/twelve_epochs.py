@@ -130,13 +130,10 @@ def table() -> HTML:
     return plots.table(["method", "accuracy", "minus SGD", "minus SAM", "seeds", "gradients of all images"], rows)
 
 
-def at_equal_cost() -> str:
-    """How SAM and StableSAM, with two gradients in a step, stand to SGD with twice the epochs."""
+def at_equal_cost(name: str) -> str:
+    """The lead of a method with two gradients in a step over SGD with twice the epochs."""
     longer = runs(epochs=LONGER).get("SGD")
-    if longer is None:
-        return "At equal cost their partner would be SGD with twice the epochs, and that is not run yet."
-    ends = ", ".join(f"{name} ends {in_seeds(runs()[name], longer)}" for name in ("SAM", "StableSAM"))
-    return f"At equal cost their partner is SGD with twice the epochs: {ends} points from it."
+    return in_seeds(runs()[name], longer) if longer else "not run yet"
 
 
 def in_words() -> dict[str, str]:
@@ -145,7 +142,7 @@ def in_words() -> dict[str, str]:
     sgd = statistics.fmean(map(accuracy, runs()["SGD"].values()))
     numbers = {"sgd": f"{sgd:.1f}", "told": f"{paper['LSAM'] - paper['SGD']:.1f}", "told-sam": span(claimed("SAM"))}
     faster = others()[f"SGD, rate {FASTER:g}"]
-    numbers["equal"] = at_equal_cost().replace("-", "−")
+    numbers |= {f"equal-{name.lower()}": at_equal_cost(name).replace("-", "−") for name in ("SAM", "StableSAM")}
     for rival, of in (("faster", apart(faster, runs()["SGD"])), ("faster-sam", apart(faster, runs()["SAM"]))):
         numbers |= {rival: interval(*of, "+.2f").replace("-", "−"), f"{rival}-lies": lies(*of)}
     p = list(p_values().values())

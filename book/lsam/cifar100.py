@@ -57,8 +57,13 @@ def gain() -> tuple[float, float]:
 
     Student's from `ENOUGH` pairs on; with fewer, that of seeds that differ as the paper says of this column at most.
     """
-    mean, half = student(leads())
-    return mean, half if len(pairs()) >= ENOUGH else half_width_of_a_pair() / math.sqrt(len(pairs()))
+    mean, own = student(leads())
+    return mean, own if len(pairs()) >= ENOUGH else half_width_by_the_paper()
+
+
+def half_width_by_the_paper() -> float:
+    """Half-width of the interval of the mean lead, if seeds differ as the paper says of this column at most."""
+    return half_width_of_a_pair() / math.sqrt(len(pairs()))
 
 
 def leads() -> list[float]:
@@ -117,7 +122,10 @@ def in_words() -> dict[str, str]:
     fit = max(level(k, lambda r: 100 * r["result"]["final"]["train_accuracy"]) for k in (0, 1))
     numbers = {"sgd": f"{level(0):.1f}", "lsam": f"{level(1):.1f}", "gain": told().replace("-", "−"), "fit": f"{fit:.0f}"}
     numbers |= {"by-variances": f"{half_width_by_variances():.1f}", "pair": f"{half_width_of_a_pair():.1f}"}
-    numbers |= {"seeds": count(), "told": f"{gains():.1f}", "sure": sure()}
+    numbers |= {"seeds": count(), "told": f"{gains():.1f}"}
+    lead, own = student(leads())
+    for name, half in (("theirs", half_width_by_the_paper()), ("own", own)):
+        numbers |= {name: f"{half:.1f}", f"{name}-lies": twelve_epochs.lies(lead, half)}
     return {f"thirty-{name}": text for name, text in numbers.items()}
 
 
@@ -133,16 +141,13 @@ def told() -> str:
 
 
 def sure() -> str:
-    """How far the lead can be off, and where its interval then stands to zero; by either deviation, if they are two."""
-    lead, half = gain()
-    if len(pairs()) >= ENOUGH:
-        return f"The interval is Student's, of the differences in {count()}. It {twelve_epochs.lies(lead, half)}."
-    are = "a single pair is" if len(pairs()) == 1 else f"the mean of {len(pairs())} pairs is"
-    said = f"If seeds differ as the paper's deviations say, {are} sure to {half:.1f} points, and the interval "
-    said += twelve_epochs.lies(lead, half)
-    if len(pairs()) > 1:
-        _, own = student(leads())
-        said += f". By their own spread it is sure to {own:.1f}, and the interval {twelve_epochs.lies(lead, own)}"
+    """How far the lead can be off, and where its interval then stands to zero: by the paper's deviations and by our own."""
+    lead, own = student(leads())
+    theirs = half_width_by_the_paper()
+    said = f"If seeds differ as the paper's deviations say, this is sure to {theirs:.1f}, and its interval "
+    said += f"{twelve_epochs.lies(lead, theirs)}"
+    if math.isfinite(own):
+        said += f"; by their own spread it is sure to {own:.1f}, and its interval {twelve_epochs.lies(lead, own)}"
     return f"{said}."
 
 
